@@ -1,0 +1,21 @@
+//! What crosses a process boundary: ids, positions and, under [`wire`], generated Cap'n Proto headers.
+//!
+//! Every id is a newtype that prints short (`L42`, `L42:17`, `S3:17:0`) and parses back from what it
+//! prints. There is no logic here beyond that, and nothing here touches a file, a socket or a clock.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`ids`] | ledgers, entries, terms, incarnations, segments, positions |
+//! | [`epoch`] | the timely timestamp: generation ‖ commit ‖ micro-epoch in one `u64` |
+//! | [`key`] | the frozen key hash, the 16-bit partition ring, key groups |
+//! | [`bytes`] | bounded little-endian readers and writers for durable records |
+
+pub mod bytes;
+pub mod epoch;
+pub mod ids;
+pub mod key;
+
+pub use epoch::{Epoch, Generation};
+pub use ids::{
+    BookieId, EntryAddress, EntryId, Incarnation, LedgerId, ParseIdError, Position, SegmentId, Term,
+};
