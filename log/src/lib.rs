@@ -1,1 +1,5 @@
-//! To be written.
+//! Egret's durable log: ledgers on bookies, chained to streams.
+
+pub mod caps;
+pub mod clock;
+pub mod message;

@@ -104,8 +104,11 @@ impl<'a> Reader<'a> {
     /// A `u32` length and that many bytes of UTF-8.
     pub fn text(&mut self, what: &'static str) -> Result<&'a str, DecodeError> {
         let at = self.at;
-        std::str::from_utf8(self.bytes(what)?)
-            .map_err(|_| DecodeError { what, at, why: "not UTF-8" })
+        std::str::from_utf8(self.bytes(what)?).map_err(|_| DecodeError {
+            what,
+            at,
+            why: "not UTF-8",
+        })
     }
 
     /// An unsigned LEB128 number.

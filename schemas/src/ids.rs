@@ -127,8 +127,19 @@ impl FromStr for EntryAddress {
 }
 
 /// Where a record stands in a partition; prints `S3:17:0` (segment, entry, slot) and orders as read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Position {
     /// The segment in the partition.
     pub segment: SegmentId,
@@ -157,7 +168,8 @@ impl fmt::Display for Position {
 impl FromStr for Position {
     type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let wrong = || ParseIdError { text: text.to_owned(), what: "a position", example: "S3:17:0" };
+        let wrong =
+            || ParseIdError { text: text.to_owned(), what: "a position", example: "S3:17:0" };
         let mut parts = text.split(':');
         let mut part = || parts.next().ok_or_else(wrong);
         let segment = part()?.parse().map_err(|_| wrong())?;
