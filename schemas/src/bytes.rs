@@ -54,11 +54,14 @@ macro_rules! read_number {
                 }
             )*
             fn put_var(&mut self, mut value: u64) {
-                while value >= 0x80 {
-                    self.push((value & 0x7f) as u8 | 0x80);
+                loop {
+                    let [low, ..] = value.to_le_bytes();
                     value >>= 7;
+                    if value == 0 {
+                        return self.push(low);
+                    }
+                    self.push(low | 0x80);
                 }
-                self.push(value as u8);
             }
             fn put_bytes(&mut self, bytes: &[u8]) {
                 self.put_u32(u32::try_from(bytes.len()).expect("a field is bounded far below 4 GiB"));

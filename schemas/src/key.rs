@@ -15,7 +15,7 @@ pub fn hash(encoding: &[u8]) -> u64 {
 pub fn partition(hash: u64, partitions: u32) -> u32 {
     assert!((1..=1 << 16).contains(&partitions), "a stream has 1 to 65536 partitions");
     let ring = hash >> 48;
-    u32::try_from(ring * u64::from(partitions) >> 16).expect("below the partition count")
+    u32::try_from((ring * u64::from(partitions)) >> 16).expect("below the partition count")
 }
 
 /// The key group, of `key_groups`, that owns `hash`.
@@ -26,8 +26,8 @@ pub fn partition(hash: u64, partitions: u32) -> u32 {
 /// When `key_groups` is 0 or above 65,536.
 pub fn key_group(hash: u64, key_groups: u32) -> u32 {
     assert!((1..=1 << 16).contains(&key_groups), "a topology has 1 to 65536 key groups");
-    let bits = hash >> 32 & 0xffff;
-    u32::try_from(bits * u64::from(key_groups) >> 16).expect("below the key group count")
+    let bits = (hash >> 32) & 0xffff;
+    u32::try_from((bits * u64::from(key_groups)) >> 16).expect("below the key group count")
 }
 
 /// The task, of `tasks`, that owns a key group.
@@ -49,7 +49,7 @@ mod tests {
         assert_eq!(hash(b"egret"), golden::EGRET);
         assert_eq!(partition(u64::MAX, 3), 2);
         assert_eq!(partition(1 << 63, 2), 1);
-        assert_eq!(key_group(0x0000_8000_0000_0000_u64 >> 0, 4096), 2048);
+        assert_eq!(key_group(0x0000_8000_0000_0000, 4096), 2048);
     }
 
     mod golden {
