@@ -1,0 +1,44 @@
+# Every recipe is plain cargo: whoever lacks `just` copies the line. CI runs the same lines from .ci/run.
+
+export RUSTDOCFLAGS := "-D warnings"
+
+# Shows the recipes.
+default:
+    @just --list
+
+# Formatting, lints and documentation; writes nothing.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo doc --no-deps --workspace
+
+# Every test that runs in minutes.
+test:
+    cargo test --workspace
+
+# Formats, and applies what the compiler and clippy can mend.
+fix:
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+    cargo fmt --all
+
+# Replays one schedule of crashes: `just sim seed=7`.
+sim seed="seed=1":
+    cargo run --release -p egret-integration --bin crash_and_kill -- --{{ seed }} --seconds 10
+
+# Kills and restarts for as long as wanted: `just soak minutes=30`.
+soak minutes="minutes=10":
+    cargo run --release -p egret-integration --bin crash_and_kill -- --seconds "$(( {{ trim_start_match(minutes, 'minutes=') }} * 60 ))"
+
+# One benchmark: `just bench append`; the rows are in integration/docs/figures.md.
+bench row:
+    cargo bench -p egret-integration --bench {{ row }}
+
+# Makes schemas/src/generated again and shows what changed; needs the `capnp` compiler.
+schemas:
+    cargo run -p egret-schemas-generate
+    git diff --exit-code -- schemas/src/generated
+
+# Licences, bans and sources of everything linked in; the advisory database too where it can be reached.
+deny:
+    cargo deny check bans licenses sources
+    cargo deny check advisories
