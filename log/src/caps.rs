@@ -10,6 +10,10 @@ pub const ENTRY_BYTES_MAX: usize = RECORD_BYTES_MAX + (64 << 10);
 /// that a switch of files is rare. An entry that does not fit gets a file of its own.
 pub const JOURNAL_FILE_BYTES: u64 = 16 << 20;
 
+/// Files a journal may have before a checkpoint makes some free: small entries fill blocks of 4 KiB
+/// each, and a start reads them all.
+pub const JOURNAL_FILES_MAX: usize = 4;
+
 /// The most bytes one journal batch gathers: past this a larger batch no longer raises throughput.
 pub const JOURNAL_BATCH_BYTES_MAX: usize = 1 << 20;
 
@@ -18,6 +22,18 @@ pub const JOURNAL_QUEUE_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
 
 /// Bytes of entries held in memory before a checkpoint writes them to an extent.
 pub const WRITE_CACHE_BYTES: usize = 32 << 20;
+
+/// Bytes an extent's writer gathers before it writes: large enough that the disk sees few, long writes.
+pub const EXTENT_WRITE_BYTES: usize = 1 << 20;
+
+/// Entries of one run of an extent: its table of offsets, read as a whole, is then at most 64 KiB.
+pub const EXTENT_RUN_ENTRIES_MAX: u32 = 16_384;
+
+/// Bytes of extents' tables kept in memory: enough for four million entries read at random.
+pub const TABLE_CACHE_BYTES: usize = 16 << 20;
+
+/// The largest manifest: ten million ledgers. A longer file is not one of ours.
+pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// Bytes one ledger writer keeps unacknowledged before its appends wait.
 pub const WRITER_IN_FLIGHT_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
@@ -41,3 +57,41 @@ pub const PRODUCERS_MAX: usize = 65_536;
 /// Free space kept on the disk: enough to checkpoint and to seal, so that a full disk refuses
 /// appends while everything acknowledged stays readable.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+
+/// A header before the other side said hello: enough for any hello, nothing for an attacker.
+pub const HELLO_BYTES_MAX: usize = 16 << 10;
+
+/// A header: the description of a stream of [`PARTITIONS_MAX`] partitions takes a tenth of it.
+pub const HEADER_BYTES_MAX: usize = 1 << 20;
+
+/// A payload: the largest entry, with room for what its records take more in a payload than in it.
+pub const PAYLOAD_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
+
+/// Connections to one data directory at once: each may hold a payload in memory and has a thread.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// How long a side takes to say hello, and to send the rest of a frame it began.
+pub const FRAME_WAIT_MS: u64 = 30_000;
+
+/// How long one request may wait for records; a client that wants more asks again.
+pub const READ_WAIT_MS_MAX: u32 = 30_000;
+
+/// How long a client waits for any answer, beyond what it asked to wait for records.
+pub const REPLY_WAIT_MS: u64 = 120_000;
+
+/// Bytes one read gathers before it is answered: past this a larger one is no faster.
+pub const READ_BYTES_MAX: usize = 8 << 20;
+
+/// Streams in one answer to a listing: their names and formats fill half a header.
+pub const LIST_STREAMS_MAX: u32 = 1000;
+
+/// Names and notes of remembered producers together: a snapshot of them is one entry.
+pub const PRODUCERS_BYTES_MAX: usize = 32 << 20;
+
+/// Past this many bytes an append is cut into several entries: a reader decodes one at a time, and
+/// others' small appends should not wait behind one large write.
+pub const ENTRY_BYTES_TARGET: usize = 4 << 20;
+
+/// Bytes of a segment before the next is begun, when a stream does not say: takeover reads a segment
+/// at most, and retention forgets whole ones.
+pub const SEGMENT_BYTES: u64 = 64 << 20;

@@ -1,0 +1,235 @@
+//! Who a bookie is: its id and the incarnation of its directory, written once and never changed.
+//!
+//! An address says where a bookie is; the incarnation says which life of its data this is. A directory
+//! that was wiped gets another one, so that nobody takes its "never heard of it" for proof.
+//!
+//! ```text
+//! IDENTITY: magic 8 | version u16 | bookie u64 | incarnation u128 | created_ms u64 | crc32c u32
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use egret_schemas::bytes::{Reader, Writer};
+use egret_schemas::{BookieId, Incarnation};
+
+use super::damage::{Damage, FileError};
+use super::whole_file;
+use crate::clock;
+use crate::disk::Disk;
+
+const NAME: &str = "IDENTITY";
+const MAGIC: &[u8; 8] = b"EGRETIDT";
+const VERSION: u16 = 1;
+const BYTES: u64 = 46;
+
+/// Where a bookie keeps data: if anything is there, it had an identity.
+const DATA: [&str; 3] = [".", "extents", "journal"];
+
+/// A bookie's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name in ensembles.
+    pub bookie: BookieId,
+    /// This life of its directory.
+    pub incarnation: Incarnation,
+    /// When it was formatted, in wall-clock milliseconds, for people.
+    pub created_ms: u64,
+}
+
+/// Why a directory's identity could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is data, and nothing tells whose.
+    #[error(
+        "{}: holds {found} but no IDENTITY: restore IDENTITY from a copy, or name an empty directory",
+        .dir.display()
+    )]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+        /// One of the files found.
+        found: String,
+    },
+}
+
+impl From<io::Error> for IdentityError {
+    fn from(error: io::Error) -> IdentityError {
+        IdentityError::File(error.into())
+    }
+}
+
+impl Identity {
+    /// A new identity for an empty directory.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn mint(bookie: BookieId) -> io::Result<Identity> {
+        let mut bits = [0; 16];
+        let mut filled = 0;
+        while filled < bits.len() {
+            let flags = rustix::rand::GetRandomFlags::empty();
+            filled += rustix::rand::getrandom(&mut bits[filled..], flags)?;
+        }
+        let incarnation = Incarnation(u128::from_le_bytes(bits));
+        Ok(Identity { bookie, incarnation, created_ms: clock::wall_ms() })
+    }
+
+    /// Reads the identity of a directory; `None` when it has none.
+    pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, FileError> {
+        let path = dir.join(NAME);
+        match whole_file::read(disk, &path, BYTES)? {
+            Some(bytes) => decode(&path, &bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the identity of a directory, or gives an empty one a new identity, durably.
+    ///
+    /// # Errors
+    /// [`IdentityError::Missing`] when there is data but no identity: its owner is unknown.
+    pub fn load_or_mint(
+        disk: &dyn Disk,
+        dir: &Path,
+        bookie: BookieId,
+    ) -> Result<Identity, IdentityError> {
+        if let Some(identity) = Identity::load(disk, dir)? {
+            return Ok(identity);
+        }
+        for part in DATA {
+            let part = if part == "." { dir.to_owned() } else { dir.join(part) };
+            let names = if disk.exists(&part)? { disk.list(&part)? } else { Vec::new() };
+            let data = |name: &String| name != "LOCK" && *name != format!("{NAME}.tmp");
+            if let Some(found) = names.into_iter().find(data) {
+                return Err(IdentityError::Missing { dir: dir.to_owned(), found });
+            }
+        }
+        let identity = Identity::mint(bookie)?;
+        identity.store(disk, dir)?;
+        Ok(identity)
+    }
+
+    /// Writes the identity into an empty directory, durably.
+    pub fn store(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        whole_file::replace(disk, dir, NAME, &self.encode())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.put_u16(VERSION);
+        out.put_u64(self.bookie.0);
+        out.put_u128(self.incarnation.0);
+        out.put_u64(self.created_ms);
+        let crc = crc32c::crc32c(&out);
+        out.put_u32(crc);
+        out
+    }
+}
+
+fn decode(path: &Path, bytes: &[u8]) -> Result<Identity, FileError> {
+    let body = whole_file::checked(path, bytes)?;
+    let mut reader = Reader::new(body);
+    let damage = |error| Damage::decoding(path, 0, &error);
+    if reader.take(MAGIC.len(), "magic").map_err(damage)? != MAGIC {
+        return Err(Damage::new(path, 0, "not an identity").into());
+    }
+    let version = reader.u16("version").map_err(damage)?;
+    if version != VERSION {
+        let file = path.to_owned();
+        return Err(FileError::Version { file, found: version, known: VERSION });
+    }
+    let identity = Identity {
+        bookie: BookieId(reader.u64("bookie").map_err(damage)?),
+        incarnation: Incarnation(reader.u128("incarnation").map_err(damage)?),
+        created_ms: reader.u64("created").map_err(damage)?,
+    };
+    reader.end("identity").map_err(damage)?;
+    Ok(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{FaultyDisk, OpenHow};
+    use proptest::prelude::*;
+
+    fn disk() -> (FaultyDisk, &'static Path) {
+        let disk = FaultyDisk::new();
+        disk.create_dir(Path::new("/b")).unwrap();
+        (disk, Path::new("/b"))
+    }
+
+    #[test]
+    fn an_identity_is_minted_once() {
+        let (disk, dir) = disk();
+        let first = Identity::load_or_mint(&disk, dir, BookieId(7)).unwrap();
+        assert_eq!(first.bookie, BookieId(7));
+        let disk = disk.reboot(1);
+        assert_eq!(Identity::load_or_mint(&disk, dir, BookieId(8)).unwrap(), first);
+        assert_ne!(Identity::mint(BookieId(7)).unwrap().incarnation, first.incarnation);
+    }
+
+    #[test]
+    fn the_layout_does_not_change() {
+        let identity = Identity {
+            bookie: BookieId(0x0102),
+            incarnation: Incarnation(0x0a0b),
+            created_ms: 0x0c0d,
+        };
+        let golden = b"EGRETIDT\x01\x00\
+            \x02\x01\0\0\0\0\0\0\
+            \x0b\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+            \x0d\x0c\0\0\0\0\0\0\
+            \xe9\x57\x88\x7f";
+        assert_eq!(identity.encode(), golden);
+        assert_eq!(golden.len() as u64, BYTES);
+        assert_eq!(decode(Path::new("IDENTITY"), golden).unwrap(), identity);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let (disk, dir) = disk();
+        Identity::load_or_mint(&disk, dir, BookieId(7)).unwrap();
+        for bit in 0..BYTES * 8 {
+            disk.flip(&dir.join(NAME), bit / 8, 1 << (bit % 8));
+            let error = Identity::load(&disk, dir).unwrap_err();
+            assert!(error.to_string().contains("/b/IDENTITY"), "{error}");
+            disk.flip(&dir.join(NAME), bit / 8, 1 << (bit % 8));
+        }
+        Identity::load(&disk, dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_with_data_but_no_identity_gets_no_new_one() {
+        for (part, name) in [("/b", "MANIFEST"), ("/b/extents", "X1"), ("/b/journal", "J1")] {
+            let (disk, dir) = disk();
+            disk.create_dir(Path::new(part)).unwrap();
+            disk.open(&Path::new(part).join(name), OpenHow::CreateNew, false).unwrap();
+            let error = Identity::load_or_mint(&disk, dir, BookieId(7)).unwrap_err();
+            assert!(matches!(&error, IdentityError::Missing { found, .. } if found == name));
+        }
+    }
+
+    #[test]
+    fn a_power_cut_while_minting_does_not_stand_in_the_way() {
+        for cut in 0..6 {
+            for seed in 0..20 {
+                let (disk, dir) = disk();
+                disk.crash_after(disk.operations() + cut);
+                let minted = Identity::load_or_mint(&disk, dir, BookieId(7));
+                let found = Identity::load_or_mint(&disk.reboot(seed), dir, BookieId(7)).unwrap();
+                assert!(minted.is_err() || minted.is_ok_and(|minted| minted == found));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_damage(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            prop_assert!(decode(Path::new("IDENTITY"), &bytes).is_err());
+        }
+    }
+}

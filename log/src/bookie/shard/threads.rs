@@ -1,0 +1,117 @@
+//! The bookie's own threads: journal, reads, checkpoints. Each ends when the shard is stopped.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Shard, State};
+use crate::clock;
+use crate::message::{Reply, ReplyTo};
+
+impl Shard {
+    /// Starts the threads.
+    pub(crate) fn start(shard: &Arc<Shard>) -> std::io::Result<Vec<JoinHandle<()>>> {
+        type Body = fn(&Shard);
+        let bodies: [(&str, Body); 3] = [
+            ("egret-journal", Shard::run_journal),
+            ("egret-reads", Shard::run_reads),
+            ("egret-checkpoint", Shard::run_checkpoints),
+        ];
+        let mut threads = Vec::new();
+        for (name, body) in bodies {
+            let own = Arc::clone(shard);
+            let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+                own.lock().own_threads.push(std::thread::current().id());
+                body(&own);
+            });
+            match started {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    shard.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(threads)
+    }
+
+    /// Wakes the journal thread if it waits.
+    pub(super) fn rouse_journal(&self, state: &mut State) {
+        if state.journal_waits {
+            state.journal_waits = false;
+            self.work.notify_one();
+        }
+    }
+
+    /// Has the journal thread look whether it is idle.
+    pub(super) fn arm_timer(&self, state: &mut State) {
+        if self.config.background && !state.timer_armed {
+            state.timer_armed = true;
+            state.idle_since = clock::now();
+            self.rouse_journal(state);
+        }
+    }
+
+    fn run_journal(&self) {
+        let idle_mark = Duration::from_millis(self.config.idle_mark_ms);
+        let mut state = self.lock();
+        loop {
+            if !state.replies.is_empty() {
+                let replies = std::mem::take(&mut state.replies);
+                drop(state);
+                replies.into_iter().for_each(deliver);
+                state = self.lock();
+                continue;
+            }
+            if state.stopped {
+                return;
+            }
+            if !state.queue.is_empty() && !state.writing {
+                drop(state);
+                self.lead_once();
+                state = self.lock();
+                continue;
+            }
+            let to_mark = state.unmarked || !state.lazy.is_empty();
+            state.timer_armed &= to_mark && state.poisoned.is_none() && !state.stopped;
+            if !state.timer_armed {
+                state.journal_waits = true;
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.journal_waits = false;
+                continue;
+            }
+            let idle = clock::now().saturating_duration_since(state.idle_since);
+            if idle >= idle_mark && !state.writing {
+                state = self.mark_idle(state);
+                continue;
+            }
+            let left = idle_mark.saturating_sub(idle).max(Duration::from_millis(1));
+            state.journal_waits = true;
+            let waited = self.work.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.journal_waits = false;
+        }
+    }
+
+    fn run_reads(&self) {
+        let mut state = self.lock();
+        while !state.stopped {
+            match state.read_jobs.pop_front() {
+                Some(job) => {
+                    drop(state);
+                    self.read_now(job);
+                    state = self.lock();
+                }
+                None => state = self.reads.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// Gives an answer. One client's panic is not to take the journal from all others.
+fn deliver((reply, answer): (ReplyTo, Reply)) {
+    if catch_unwind(AssertUnwindSafe(|| reply(answer))).is_err() {
+        tracing::error!("the receiver of an answer panicked");
+    }
+}

@@ -1,0 +1,25 @@
+//! Drives the pure [`ledger`](crate::ledger) core over a [`Transport`](crate::message::Transport) and
+//! a [`MetaStore`](crate::metadata::MetaStore). Drivers take no decisions.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`ledgers`] | create, recover, read, watch and delete ledgers |
+//! | [`writer`] | the handle through which one ledger is written |
+//! | [`error`] | one error enum for each operation |
+//!
+//! [`LedgerWriter::append_wait`] goes through `Transport::call` on the caller's own thread, so with
+//! an idle journal there is no hand-over to another one between an append and its sync. No lock is
+//! held across it: callers on several threads share one journal sync.
+
+pub mod error;
+pub mod ledgers;
+pub mod writer;
+
+#[cfg(test)]
+pub(crate) mod memory_bookie;
+#[cfg(test)]
+mod tests;
+
+pub use error::{AppendError, CloseError, CreateError, DeleteError, ReadError, RecoverError};
+pub use ledgers::{LedgerEnd, Ledgers};
+pub use writer::{AppendDone, LedgerWriter, Started};

@@ -1,0 +1,324 @@
+//! A data directory, whoever holds it: one set of operations over the holder's socket or over the log
+//! itself.
+//!
+//! [`Directory::open`] attaches to the process that holds the directory, or holds it when nobody does.
+//! Either way a request goes through the same [`Answerer`]: in the holder's process behind its socket,
+//! or here without one. So a command behaves the same while a topology runs and while none does.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`answerer`] | carries out requests on a [`Log`] |
+//! | `hold` | [`Log::open`]: lock, bookie, metadata, socket |
+//! | `append` | records to partitions, and what became of them |
+//! | `read` | partitions to records, waiting for the next |
+//! | `last` | where the last so many records begin |
+//! | `failure` | errors of the log as a client is told them |
+
+pub mod answerer;
+mod append;
+mod failure;
+mod hold;
+mod last;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use egret_schemas::Position;
+use egret_schemas::stream::{
+    AppendHead, AppendedPart, BatchInfo, Code, Failure, Next, Outcome, ReadHead, StreamDescription,
+    StreamInfo, StreamReply, StreamRequest,
+};
+
+pub use answerer::Answerer;
+pub use hold::{LogCloseError, LogConfig, OpenError};
+
+use crate::disk::LockError;
+use crate::rpc::{Answer, Answered, Bell, CallError, Client, ConnectError};
+use crate::stream::Log;
+use crate::{caps, clock};
+
+/// How long to wait for a holder that is starting or ending.
+const HOLDER_WAIT: Duration = Duration::from_secs(10);
+
+/// How often to look meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A data directory, held or attached to.
+#[derive(Debug)]
+pub struct Directory {
+    dir: PathBuf,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// This process holds it.
+    Held(Box<Held>),
+    /// Another one does.
+    Attached(Client),
+}
+
+#[derive(Debug)]
+struct Held {
+    answerer: Answerer,
+    bell: Arc<Bell>,
+    log: Log,
+}
+
+/// Why something could not be done with a data directory.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// It cannot be held.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It was not let go in order.
+    #[error(transparent)]
+    Close(#[from] LogCloseError),
+    /// Its holder cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Somebody holds it and does not serve it.
+    #[error("{dir}: process {pid} holds this directory and does not serve it: end it first", dir = .dir.display(), pid = .pid.map_or("another".to_owned(), |pid| pid.to_string()))]
+    NotServed {
+        /// The directory.
+        dir: PathBuf,
+        /// Who holds it, if it said.
+        pid: Option<u32>,
+    },
+    /// Its holder did not answer. What was asked may have been done.
+    #[error("{dir}: {source}", dir = .dir.display())]
+    Call {
+        /// The directory.
+        dir: PathBuf,
+        /// What went wrong.
+        source: CallError,
+    },
+    /// The answer is no.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The answer belongs to another question.
+    #[error("{dir}: its holder gave an answer of another kind: use the same release of egret", dir = .dir.display())]
+    Odd {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+impl DirectoryError {
+    /// Whether it was refused: nothing was done, and the same question gets the same answer.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            DirectoryError::Failed(failure) => {
+                let here = matches!(failure.code, Code::Internal | Code::Damaged | Code::Closing);
+                failure.outcome == Outcome::Definite && !here
+            }
+            DirectoryError::NotServed { .. } => true,
+            DirectoryError::Connect(error) => matches!(error, ConnectError::Refused { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether the holder went away, so that another may be found, or take its place.
+    pub fn holder_is_gone(&self) -> bool {
+        match self {
+            DirectoryError::Call { source, .. } => {
+                matches!(source, CallError::Gone | CallError::Connection(_))
+            }
+            DirectoryError::Failed(failure) => failure.code == Code::Closing,
+            _ => false,
+        }
+    }
+
+    /// Whether what was asked may have been done.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            DirectoryError::Call { .. } | DirectoryError::Odd { .. } => Outcome::Unknown,
+            DirectoryError::Failed(failure) => failure.outcome,
+            _ => Outcome::Definite,
+        }
+    }
+}
+
+/// What an append did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// What is durable, by partition.
+    pub parts: Vec<AppendedPart>,
+    /// Why the rest is not, or may not be.
+    pub failure: Option<Failure>,
+}
+
+/// What a read found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The batches, in the order of their records in the payload.
+    pub batches: Vec<BatchInfo>,
+    /// Where to read on, for each place asked for.
+    pub next: Vec<Next>,
+    /// The records; see [`egret_schemas::records`].
+    pub payload: Bytes,
+}
+
+impl Directory {
+    /// Attaches to the holder of `dir`, or holds it, creating it if need be.
+    pub fn open(dir: &Path) -> Result<Directory, DirectoryError> {
+        let deadline = clock::now() + HOLDER_WAIT;
+        let at = |way| Ok(Directory { dir: dir.to_owned(), way });
+        loop {
+            match Client::connect(dir, None) {
+                Ok(client) => return at(Way::Attached(client)),
+                Err(ConnectError::Nobody { .. }) => {}
+                Err(other) => return Err(other.into()),
+            }
+            match Log::open(dir, LogConfig { serve: true, ..LogConfig::default() }) {
+                Ok(log) => {
+                    let answerer = Answerer::new(&log);
+                    return at(Way::Held(Box::new(Held { answerer, bell: Arc::default(), log })));
+                }
+                // It is about to serve, or to let go, or it never will.
+                Err(OpenError::Lock(LockError::Held { pid, .. })) => {
+                    if clock::now() >= deadline {
+                        return Err(DirectoryError::NotServed { dir: dir.to_owned(), pid });
+                    }
+                    thread::sleep(LOOK_EVERY);
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+    }
+
+    /// Whether this process holds it.
+    pub fn is_held(&self) -> bool {
+        matches!(self.way, Way::Held(_))
+    }
+
+    /// Creates a stream; `segment_bytes_max` 0 takes the default.
+    pub fn create_stream(
+        &mut self,
+        name: &str,
+        partitions: u32,
+        format: &str,
+        segment_bytes_max: u64,
+    ) -> Result<StreamInfo, DirectoryError> {
+        let (name, format) = (name.to_owned(), format.to_owned());
+        let request = StreamRequest::CreateStream { name, partitions, format, segment_bytes_max };
+        match self.ask(request)?.reply {
+            StreamReply::Stream(info) => Ok(info),
+            _ => Err(self.odd()),
+        }
+    }
+
+    /// Every stream, in the order of names.
+    pub fn streams(&mut self) -> Result<Vec<StreamInfo>, DirectoryError> {
+        let mut all: Vec<StreamInfo> = Vec::new();
+        loop {
+            let after = all.last().map(|info| info.name.clone()).unwrap_or_default();
+            let limit = caps::LIST_STREAMS_MAX;
+            match self.ask(StreamRequest::ListStreams { after, limit })?.reply {
+                StreamReply::Streams { streams, more } => {
+                    let some = !streams.is_empty();
+                    all.extend(streams);
+                    if !(more && some) {
+                        return Ok(all);
+                    }
+                }
+                _ => return Err(self.odd()),
+            }
+        }
+    }
+
+    /// A stream and its partitions.
+    pub fn describe(&mut self, name: &str) -> Result<StreamDescription, DirectoryError> {
+        match self.ask(StreamRequest::DescribeStream { name: name.to_owned() })?.reply {
+            StreamReply::Description(description) => Ok(description),
+            _ => Err(self.odd()),
+        }
+    }
+
+    /// Appends the records in the payload. An `Ok` may say that some are not durable.
+    pub fn append(&mut self, head: AppendHead, payload: Bytes) -> Result<Appended, DirectoryError> {
+        match self.call(StreamRequest::Append(head), payload, Duration::ZERO)?.reply {
+            StreamReply::Appended { parts, failure } => Ok(Appended { parts, failure }),
+            _ => Err(self.odd()),
+        }
+    }
+
+    /// Reads, waiting for the first batch when asked to.
+    pub fn read(&mut self, head: ReadHead) -> Result<Read, DirectoryError> {
+        let wait = Duration::from_millis(u64::from(head.wait_ms));
+        let Answered { reply, payload } =
+            self.call(StreamRequest::Read(head), Bytes::new(), wait)?;
+        match reply {
+            StreamReply::Batches { batches, next } => Ok(Read { batches, next, payload }),
+            _ => Err(self.odd()),
+        }
+    }
+
+    /// Forgets what is before a position.
+    pub fn truncate(
+        &mut self,
+        stream: &str,
+        partition: u32,
+        before: Position,
+    ) -> Result<(), DirectoryError> {
+        let stream = stream.to_owned();
+        match self.ask(StreamRequest::Truncate { stream, partition, before })?.reply {
+            StreamReply::Done => Ok(()),
+            _ => Err(self.odd()),
+        }
+    }
+
+    /// Deletes a stream and all it holds.
+    pub fn delete_stream(&mut self, name: &str) -> Result<(), DirectoryError> {
+        match self.ask(StreamRequest::DeleteStream { name: name.to_owned() })?.reply {
+            StreamReply::Done => Ok(()),
+            _ => Err(self.odd()),
+        }
+    }
+
+    /// Lets go of it, in order.
+    pub fn close(self) -> Result<(), DirectoryError> {
+        if let Way::Held(held) = self.way {
+            let Held { answerer, log, .. } = *held;
+            drop(answerer);
+            log.close()?;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, request: StreamRequest) -> Result<Answered, DirectoryError> {
+        self.call(request, Bytes::new(), Duration::ZERO)
+    }
+
+    fn call(
+        &mut self,
+        request: StreamRequest,
+        payload: Bytes,
+        wait: Duration,
+    ) -> Result<Answered, DirectoryError> {
+        let answered = match &mut self.way {
+            Way::Held(held) => held.answerer.answer(request, payload, &held.bell),
+            Way::Attached(client) => {
+                let wait = wait + Duration::from_millis(caps::REPLY_WAIT_MS);
+                let dir = &self.dir;
+                client
+                    .call(&request, &payload, wait)
+                    .map_err(|source| DirectoryError::Call { dir: dir.clone(), source })?
+            }
+        };
+        match answered.reply {
+            StreamReply::Failed(failure) => Err(failure.into()),
+            _ => Ok(answered),
+        }
+    }
+
+    fn odd(&self) -> DirectoryError {
+        DirectoryError::Odd { dir: self.dir.clone() }
+    }
+}

@@ -1,0 +1,149 @@
+//! Carries out the requests of one client on a [`Log`], one after the other.
+//!
+//! What it keeps between requests only spares work: the writers and readers of the stream that was
+//! asked for last. A request for another stream lets them go.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use egret_schemas::stream::{
+    AppendedPart, Code, Failure, PartitionDescription, StreamDescription, StreamInfo, StreamReply,
+    StreamRequest,
+};
+
+use super::append::Writers;
+use super::failure::{Told, failure};
+use super::read::Readers;
+use crate::caps;
+use crate::rpc::{Answer, Answered, Bell};
+use crate::stream::{self, Format, Log, StreamConfig};
+
+/// Carries out requests on a log.
+#[derive(Debug)]
+pub struct Answerer {
+    log: Log,
+    /// The stream that was appended to last, and its writers.
+    writers: Option<Writers>,
+    /// The stream that was read last, and its readers.
+    readers: Option<Readers>,
+}
+
+impl Answerer {
+    /// For one client of this log.
+    pub fn new(log: &Log) -> Answerer {
+        Answerer { log: log.clone(), writers: None, readers: None }
+    }
+
+    fn carry_out(
+        &mut self,
+        request: StreamRequest,
+        payload: &Bytes,
+        bell: &Arc<Bell>,
+    ) -> Result<Answered, Failure> {
+        match request {
+            StreamRequest::Hello { .. } => {
+                Err(failure(Code::BadRequest, "hello is said once, before anything else"))
+            }
+            StreamRequest::CreateStream { name, partitions, format, segment_bytes_max } => {
+                let format: Format = format.parse().map_err(|e| failure(Code::Refused, e))?;
+                let mut config = StreamConfig { partitions, format, ..StreamConfig::default() };
+                if segment_bytes_max > 0 {
+                    config.segment_bytes_max = segment_bytes_max;
+                }
+                let info = self.log.create_stream(&name, config).map_err(|e| e.told())?;
+                Ok(StreamReply::Stream(info_of(&info)).into())
+            }
+            StreamRequest::ListStreams { after, limit } => self.list(&after, limit),
+            StreamRequest::DescribeStream { name } => {
+                let description = self.log.describe(&name).map_err(|e| e.told())?;
+                Ok(StreamReply::Description(description_of(&description)).into())
+            }
+            StreamRequest::Append(head) => {
+                let writers = match self.writers.take() {
+                    Some(writers) if writers.is_of(&head.stream) => writers,
+                    _ => Writers::open(&self.log, &head.stream)?,
+                };
+                let (parts, failure) = self.writers.insert(writers).append(&head, payload)?;
+                Ok(StreamReply::Appended { parts, failure }.into())
+            }
+            StreamRequest::Read(head) => {
+                let readers = match self.readers.take() {
+                    Some(readers) if readers.is_of(&head.stream) => readers,
+                    _ => Readers::open(&self.log, &head.stream),
+                };
+                self.readers.insert(readers).read(&head, bell)
+            }
+            StreamRequest::Truncate { stream, partition, before } => {
+                self.log.truncate(&stream, partition, before).map_err(|e| e.told())?;
+                Ok(StreamReply::Done.into())
+            }
+            StreamRequest::DeleteStream { name } => {
+                self.writers = None;
+                self.readers = None;
+                self.log.delete_stream(&name).map_err(|e| e.told())?;
+                Ok(StreamReply::Done.into())
+            }
+        }
+    }
+
+    fn list(&self, after: &str, limit: u32) -> Result<Answered, Failure> {
+        let limit = limit.clamp(1, caps::LIST_STREAMS_MAX) as usize;
+        let mut all = self.log.streams().map_err(|e| e.told())?;
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        let behind = all.iter().filter(|info| *info.name > *after);
+        let mut streams: Vec<StreamInfo> = behind.take(limit + 1).map(info_of).collect();
+        let more = streams.len() > limit;
+        streams.truncate(limit);
+        Ok(StreamReply::Streams { streams, more }.into())
+    }
+}
+
+impl Answer for Answerer {
+    fn answer(&mut self, request: StreamRequest, payload: Bytes, bell: &Arc<Bell>) -> Answered {
+        match self.carry_out(request, &payload, bell) {
+            Ok(answered) => answered,
+            Err(failure) => StreamReply::Failed(failure).into(),
+        }
+    }
+}
+
+fn info_of(info: &stream::StreamInfo) -> StreamInfo {
+    StreamInfo {
+        name: info.name.clone(),
+        partitions: info.config.partitions,
+        format: info.config.format.to_string(),
+        segment_bytes_max: info.config.segment_bytes_max,
+        owner: info.config.transactional.clone().unwrap_or_default(),
+    }
+}
+
+fn description_of(description: &stream::StreamDescription) -> StreamDescription {
+    StreamDescription {
+        info: info_of(&description.info),
+        partitions: description.partitions.iter().map(partition_of).collect(),
+    }
+}
+
+/// A sum of parts of one append.
+pub(super) fn part(partition: u32, appended: stream::Appended) -> AppendedPart {
+    AppendedPart {
+        partition,
+        first: appended.position,
+        records: appended.records,
+        duplicates: appended.duplicates,
+    }
+}
+
+fn partition_of(partition: &stream::PartitionDescription) -> PartitionDescription {
+    let segments = &partition.segments;
+    PartitionDescription {
+        partition: partition.number,
+        segments: u32::try_from(segments.len()).unwrap_or(u32::MAX),
+        entries: segments.iter().map(stream::SegmentDescription::entries).sum(),
+        records: partition.records,
+        first: partition.first,
+        end: partition.end,
+        term: partition.term,
+        owner: partition.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}

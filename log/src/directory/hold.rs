@@ -1,0 +1,192 @@
+//! Holding a data directory: one bookie, its metadata and its streams in this process.
+//!
+//! ```text
+//! <dir>/LOCK        taken by the holder, with its process id in it
+//! <dir>/bookie/     journal and extents
+//! <dir>/meta.redb   streams, partitions, ledgers, commits
+//! <dir>/egret.sock  where the holder serves other processes; gone when nobody holds it
+//! ```
+//!
+//! The lock outlives whatever may still write: it is let go when bookie and metadata store are closed,
+//! or when the last handle to either is dropped. The socket goes first.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use egret_schemas::{EntryId, Incarnation, LedgerId};
+
+use super::Answerer;
+use crate::bookie::{self, Bookie, BookieConfig, CheckpointError};
+use crate::disk::{DirLock, Disk, LockError, RealDisk};
+use crate::message::{Reply, ReplyTo, Request, Transport, Wake};
+use crate::metadata::{Compare, MetaError, MetaStore, Op, RedbMeta, TxnOutcome, Versioned};
+use crate::rpc::{ServeError, Server};
+use crate::stream::Log;
+use crate::stream::error::TruncateError;
+use crate::stream::log::Shown;
+use crate::stream::partition::Below;
+
+/// How a data directory is held.
+#[derive(Debug, Clone, Default)]
+pub struct LogConfig {
+    /// Whether other processes may attach through its socket.
+    pub serve: bool,
+    /// The bookie's sizes and limits.
+    pub bookie: BookieConfig,
+    /// The disk the directory is on; the real one when absent. On another nobody is locked out.
+    pub disk: Option<Arc<dyn Disk>>,
+}
+
+/// Why a data directory cannot be held.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made.
+    #[error("{dir}: {source}", dir = .dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Somebody else holds it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Its bookie.
+    #[error(transparent)]
+    Bookie(#[from] bookie::OpenError),
+    /// Its metadata.
+    #[error(transparent)]
+    Metadata(#[from] MetaError),
+    /// What a crash left half deleted could not be finished.
+    #[error(transparent)]
+    Streams(#[from] TruncateError),
+    /// Its socket.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Why a log was not closed in order. Nothing acknowledged is lost by it.
+#[derive(Debug, thiserror::Error)]
+#[error("{dir}: the last checkpoint was not finished: {source}: the next start reads the journal instead", dir = .dir.display())]
+pub struct LogCloseError {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What failed.
+    pub source: CheckpointError,
+}
+
+impl Log {
+    /// Holds `dir` and opens what is in it, creating it if need be.
+    pub fn open(dir: &Path, config: LogConfig) -> Result<Log, OpenError> {
+        let told = |source| OpenError::Directory { dir: dir.to_owned(), source };
+        let real = config.disk.is_none();
+        let disk = config.disk.unwrap_or_else(|| Arc::new(RealDisk));
+        disk.create_dir(dir).map_err(told)?;
+        let lock = real.then(|| RealDisk::lock(dir)).transpose()?;
+        let lock = Arc::new(Mutex::new(lock));
+        let place = dir.join("bookie");
+        disk.create_dir(&place).map_err(told)?;
+        let bookie = Bookie::open(Arc::clone(&disk), &place, config.bookie)?;
+        let meta = RedbMeta::open(&*disk, &dir.join("meta.redb"))?;
+        let incarnation = bookie.incarnation();
+        let log = Log::assemble(
+            Arc::new(Locked { what: bookie.clone(), _lock: Arc::clone(&lock) }),
+            Arc::new(Locked { what: meta, _lock: Arc::clone(&lock) }),
+            Some(Box::new(Held { dir: dir.to_owned(), bookie, lock })),
+        )?;
+        let server = if config.serve {
+            let serving = log.clone();
+            let answerers = Arc::new(move || Box::new(Answerer::new(&serving)) as Box<_>);
+            Some(Server::start(dir, incarnation, answerers)?)
+        } else {
+            None
+        };
+        let server = Mutex::new(server);
+        Ok(log.shown_by(Arc::new(Served { dir: dir.to_owned(), server })))
+    }
+}
+
+/// The socket, if there is one.
+#[derive(Debug)]
+struct Served {
+    dir: PathBuf,
+    server: Mutex<Option<Server>>,
+}
+
+impl Shown for Served {
+    fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn stop(&self) {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(server) = server {
+            server.close();
+        }
+    }
+}
+
+/// The bookie to close, and the lock to let go of.
+#[derive(Debug)]
+struct Held {
+    dir: PathBuf,
+    bookie: Bookie,
+    lock: SharedLock,
+}
+
+/// Empty when it was let go.
+type SharedLock = Arc<Mutex<Option<DirLock>>>;
+
+impl Below for Held {
+    fn close(self: Box<Self>) -> Result<(), LogCloseError> {
+        let Held { dir, bookie, lock } = *self;
+        let closed = bookie.close();
+        drop(lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        closed.map_err(|source| LogCloseError { dir, source })
+    }
+}
+
+/// Something that writes into the directory, and the lock that says it may.
+#[derive(Debug)]
+struct Locked<T> {
+    what: T,
+    /// Let go after `what`: fields are dropped in order.
+    _lock: SharedLock,
+}
+
+impl Transport for Locked<Bookie> {
+    fn send(&self, to: Incarnation, request: Request, reply: ReplyTo) {
+        self.what.send(to, request, reply);
+    }
+
+    fn call(&self, to: Incarnation, request: Request) -> Reply {
+        self.what.call(to, request)
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.what.incarnation()
+    }
+
+    fn watch_lac(&self, ledger: LedgerId, beyond: Option<EntryId>, wake: Wake) {
+        self.what.watch_lac(ledger, beyond, wake);
+    }
+}
+
+impl MetaStore for Locked<RedbMeta> {
+    fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError> {
+        self.what.get(key)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, MetaError> {
+        self.what.list(prefix)
+    }
+
+    fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
+        self.what.txn(compare, ops)
+    }
+
+    fn close(&self) {
+        self.what.close();
+    }
+}

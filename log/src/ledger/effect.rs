@@ -1,0 +1,89 @@
+//! What the cores ask to have done.
+
+use bytes::Bytes;
+use egret_schemas::EntryId;
+
+use super::ensemble::Member;
+use super::recovery::RecoveryFailure;
+use super::writer::WriterFailure;
+use crate::outcome::Outcome;
+
+/// What [`Writer`](super::writer::Writer) asks for, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriterEffect {
+    /// Send an add; tell the answer to `on_answer`.
+    Send {
+        /// Which slot of the ensemble.
+        slot: usize,
+        /// Who is in it.
+        to: Member,
+        /// The entry.
+        entry: EntryId,
+        /// What readers may see.
+        lac: Option<EntryId>,
+        /// Its bytes.
+        payload: Bytes,
+    },
+    /// The entry and all before it are acknowledged.
+    Confirm {
+        /// The entry.
+        entry: EntryId,
+    },
+    /// Readers may see up to here; tell the bookies.
+    Publish {
+        /// The last entry they may see.
+        lac: EntryId,
+    },
+    /// The entry will not be acknowledged by this writer.
+    Fail {
+        /// The entry.
+        entry: EntryId,
+        /// Why.
+        failure: WriterFailure,
+        /// Whether it may be there all the same.
+        outcome: Outcome,
+    },
+}
+
+/// What [`Recovery`](super::recovery::Recovery) asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecoveryEffect {
+    /// Raise the term there; tell the answer to `on_fence`.
+    Fence {
+        /// Which slot of the last fragment's ensemble.
+        slot: usize,
+        /// Who is in it.
+        to: Member,
+    },
+    /// Read with a fence; tell the answer to `on_read`.
+    Read {
+        /// Which slot of the entry's fragment.
+        slot: usize,
+        /// Who is in it.
+        to: Member,
+        /// The entry.
+        entry: EntryId,
+    },
+    /// Write a copy at the recoverer's term; tell the answer to `on_add`.
+    Add {
+        /// Which slot of the entry's fragment.
+        slot: usize,
+        /// Who is in it.
+        to: Member,
+        /// The entry.
+        entry: EntryId,
+        /// What readers might see when recovery began: a copy moves nothing.
+        lac: Option<EntryId>,
+        /// The entry's checksum.
+        crc: u32,
+        /// Its bytes.
+        payload: Bytes,
+    },
+    /// Close the ledger by compare-and-set.
+    Close {
+        /// At this last entry.
+        last: Option<EntryId>,
+    },
+    /// Give up; the ledger stays in recovery.
+    Fail(RecoveryFailure),
+}

@@ -1,0 +1,311 @@
+//! What is known of a ledger beside its entries: state, term, and which bookies hold what.
+//!
+//! ```text
+//!            start_recovery           close
+//!   Open ───────────────────▶ InRecovery ───▶ Closed{last} ──▶ Deleting
+//!     └────────────────────── close ────────────▲
+//! ```
+//! Every transition is a function from one record to the next; a compare-and-set on the metadata
+//! store makes it so. Only the last fragment of a ledger that is not closed may change.
+
+use std::collections::BTreeMap;
+
+use egret_schemas::{EntryId, Term};
+
+use super::ensemble::{Ensemble, Quorum};
+
+/// Who may see and close what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerKind {
+    /// Readers see every acknowledged entry; anyone with a higher term may recover it.
+    Plain,
+    /// Readers see what its owner published; only the owner closes it, at a committed entry.
+    Transactional {
+        /// The topology that owns it, for ever.
+        owner: String,
+    },
+}
+
+impl LedgerKind {
+    /// Whether readers are bounded by what was published.
+    pub fn is_transactional(&self) -> bool {
+        matches!(self, LedgerKind::Transactional { .. })
+    }
+}
+
+/// Where a ledger is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerState {
+    /// Its writer appends.
+    Open,
+    /// Its end is being found.
+    InRecovery,
+    /// Immutable.
+    Closed {
+        /// Its last entry; `None` when it is empty.
+        last: Option<EntryId>,
+    },
+    /// Being forgotten: a tombstone until every bookie has acknowledged.
+    Deleting,
+}
+
+/// Who proposed a record, so that a lost reply to a compare-and-set is settled by reading back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proposal {
+    /// Random, minted once for each process.
+    pub process: u128,
+    /// Counted up for each proposal of that process.
+    pub operation: u64,
+}
+
+/// A ledger's record in the metadata store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerMetadata {
+    /// Where it is in its life.
+    pub state: LedgerState,
+    /// The term of who last changed it.
+    pub term: Term,
+    /// How many copies.
+    pub quorum: Quorum,
+    /// First entry → the bookies of it and those after, up to the next fragment.
+    pub fragments: BTreeMap<EntryId, Ensemble>,
+    /// Who may see and close what.
+    pub kind: LedgerKind,
+    /// Who proposed this record.
+    pub proposal: Proposal,
+}
+
+/// A change the record does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransitionError {
+    /// Someone with a higher term was here.
+    #[error("the ledger is held at {held}, above {asked}: a newer owner has taken over")]
+    StaleTerm {
+        /// The term asked with.
+        asked: Term,
+        /// The term of the record.
+        held: Term,
+    },
+    /// Only its writer's term is known: recovery at the same term would not shut that writer out.
+    #[error("the ledger is open at {held}: raise the term before recovering it")]
+    SameTerm {
+        /// The term of the record.
+        held: Term,
+    },
+    /// It is closed, elsewhere.
+    #[error("the ledger is closed at {}, not at {}", end(*.last), end(*.asked))]
+    ClosedElsewhere {
+        /// Its last entry.
+        last: Option<EntryId>,
+        /// The last entry asked for.
+        asked: Option<EntryId>,
+    },
+    /// It is closed.
+    #[error("the ledger is closed at {}", end(*.last))]
+    Closed {
+        /// Its last entry.
+        last: Option<EntryId>,
+    },
+    /// It is being recovered.
+    #[error("the ledger is being recovered at {held}")]
+    InRecovery {
+        /// The recoverer's term.
+        held: Term,
+    },
+    /// It is open, and only closed ledgers may be deleted.
+    #[error("the ledger is not closed: recover it before deleting it")]
+    NotClosed,
+    /// It is being deleted.
+    #[error("the ledger was deleted")]
+    Deleted,
+}
+
+pub(crate) fn end(last: Option<EntryId>) -> String {
+    last.map_or_else(|| "its start (empty)".to_owned(), |last| format!("entry {last}"))
+}
+
+impl LedgerMetadata {
+    /// A new ledger, open at its creator's term.
+    ///
+    /// # Panics
+    /// When the ensemble is not as large as the quorum says.
+    pub fn open(
+        kind: LedgerKind,
+        quorum: Quorum,
+        ensemble: Ensemble,
+        term: Term,
+        proposal: Proposal,
+    ) -> LedgerMetadata {
+        assert_eq!(ensemble.members().len(), quorum.ensemble(), "an ensemble of the quorum's size");
+        let fragments = BTreeMap::from([(EntryId(0), ensemble)]);
+        LedgerMetadata { state: LedgerState::Open, term, quorum, fragments, kind, proposal }
+    }
+
+    /// The fragment that holds `entry`: its first entry and its bookies.
+    pub fn fragment_of(&self, entry: EntryId) -> (EntryId, &Ensemble) {
+        let (&first, ensemble) =
+            self.fragments.range(..=entry).next_back().expect("the first fragment starts at 0");
+        (first, ensemble)
+    }
+
+    /// The fragment that may still grow.
+    pub fn last_fragment(&self) -> (EntryId, &Ensemble) {
+        let (&first, ensemble) = self.fragments.last_key_value().expect("a ledger has a fragment");
+        (first, ensemble)
+    }
+
+    /// The last entry, once it is closed.
+    pub fn closed(&self) -> Option<Option<EntryId>> {
+        match self.state {
+            LedgerState::Closed { last } => Some(last),
+            _ => None,
+        }
+    }
+
+    /// Takes a ledger that is not closed into recovery at `term`.
+    pub fn start_recovery(
+        &self,
+        term: Term,
+        proposal: Proposal,
+    ) -> Result<LedgerMetadata, TransitionError> {
+        match self.state {
+            LedgerState::Closed { last } => return Err(TransitionError::Closed { last }),
+            LedgerState::Deleting => return Err(TransitionError::Deleted),
+            LedgerState::Open if term == self.term => {
+                return Err(TransitionError::SameTerm { held: self.term });
+            }
+            LedgerState::Open | LedgerState::InRecovery => self.check_term(term)?,
+        }
+        Ok(LedgerMetadata { state: LedgerState::InRecovery, term, proposal, ..self.clone() })
+    }
+
+    /// Closes at `last`: the writer of an open ledger, or the recoverer of one in recovery, each at
+    /// the record's own term.
+    pub fn close(
+        &self,
+        term: Term,
+        last: Option<EntryId>,
+        proposal: Proposal,
+    ) -> Result<LedgerMetadata, TransitionError> {
+        match self.state {
+            LedgerState::Closed { last: held } if held == last => return Ok(self.clone()),
+            LedgerState::Closed { last: held } => {
+                return Err(TransitionError::ClosedElsewhere { last: held, asked: last });
+            }
+            LedgerState::Deleting => return Err(TransitionError::Deleted),
+            LedgerState::Open | LedgerState::InRecovery => self.check_term(term)?,
+        }
+        assert_eq!(term, self.term, "a ledger is closed at the term it was opened or recovered at");
+        Ok(LedgerMetadata { state: LedgerState::Closed { last }, proposal, ..self.clone() })
+    }
+
+    /// Replaces the bookies for entries from `first` on. An open ledger's writer alone may.
+    pub fn change_ensemble(
+        &self,
+        term: Term,
+        first: EntryId,
+        ensemble: Ensemble,
+        proposal: Proposal,
+    ) -> Result<LedgerMetadata, TransitionError> {
+        match self.state {
+            LedgerState::Closed { last } => return Err(TransitionError::Closed { last }),
+            LedgerState::Deleting => return Err(TransitionError::Deleted),
+            LedgerState::InRecovery => return Err(TransitionError::InRecovery { held: self.term }),
+            LedgerState::Open => self.check_term(term)?,
+        }
+        assert_eq!(ensemble.members().len(), self.quorum.ensemble(), "an ensemble of full size");
+        assert!(first >= self.last_fragment().0, "only the last fragment may change");
+        let mut next = LedgerMetadata { proposal, ..self.clone() };
+        next.fragments.insert(first, ensemble);
+        Ok(next)
+    }
+
+    /// Marks a closed ledger as being forgotten.
+    pub fn start_delete(&self, proposal: Proposal) -> Result<LedgerMetadata, TransitionError> {
+        match self.state {
+            LedgerState::Deleting => Ok(self.clone()),
+            LedgerState::Closed { .. } => {
+                Ok(LedgerMetadata { state: LedgerState::Deleting, proposal, ..self.clone() })
+            }
+            LedgerState::Open | LedgerState::InRecovery => Err(TransitionError::NotClosed),
+        }
+    }
+
+    /// Marks a ledger that is part of nothing any more as being forgotten, closed or not.
+    pub fn abandon(
+        &self,
+        term: Term,
+        proposal: Proposal,
+    ) -> Result<LedgerMetadata, TransitionError> {
+        match self.state {
+            LedgerState::Deleting | LedgerState::Closed { .. } => self.start_delete(proposal),
+            LedgerState::Open if term == self.term => {
+                Err(TransitionError::SameTerm { held: self.term })
+            }
+            LedgerState::Open | LedgerState::InRecovery => {
+                self.check_term(term)?;
+                Ok(LedgerMetadata { state: LedgerState::Deleting, term, proposal, ..self.clone() })
+            }
+        }
+    }
+
+    fn check_term(&self, term: Term) -> Result<(), TransitionError> {
+        if term < self.term {
+            return Err(TransitionError::StaleTerm { asked: term, held: self.term });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::ledger::ensemble::Member;
+    use egret_schemas::{BookieId, Incarnation};
+
+    pub(crate) fn members(numbers: &[u64]) -> Ensemble {
+        let member = |&n| Member { bookie: BookieId(n), incarnation: Incarnation(u128::from(n)) };
+        Ensemble::new(numbers.iter().map(member).collect())
+    }
+
+    pub(crate) fn three() -> LedgerMetadata {
+        let quorum = Quorum::new(3, 3, 2).unwrap();
+        let ensemble = members(&[1, 2, 3]);
+        LedgerMetadata::open(LedgerKind::Plain, quorum, ensemble, Term(1), Proposal::default())
+    }
+
+    const P: Proposal = Proposal { process: 7, operation: 1 };
+
+    #[test]
+    fn recovery_needs_a_higher_term_than_the_writer() {
+        let open = three();
+        assert!(matches!(open.start_recovery(Term(1), P), Err(TransitionError::SameTerm { .. })));
+        assert!(matches!(open.start_recovery(Term(0), P), Err(TransitionError::StaleTerm { .. })));
+        let taken = open.start_recovery(Term(2), P).unwrap();
+        assert_eq!((taken.state, taken.term), (LedgerState::InRecovery, Term(2)));
+        assert!(taken.start_recovery(Term(2), P).is_ok(), "a retry at the same term");
+        assert!(matches!(taken.close(Term(1), None, P), Err(TransitionError::StaleTerm { .. })));
+    }
+
+    #[test]
+    fn a_closed_ledger_keeps_its_end() {
+        let closed = three().close(Term(1), Some(EntryId(4)), P).unwrap();
+        assert!(closed.close(Term(1), Some(EntryId(4)), P).is_ok());
+        let error = closed.close(Term(9), Some(EntryId(3)), P).unwrap_err();
+        assert_eq!(error.to_string(), "the ledger is closed at entry 4, not at entry 3");
+        assert!(matches!(closed.start_recovery(Term(9), P), Err(TransitionError::Closed { .. })));
+        assert!(three().start_delete(P).is_err());
+        assert_eq!(closed.start_delete(P).unwrap().state, LedgerState::Deleting);
+    }
+
+    #[test]
+    fn an_ensemble_change_starts_a_fragment_or_replaces_the_last() {
+        let one = three().change_ensemble(Term(1), EntryId(5), members(&[1, 2, 4]), P).unwrap();
+        assert_eq!(one.fragment_of(EntryId(4)).0, EntryId(0));
+        assert_eq!(one.fragment_of(EntryId(5)).1, &members(&[1, 2, 4]));
+        let two = one.change_ensemble(Term(1), EntryId(5), members(&[1, 4, 5]), P).unwrap();
+        assert_eq!(two.fragments.len(), 2);
+        let taken = two.start_recovery(Term(2), P).unwrap();
+        assert!(taken.change_ensemble(Term(1), EntryId(9), members(&[1, 2, 3]), P).is_err());
+    }
+}

@@ -1,0 +1,473 @@
+//! Finding, or verifying, the end of a ledger whose writer is gone.
+//!
+//! 1. The metadata was taken into recovery at the recoverer's term (the caller's compare-and-set).
+//! 2. **Fence** every bookie of the last fragment, until the fence is [covered](super::coverage):
+//!    no add of a lower term can be acknowledged any more. The highest LAC they report, and the last
+//!    fragment's first entry less one, is the floor: everything up to it is known to be acknowledged.
+//! 3. Read forward, each read fencing again, so that a negative answer stays true.
+//!    One copy is enough to keep an entry; it is written again, at the recoverer's term and with the
+//!    LAC frozen at the floor, to whoever lacks it, until an ack quorum has it.
+//! 4. [`CloseAt::End`]: stop at the first entry whose absence is covered, close before it.
+//!    [`CloseAt::Entry`]: read every entry from the first to the one given. One that is missing is
+//!    damage, never a lower end; whatever lies beyond is ignored.
+//!
+//! Anything undecided gives up and leaves the ledger in recovery, to be tried again. Several may
+//! recover at once: the compare-and-set of the close makes them agree.
+
+use bytes::Bytes;
+use egret_schemas::{EntryId, LedgerId, Term};
+
+use super::coverage::{Answer, covered};
+use super::effect::RecoveryEffect;
+use super::metadata::{LedgerMetadata, LedgerState};
+use super::reader::{Doubt, ReadAnswer};
+use super::writer::AddAnswer;
+use crate::message::{Refusal, Reply};
+
+/// Where a recovered ledger is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseAt {
+    /// Behind the last entry that may have been acknowledged.
+    End,
+    /// At this entry, whatever lies beyond; `None` closes it empty. The only way for a
+    /// transactional ledger.
+    Entry(Option<EntryId>),
+}
+
+/// Why a recovery gave up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryFailure {
+    /// Someone recovers at a higher term.
+    #[error("a newer owner holds the ledger at {held}")]
+    Superseded {
+        /// Its term.
+        held: Term,
+    },
+    /// The ledger was deleted.
+    #[error("the ledger was deleted")]
+    Deleted,
+    /// Too few bookies answered the fence.
+    #[error("too few bookies could be fenced: {why}")]
+    NotFenced {
+        /// One of the answers.
+        why: Doubt,
+    },
+    /// Neither found nor proved absent.
+    #[error("entry {entry} is neither there nor provably absent: {why}")]
+    Undecided {
+        /// The entry.
+        entry: EntryId,
+        /// One of the answers.
+        why: Doubt,
+    },
+    /// A committed entry is gone.
+    #[error(
+        "entry {entry} was committed and is gone: a disk lost it; restore that disk from a copy"
+    )]
+    Missing {
+        /// The entry.
+        entry: EntryId,
+    },
+    /// Readers have seen beyond the entry it was to be closed at.
+    #[error(
+        "readers have seen up to entry {visible}, beyond the commit given: a later commit exists; \
+         recover with that one"
+    )]
+    BelowVisible {
+        /// The last entry published.
+        visible: EntryId,
+    },
+    /// Too few bookies took the copy.
+    #[error("entry {entry} could not be copied to enough bookies: {why}")]
+    NotCopied {
+        /// The entry.
+        entry: EntryId,
+        /// One of the answers.
+        why: Doubt,
+    },
+}
+
+#[derive(Debug)]
+enum Phase {
+    Fencing { answers: Vec<Option<Answer>>, lac: Option<EntryId> },
+    Reading { entry: EntryId, answers: Vec<(usize, Option<Answer>)> },
+    Copying { entry: EntryId, have: usize, waiting: usize },
+    Done,
+}
+
+/// One ledger in recovery; see the [module](self).
+#[derive(Debug)]
+pub struct Recovery {
+    ledger: LedgerId,
+    /// As it was when recovery began: reads go to these bookies, whatever changes meanwhile.
+    metadata: LedgerMetadata,
+    close: CloseAt,
+    /// Acknowledged for certain; also the LAC that copies carry. Fixed once fenced.
+    floor: Option<EntryId>,
+    doubt: Option<Doubt>,
+    phase: Phase,
+}
+
+impl Recovery {
+    /// Starts on metadata that was taken into recovery at the recoverer's term.
+    ///
+    /// # Panics
+    /// When it was not, or when a transactional ledger is to be closed anywhere but at an entry.
+    pub fn start(
+        ledger: LedgerId,
+        metadata: LedgerMetadata,
+        close: CloseAt,
+        out: &mut Vec<RecoveryEffect>,
+    ) -> Recovery {
+        assert_eq!(metadata.state, LedgerState::InRecovery, "the compare-and-set comes first");
+        assert!(
+            close != CloseAt::End || !metadata.kind.is_transactional(),
+            "only its owner ends a transactional ledger, at a committed entry"
+        );
+        let ensemble = metadata.last_fragment().1;
+        for (slot, &to) in ensemble.members().iter().enumerate() {
+            out.push(RecoveryEffect::Fence { slot, to });
+        }
+        let phase = Phase::Fencing { answers: vec![None; ensemble.members().len()], lac: None };
+        Recovery { ledger, metadata, close, floor: None, doubt: None, phase }
+    }
+
+    /// A bookie answered a fence.
+    pub fn on_fence(&mut self, slot: usize, reply: Reply, out: &mut Vec<RecoveryEffect>) {
+        let Phase::Fencing { answers, lac } = &mut self.phase else { return };
+        let answer = match reply {
+            Reply::Fenced { lac: seen, .. } => {
+                *lac = (*lac).max(seen);
+                Answer::Yes
+            }
+            Reply::Refused(refusal) => {
+                if let Some(failure) = fatal(&refusal) {
+                    return self.fail(failure, out);
+                }
+                self.doubt = Some(Doubt::Refused(refusal));
+                Answer::Unknown
+            }
+            Reply::Unknown(unknown) => {
+                self.doubt = Some(Doubt::Bookie(unknown));
+                Answer::Unknown
+            }
+            _ => {
+                self.doubt = Some(Doubt::Protocol);
+                Answer::Unknown
+            }
+        };
+        answers[slot] = Some(answer);
+        let heard: Vec<Answer> = answers.iter().map(|a| a.unwrap_or(Answer::Unknown)).collect();
+        if covered(&heard, Answer::Yes, self.metadata.quorum) {
+            let lac = *lac;
+            self.begin_reading(lac, out);
+        } else if answers.iter().all(Option::is_some) {
+            let why = self.doubt.clone().unwrap_or(Doubt::Protocol);
+            self.fail(RecoveryFailure::NotFenced { why }, out);
+        }
+    }
+
+    /// A bookie answered a read.
+    pub fn on_read(
+        &mut self,
+        slot: usize,
+        entry: EntryId,
+        answer: ReadAnswer,
+        out: &mut Vec<RecoveryEffect>,
+    ) {
+        let Phase::Reading { entry: asked, answers } = &mut self.phase else { return };
+        if entry != *asked {
+            return;
+        }
+        let place = answers.iter_mut().find(|(s, _)| *s == slot).expect("an answer to a read sent");
+        place.1 = Some(answer.worth());
+        match answer {
+            ReadAnswer::Entry { payload, crc } => return self.on_found(entry, payload, crc, out),
+            ReadAnswer::NoEntry => {}
+            ReadAnswer::Unknown(Doubt::Refused(refusal)) => {
+                if let Some(failure) = fatal(&refusal) {
+                    return self.fail(failure, out);
+                }
+                self.doubt = Some(Doubt::Refused(refusal));
+            }
+            ReadAnswer::Unknown(doubt) => self.doubt = Some(doubt),
+        }
+        let heard: Vec<Answer> =
+            answers.iter().map(|(_, a)| a.unwrap_or(Answer::Unknown)).collect();
+        let all = answers.iter().all(|(_, a)| a.is_some());
+        if covered(&heard, Answer::No, self.metadata.quorum) {
+            self.on_absent(entry, all, out);
+        } else if all {
+            let why = self.doubt.clone().unwrap_or(Doubt::Protocol);
+            self.fail(RecoveryFailure::Undecided { entry, why }, out);
+        }
+    }
+
+    /// A bookie answered a copy.
+    pub fn on_add(&mut self, entry: EntryId, answer: AddAnswer, out: &mut Vec<RecoveryEffect>) {
+        let ack = self.metadata.quorum.ack();
+        let Phase::Copying { entry: copied, have, waiting } = &mut self.phase else { return };
+        if entry != *copied {
+            return;
+        }
+        *waiting -= 1;
+        match answer {
+            AddAnswer::Done => *have += 1,
+            AddAnswer::Refused(refusal) => {
+                if let Some(failure) = fatal(&refusal) {
+                    return self.fail(failure, out);
+                }
+                self.doubt = Some(Doubt::Refused(refusal));
+            }
+            AddAnswer::Unknown(unknown) => self.doubt = Some(Doubt::Bookie(unknown)),
+        }
+        if *have >= ack {
+            self.after(entry, out);
+        } else if *have + *waiting < ack {
+            let why = self.doubt.clone().unwrap_or(Doubt::Protocol);
+            self.fail(RecoveryFailure::NotCopied { entry, why }, out);
+        }
+    }
+
+    fn begin_reading(&mut self, lac: Option<EntryId>, out: &mut Vec<RecoveryEffect>) {
+        self.doubt = None;
+        self.floor = lac.max(self.metadata.last_fragment().0.before());
+        match (self.close, lac) {
+            (CloseAt::Entry(last), Some(visible))
+                if last < lac && self.metadata.kind.is_transactional() =>
+            {
+                return self.fail(RecoveryFailure::BelowVisible { visible }, out);
+            }
+            _ => {}
+        }
+        match self.close {
+            CloseAt::End => self.read(EntryId::after(self.floor), out),
+            CloseAt::Entry(None) => self.finish(None, out),
+            CloseAt::Entry(Some(_)) => self.read(EntryId(0), out),
+        }
+    }
+
+    fn read(&mut self, entry: EntryId, out: &mut Vec<RecoveryEffect>) {
+        self.doubt = None;
+        let ensemble = self.metadata.fragment_of(entry).1;
+        let mut answers = Vec::with_capacity(self.metadata.quorum.write());
+        for slot in ensemble.write_set(entry, self.metadata.quorum) {
+            out.push(RecoveryEffect::Read { slot, to: ensemble.member(slot), entry });
+            answers.push((slot, None));
+        }
+        self.phase = Phase::Reading { entry, answers };
+    }
+
+    /// One copy is enough to keep an entry.
+    fn on_found(
+        &mut self,
+        entry: EntryId,
+        payload: Bytes,
+        crc: u32,
+        out: &mut Vec<RecoveryEffect>,
+    ) {
+        let Phase::Reading { answers, .. } = &self.phase else { unreachable!("it was read") };
+        let have = answers.iter().filter(|(_, a)| *a == Some(Answer::Yes)).count();
+        if Some(entry) <= self.floor || have >= self.metadata.quorum.ack() {
+            return self.after(entry, out);
+        }
+        let ensemble = self.metadata.fragment_of(entry).1;
+        let mut waiting = 0;
+        for &(slot, answer) in answers {
+            if answer == Some(Answer::Yes) {
+                continue;
+            }
+            waiting += 1;
+            out.push(RecoveryEffect::Add {
+                slot,
+                to: ensemble.member(slot),
+                entry,
+                lac: self.floor,
+                crc,
+                payload: payload.clone(),
+            });
+        }
+        self.phase = Phase::Copying { entry, have, waiting };
+    }
+
+    /// No ack quorum can have it.
+    fn on_absent(&mut self, entry: EntryId, all_answered: bool, out: &mut Vec<RecoveryEffect>) {
+        match self.close {
+            CloseAt::End => self.finish(entry.before(), out),
+            // A copy on a bookie still to answer would do; only when none is left is it gone.
+            CloseAt::Entry(_) if !all_answered => {}
+            CloseAt::Entry(_) => self.fail(RecoveryFailure::Missing { entry }, out),
+        }
+    }
+
+    fn after(&mut self, entry: EntryId, out: &mut Vec<RecoveryEffect>) {
+        match self.close {
+            CloseAt::Entry(last) if last == Some(entry) => self.finish(last, out),
+            _ => self.read(entry.next(), out),
+        }
+    }
+
+    fn finish(&mut self, last: Option<EntryId>, out: &mut Vec<RecoveryEffect>) {
+        if self.close == CloseAt::End {
+            assert!(last >= self.floor, "{} would lose acknowledged entries", self.ledger);
+        }
+        self.phase = Phase::Done;
+        out.push(RecoveryEffect::Close { last });
+    }
+
+    fn fail(&mut self, failure: RecoveryFailure, out: &mut Vec<RecoveryEffect>) {
+        self.phase = Phase::Done;
+        out.push(RecoveryEffect::Fail(failure));
+    }
+}
+
+/// Refusals after which trying other bookies is pointless.
+fn fatal(refusal: &Refusal) -> Option<RecoveryFailure> {
+    match refusal {
+        Refusal::StaleTerm { held } => Some(RecoveryFailure::Superseded { held: *held }),
+        Refusal::Deleted => Some(RecoveryFailure::Deleted),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::LedgerKind;
+    use crate::ledger::metadata::tests::{members, three};
+    use crate::ledger::metadata::{LedgerMetadata, Proposal};
+    use crate::message::{Unknown, entry_crc};
+
+    const LEDGER: LedgerId = LedgerId(1);
+
+    fn start(open: &LedgerMetadata, close: CloseAt) -> Recovery {
+        let taken = open.start_recovery(Term(2), Proposal::default()).unwrap();
+        let mut out = Vec::new();
+        let core = Recovery::start(LEDGER, taken, close, &mut out);
+        assert_eq!(out.len(), 3, "every bookie is fenced");
+        core
+    }
+
+    fn fenced(core: &mut Recovery, slot: usize, lac: Option<u64>) -> Vec<RecoveryEffect> {
+        let mut out = Vec::new();
+        let lac = lac.map(EntryId);
+        core.on_fence(slot, Reply::Fenced { lac, last: None }, &mut out);
+        out
+    }
+
+    fn entry(n: u64) -> ReadAnswer {
+        let payload = Bytes::from(n.to_string());
+        let crc = entry_crc(LEDGER, EntryId(n), &payload);
+        ReadAnswer::Entry { payload, crc }
+    }
+
+    fn read(core: &mut Recovery, slot: usize, n: u64, answer: ReadAnswer) -> Vec<RecoveryEffect> {
+        let mut out = Vec::new();
+        core.on_read(slot, EntryId(n), answer, &mut out);
+        out
+    }
+
+    fn reads(effects: &[RecoveryEffect]) -> Vec<u64> {
+        let entry = |effect: &RecoveryEffect| match effect {
+            RecoveryEffect::Read { entry, .. } => Some(entry.0),
+            _ => None,
+        };
+        effects.iter().filter_map(entry).collect()
+    }
+
+    #[test]
+    fn one_fenced_bookie_of_three_is_not_enough() {
+        let mut core = start(&three(), CloseAt::End);
+        assert_eq!(fenced(&mut core, 0, None), []);
+        assert_eq!(reads(&fenced(&mut core, 2, None)), [0, 0, 0]);
+
+        let mut core = start(&three(), CloseAt::End);
+        let mut out = Vec::new();
+        fenced(&mut core, 0, None);
+        for slot in 1..3 {
+            core.on_fence(slot, Reply::Unknown(Unknown::Closing), &mut out);
+        }
+        assert!(matches!(out[..], [RecoveryEffect::Fail(RecoveryFailure::NotFenced { .. })]));
+    }
+
+    #[test]
+    fn reading_begins_behind_what_is_acknowledged_for_certain() {
+        let mut core = start(&three(), CloseAt::End);
+        fenced(&mut core, 0, Some(4));
+        assert_eq!(reads(&fenced(&mut core, 1, None)), [5, 5, 5]);
+
+        // A new, empty fragment proves everything before it, whatever its bookies know (Apache
+        // BookKeeper issue 2615: recovery went back into old fragments).
+        let changed =
+            three().change_ensemble(Term(1), EntryId(7), members(&[1, 4, 5]), Proposal::default());
+        let mut core = start(&changed.unwrap(), CloseAt::End);
+        fenced(&mut core, 1, None);
+        assert_eq!(reads(&fenced(&mut core, 2, None)), [7, 7, 7]);
+        read(&mut core, 1, 7, ReadAnswer::NoEntry);
+        let close = RecoveryEffect::Close { last: Some(EntryId(6)) };
+        assert_eq!(read(&mut core, 2, 7, ReadAnswer::NoEntry), [close]);
+    }
+
+    #[test]
+    fn one_copy_is_written_again_with_the_lac_frozen() {
+        let mut core = start(&three(), CloseAt::End);
+        fenced(&mut core, 0, Some(4));
+        fenced(&mut core, 1, Some(3));
+        assert_eq!(read(&mut core, 0, 5, ReadAnswer::NoEntry), []);
+        let copies = read(&mut core, 2, 5, entry(5));
+        let to: Vec<_> = copies
+            .iter()
+            .map(|effect| match effect {
+                RecoveryEffect::Add { slot, entry: EntryId(5), lac, .. } => (*slot, lac.unwrap().0),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(to, [(0, 4), (1, 4)]);
+        let mut out = Vec::new();
+        core.on_add(EntryId(5), AddAnswer::Unknown(Unknown::Closing), &mut out);
+        assert_eq!(out, []);
+        core.on_add(EntryId(5), AddAnswer::Done, &mut out);
+        assert_eq!(reads(&out), [6, 6, 6]);
+    }
+
+    #[test]
+    fn an_undecided_entry_gives_up() {
+        let mut core = start(&three(), CloseAt::End);
+        fenced(&mut core, 0, None);
+        fenced(&mut core, 1, None);
+        let late = || ReadAnswer::Unknown(Doubt::Bookie(Unknown::Closing));
+        assert_eq!(read(&mut core, 0, 0, ReadAnswer::NoEntry), []);
+        assert_eq!(read(&mut core, 1, 0, late()), []);
+        let out = read(&mut core, 2, 0, late());
+        assert!(matches!(out[..], [RecoveryEffect::Fail(RecoveryFailure::Undecided { .. })]));
+    }
+
+    #[test]
+    fn a_commit_given_waits_for_the_last_copy_before_calling_it_gone() {
+        let owner = LedgerKind::Transactional { owner: "t".to_owned() };
+        let open = LedgerMetadata { kind: owner, ..three() };
+        let close = CloseAt::Entry(Some(EntryId(0)));
+        let mut core = start(&open, close);
+        fenced(&mut core, 0, None);
+        fenced(&mut core, 1, None);
+        read(&mut core, 0, 0, ReadAnswer::NoEntry);
+        assert_eq!(read(&mut core, 1, 0, ReadAnswer::NoEntry), []);
+        assert_eq!(read(&mut core, 2, 0, entry(0)).len(), 2, "copied to the two that lack it");
+
+        let mut core = start(&open, close);
+        fenced(&mut core, 0, None);
+        let out = fenced(&mut core, 1, Some(3));
+        let visible = RecoveryFailure::BelowVisible { visible: EntryId(3) };
+        assert_eq!(out, [RecoveryEffect::Fail(visible)]);
+    }
+
+    #[test]
+    fn a_newer_recoverer_ends_this_one() {
+        let mut core = start(&three(), CloseAt::End);
+        let mut out = Vec::new();
+        core.on_fence(0, Reply::Refused(Refusal::StaleTerm { held: Term(9) }), &mut out);
+        let superseded = RecoveryFailure::Superseded { held: Term(9) };
+        assert_eq!(out, [RecoveryEffect::Fail(superseded)]);
+        assert_eq!(fenced(&mut core, 1, None), []);
+    }
+}

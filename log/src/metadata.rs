@@ -1,0 +1,159 @@
+//! The small, strongly consistent store beside the ledgers: which ledgers there are, who owns what.
+//!
+//! Shaped after etcd, whose model is the stricter one: revisions count over the whole store, a
+//! transaction compares and then writes, and an error says whether it may have happened. Every value
+//! that is compared-and-set carries who proposed it, so a lost reply is settled by reading back.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`memory`] | a store for tests and for topologies that keep nothing |
+//! | [`redb`] | the embedded store: one file, durable before it answers, damage noticed |
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::outcome::Outcome;
+
+pub mod memory;
+pub mod redb;
+
+#[cfg(test)]
+mod conformance_tests;
+
+pub use self::redb::RedbMeta;
+pub use memory::MemoryMeta;
+
+/// A value and when it was last written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned {
+    /// The bytes.
+    pub value: Vec<u8>,
+    /// The revision of the transaction that wrote them.
+    pub revision: u64,
+}
+
+/// What a transaction requires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compare {
+    /// The key is not there.
+    Absent(String),
+    /// The key was last written at this revision.
+    Revision(String, u64),
+}
+
+/// What a transaction writes when everything it requires holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Writes a value.
+    Put(String, Vec<u8>),
+    /// Removes a key, there or not.
+    Delete(String),
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxnOutcome {
+    /// All of it is durable.
+    Committed {
+        /// The revision of what it wrote.
+        revision: u64,
+    },
+    /// Something it required did not hold; nothing was written.
+    Conflict,
+}
+
+/// Why the store could not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MetaError {
+    /// What is on the disk is not what was written.
+    #[error(
+        "{}: {record} is damaged: {what}; restore the file from a copy, or the disk",
+        .file.display()
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Which record of it.
+        record: String,
+        /// What was found.
+        what: String,
+    },
+    /// The file could not be opened or read.
+    #[error("{}: {why}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The system's words.
+        why: String,
+    },
+    /// A commit failed; whether it is durable is not known, and nothing is answered until a restart.
+    #[error(
+        "{}: the metadata store stopped after a failed write ({why}): mend the disk, then start again",
+        .file.display()
+    )]
+    Poisoned {
+        /// The file.
+        file: PathBuf,
+        /// The first failure.
+        why: String,
+    },
+    /// The store was closed.
+    #[error("the metadata store was closed: open the log again")]
+    Closed,
+    /// The transaction names one key twice.
+    #[error("a transaction writes {key} twice: it is not defined which would count")]
+    TwiceInTxn {
+        /// The key.
+        key: String,
+    },
+}
+
+impl MetaError {
+    /// Whether the transaction may have happened.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            MetaError::Poisoned { .. } => Outcome::Unknown,
+            MetaError::Damaged { .. }
+            | MetaError::Io { .. }
+            | MetaError::Closed
+            | MetaError::TwiceInTxn { .. } => Outcome::Definite,
+        }
+    }
+}
+
+/// A metadata store.
+pub trait MetaStore: Send + Sync + fmt::Debug {
+    /// The value of a key.
+    fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError>;
+
+    /// All keys that start with `prefix`, in order.
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, MetaError>;
+
+    /// Writes all of `ops` if all of `compare` holds, durable before it answers.
+    fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError>;
+
+    /// Lets go of whatever is held; everything is refused afterwards. Whoever opened the store calls
+    /// this before it is opened again, because handles may outlive the log.
+    fn close(&self) {}
+}
+
+/// Whether everything a transaction requires holds, given how to look up a key's revision.
+pub(crate) fn holds(compare: &[Compare], revision: impl Fn(&str) -> Option<u64>) -> bool {
+    compare.iter().all(|compare| match compare {
+        Compare::Absent(key) => revision(key).is_none(),
+        Compare::Revision(key, wanted) => revision(key) == Some(*wanted),
+    })
+}
+
+/// Refuses a transaction that writes one key twice.
+pub(crate) fn check_ops(ops: &[Op]) -> Result<(), MetaError> {
+    let key = |op: &Op| match op {
+        Op::Put(key, _) | Op::Delete(key) => key.clone(),
+    };
+    let mut keys: Vec<String> = ops.iter().map(key).collect();
+    keys.sort_unstable();
+    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(MetaError::TwiceInTxn { key: pair[0].clone() }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,56 @@
+//! How a process works with a data directory that another one holds: frames over a Unix socket.
+//!
+//! The story is told at the top of `schemas/schema/stream.capnp`. Nothing here knows what a stream is:
+//! the server hands each request to an [`Answer`] and sends back what it is told, the client the other
+//! way round.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`frame`] | the frame, pure: bytes to fields and back, checked |
+//! | `connection` | frames over one socket, each with a deadline |
+//! | `socket` | where the socket is, who may connect |
+//! | [`server`] | accepts, hands requests on, ends in order |
+//! | [`client`] | connects, says hello, asks |
+//! | [`bell`] | what wakes a request that waits |
+
+pub mod bell;
+pub mod client;
+mod connection;
+pub mod frame;
+pub mod server;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use egret_schemas::stream::{StreamReply, StreamRequest};
+
+pub use bell::Bell;
+pub use client::{CallError, Client, ConnectError};
+pub use connection::ConnectionError;
+pub use server::{ServeError, Server};
+pub use socket::SOCKET_NAME;
+
+/// Carries out the requests of one connection, one after the other.
+pub trait Answer: Send {
+    /// Carries out one request. Whatever it waits for, it waits for with `bell`, and gives up when
+    /// that is closed.
+    fn answer(&mut self, request: StreamRequest, payload: Bytes, bell: &Arc<Bell>) -> Answered;
+}
+
+/// A reply and the payload behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The reply.
+    pub reply: StreamReply,
+    /// Records, when the reply has any.
+    pub payload: Bytes,
+}
+
+impl From<StreamReply> for Answered {
+    fn from(reply: StreamReply) -> Answered {
+        Answered { reply, payload: Bytes::new() }
+    }
+}

@@ -1,0 +1,41 @@
+//! Streams: named, partitioned logs; a partition is a chain of segments, a segment is one ledger.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`log`] | [`Log`]: one data directory, opened by one holder |
+//! | [`catalog`] | records of streams and partitions in metadata, their names and formats |
+//! | [`record`] | what is appended and read; [`entry_codec`] its bytes in an entry |
+//! | [`producers`] | last sequences, so that an append tried again is not there twice |
+//! | [`writer`] | plain partitions: one writer for each, shared inside a process |
+//! | [`transactional`] | partitions owned by a topology: durable first, visible when committed |
+//! | [`reader`] | from any position, through history, into the live tail |
+//! | [`truncate`] | forgetting the start of a partition, or a stream |
+//! | [`error`] | one error enum for each operation |
+//!
+//! A partition's record names its segments in order and its term. Whoever writes raised the term by
+//! compare-and-set first and shut out whoever wrote before; a segment is listed before its ledger
+//! holds an entry; one that is left behind stays listed as garbage until it is deleted.
+
+pub mod catalog;
+pub mod entry_codec;
+pub mod error;
+pub mod log;
+pub mod partition;
+pub mod producers;
+pub mod reader;
+pub mod record;
+pub mod transactional;
+pub mod truncate;
+pub mod writer;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod tests;
+
+pub use catalog::{Format, FormatMismatch, Owner, StreamConfig, StreamInfo};
+pub use log::{Log, PartitionDescription, SegmentDescription, StreamDescription};
+pub use reader::{PartitionReader, Poll, ReadFrom};
+pub use record::{Batch, Producer, ProducerState, Record};
+pub use transactional::{Committed, TransactionalDone, TransactionalWriter};
+pub use writer::{Appended, AppendedDone, PartitionWriter};

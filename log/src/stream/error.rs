@@ -1,0 +1,339 @@
+//! What can go wrong with streams, operation by operation.
+
+use egret_schemas::bytes::DecodeError;
+use egret_schemas::{EntryId, Epoch, Generation, LedgerId, Position, SegmentId};
+
+use crate::caps;
+use crate::client::error::RecordError;
+use crate::client::{
+    CloseError, CreateError, DeleteError, ReadError as LedgerReadError, RecoverError,
+};
+use crate::metadata::MetaError;
+use crate::outcome::Outcome;
+
+/// A name no stream may have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Of other characters.
+    #[error(
+        "`{name}` is no name: use letters, digits, `.`, `_` and `-`, not starting with `.` or `-`"
+    )]
+    Characters {
+        /// The name.
+        name: String,
+    },
+    /// Too long.
+    #[error("a name of {bytes} bytes is over the limit of {max}")]
+    TooLong {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// A stream's or partition's record could not be found, read or changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// The metadata store could not answer.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// There is no such stream.
+    #[error("there is no stream `{stream}`: create it first")]
+    NoStream {
+        /// The stream.
+        stream: String,
+    },
+    /// It has fewer partitions.
+    #[error("stream `{stream}` has {partitions} partitions, numbered from 0: there is no {asked}")]
+    NoPartition {
+        /// The stream.
+        stream: String,
+        /// How many it has.
+        partitions: u32,
+        /// The one asked for.
+        asked: u32,
+    },
+    /// The record does not decode.
+    #[error("the record {key} does not decode: {why}; it was written by another build")]
+    Decode {
+        /// The record.
+        key: String,
+        /// What is wrong with it.
+        why: DecodeError,
+    },
+    /// Someone with a higher term writes it now.
+    #[error("partition {partition} of `{stream}` was taken over by a newer writer")]
+    TakenOver {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: u32,
+    },
+    /// The record changed at every attempt to change it.
+    #[error("the record {key} changed at every attempt to change it: several processes write here")]
+    Contended {
+        /// The record.
+        key: String,
+    },
+    /// The log is closed.
+    #[error("the log was closed: open it again")]
+    Closed,
+}
+
+/// A stream could not be created.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateStreamError {
+    /// Its name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Its number of partitions.
+    #[error("{asked} partitions: a stream has 1 to {max}", max = caps::PARTITIONS_MAX)]
+    Partitions {
+        /// What was asked.
+        asked: u32,
+    },
+    /// It is there.
+    #[error("stream `{stream}` exists already")]
+    Exists {
+        /// The stream.
+        stream: String,
+    },
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// A writer could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenWriterError {
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Only its owner writes a transactional stream.
+    #[error("stream `{stream}` is written by topology `{by}` alone: write to another stream")]
+    Owned {
+        /// The stream.
+        stream: String,
+        /// Its owner.
+        by: String,
+    },
+    /// Anyone writes a plain stream, so nobody can own one.
+    #[error("stream `{stream}` is not transactional: create one owned by `{topology}`")]
+    NotTransactional {
+        /// The stream.
+        stream: String,
+        /// Who asked.
+        topology: String,
+    },
+    /// A later generation has opened it.
+    #[error("{held} writes this partition; {asked} is older")]
+    Superseded {
+        /// Who has it.
+        held: Generation,
+        /// Who asked.
+        asked: Generation,
+    },
+    /// A segment could not be recovered.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// A segment could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The next segment could not be created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The commit given is not the last one.
+    #[error(
+        "{segment} holds committed entries beyond the commit given: recover with a later commit"
+    )]
+    CommitTooOld {
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// A segment before the commit's is open and the one after it was not listed by a roll.
+    #[error("nothing says where {segment} ends: its partition's record was changed by other means")]
+    EndUnknown {
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// The commit names a segment the partition never had.
+    #[error("the commit names {segment}, which this partition never had: it is of another stream")]
+    UnknownSegment {
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// The cut would go through the middle of a commit.
+    #[error(
+        "entry {segment}:{entry} is of {epoch} and the next one of {next}: a commit is whole or \
+         not there; the position given is of no commit"
+    )]
+    CutInsideCommit {
+        /// The segment.
+        segment: SegmentId,
+        /// The last entry of the commit given.
+        entry: EntryId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// The epoch of the next.
+        next: Epoch,
+    },
+}
+
+/// Records could not be appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The ledger did not take the entry.
+    #[error(transparent)]
+    Ledger(#[from] crate::client::AppendError),
+    /// The partition could not be opened, or its next segment not begun.
+    #[error(transparent)]
+    Open(#[from] OpenWriterError),
+    /// The segment before could not be closed.
+    #[error(transparent)]
+    Roll(#[from] CloseError),
+    /// A record is larger than any may be.
+    #[error("record {index} has {bytes} bytes, over the limit of {max}: split it", max = caps::RECORD_BYTES_MAX)]
+    RecordTooLarge {
+        /// Which of those given.
+        index: usize,
+        /// Its size.
+        bytes: usize,
+    },
+    /// A producer's name or note is larger than any may be.
+    #[error(
+        "a producer's name has at most {} bytes, its note {}: here they have {name} and {note}",
+        caps::PRODUCER_NAME_BYTES_MAX,
+        caps::PRODUCER_NOTE_BYTES_MAX
+    )]
+    ProducerTooLarge {
+        /// Bytes of its name.
+        name: usize,
+        /// Bytes of its note.
+        note: usize,
+    },
+    /// An epoch before the last, or of another generation.
+    #[error(
+        "epoch {epoch} after {last}: epochs of a partition never go down, nor leave {generation}"
+    )]
+    EpochWentBack {
+        /// The epoch given.
+        epoch: Epoch,
+        /// The last one appended.
+        last: Epoch,
+        /// The writer's generation.
+        generation: Generation,
+    },
+    /// The writer, or its log, was closed.
+    #[error("the writer was closed: open the log again")]
+    Closed,
+}
+
+impl AppendError {
+    /// Whether some of the records may be there all the same.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            AppendError::Ledger(error) => error.outcome(),
+            _ => Outcome::Definite,
+        }
+    }
+}
+
+/// A position could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// What was there is forgotten.
+    #[error("the partition was truncated: it starts at {first}; go on from there")]
+    Truncated {
+        /// Where it starts now.
+        first: Position,
+    },
+    /// Nothing ever was or will be there.
+    #[error("there is no {asked}: the partition ends at {end}")]
+    NoSuchPosition {
+        /// What was asked.
+        asked: Position,
+        /// Where it ends.
+        end: Position,
+    },
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A ledger.
+    #[error("{segment}: {why}")]
+    Ledger {
+        /// The segment.
+        segment: SegmentId,
+        /// Why.
+        why: LedgerReadError,
+    },
+    /// An entry was read as it was written, and does not decode.
+    #[error("{segment} ({ledger}:{entry}) does not decode: {why}; it was written by another build")]
+    Decode {
+        /// The segment.
+        segment: SegmentId,
+        /// Its ledger.
+        ledger: LedgerId,
+        /// The entry.
+        entry: EntryId,
+        /// What is wrong with it.
+        why: DecodeError,
+    },
+}
+
+/// A partition could not be truncated, or a stream not deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TruncateError {
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Beyond what readers may see.
+    #[error("{asked} is beyond the visible end {end}: only what can be read can be forgotten")]
+    BeyondEnd {
+        /// What was asked.
+        asked: Position,
+        /// Where it ends.
+        end: Position,
+    },
+    /// The end could not be found.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A ledger could not be deleted; it stays listed as garbage.
+    #[error(transparent)]
+    Delete(#[from] DeleteError),
+}
+
+impl From<MetaError> for OpenWriterError {
+    fn from(error: MetaError) -> OpenWriterError {
+        OpenWriterError::Catalog(CatalogError::Meta(error))
+    }
+}
+
+impl From<CatalogError> for AppendError {
+    fn from(error: CatalogError) -> AppendError {
+        AppendError::Open(OpenWriterError::Catalog(error))
+    }
+}
+
+impl ReadError {
+    /// Whether the ledger is gone: the segment was truncated, dropped or deleted meanwhile.
+    pub(crate) fn is_gone(&self) -> bool {
+        use crate::ledger::reader::Doubt;
+        use crate::message::Refusal;
+        matches!(
+            self,
+            ReadError::Ledger {
+                why: LedgerReadError::Record(RecordError::NoLedger { .. })
+                    | LedgerReadError::Doubtful {
+                        why: Doubt::Refused(Refusal::Deleted | Refusal::NoLedger),
+                        ..
+                    }
+                    | LedgerReadError::NoEnd {
+                        why: Doubt::Refused(Refusal::Deleted | Refusal::NoLedger),
+                        ..
+                    },
+                ..
+            }
+        )
+    }
+}

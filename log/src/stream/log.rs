@@ -1,0 +1,367 @@
+//! [`Log`]: the streams of one data directory, or of any bookie and metadata store.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use egret_schemas::{EntryId, LedgerId, Position, SegmentId, Term};
+
+use super::catalog::{
+    Owner, PartitionRecord, StreamConfig, StreamInfo, StreamRecord, check_name, decode_stream,
+    encode_partition, encode_stream,
+};
+use super::error::{CatalogError, CreateStreamError, OpenWriterError, ReadError, TruncateError};
+use super::partition::{Below, Catalog, Partition, partition_key, stream_key};
+use super::reader::{PartitionReader, ReadFrom};
+use super::transactional::{Committed, TransactionalWriter};
+use super::truncate;
+use super::writer::PartitionWriter;
+use crate::caps;
+use crate::client::{LedgerEnd, Ledgers};
+use crate::directory::LogCloseError;
+use crate::message::Transport;
+use crate::metadata::{Compare, MetaStore, Op, TxnOutcome};
+
+/// One segment, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentDescription {
+    /// Its number in the partition.
+    pub id: SegmentId,
+    /// The ledger that holds it.
+    pub ledger: LedgerId,
+    /// The number of its first record.
+    pub first_number: u64,
+    /// How far it may be read, and whether it is closed.
+    pub end: LedgerEnd,
+}
+
+/// One partition, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionDescription {
+    /// Its number.
+    pub number: u32,
+    /// Raised by each takeover.
+    pub term: Term,
+    /// Who writes it, when it is transactional and was opened.
+    pub owner: Option<Owner>,
+    /// Its segments, in order.
+    pub segments: Vec<SegmentDescription>,
+    /// Where it starts.
+    pub first: Position,
+    /// The position after the last visible record.
+    pub end: Position,
+    /// Visible records, those before `first` in its segment included.
+    pub records: u64,
+}
+
+/// A stream, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamDescription {
+    /// What it was created with.
+    pub info: StreamInfo,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionDescription>,
+}
+
+type Writers = BTreeMap<(String, u32), PartitionWriter>;
+
+/// What shows a log to other processes while there are handles to it in this one.
+pub(crate) trait Shown: Debug + Send + Sync {
+    /// The data directory.
+    fn dir(&self) -> &Path;
+
+    /// Lets requests of other processes finish, and takes no more.
+    fn stop(&self);
+}
+
+/// The streams of one log. Cheap to clone; all clones are one log.
+#[derive(Debug, Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+    /// `None` when the log is [over](Log::over) something else than a directory, and in the handles
+    /// that answer other processes: they end when the last handle outside does.
+    shown: Option<Arc<dyn Shown>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    catalog: Arc<Catalog>,
+    /// Nobody else can be writing: this process holds the directory.
+    alone: bool,
+    /// One writer for each partition of this process.
+    writers: Mutex<Writers>,
+}
+
+impl Log {
+    /// A log over a way to a bookie and a metadata store. What a crash left half deleted is finished.
+    pub fn over(
+        transport: Arc<dyn Transport>,
+        meta: Arc<dyn MetaStore>,
+    ) -> Result<Log, TruncateError> {
+        Log::assemble(transport, meta, None)
+    }
+
+    /// A log with what lies below it. Whoever opened that for this log lets nobody else write to it.
+    pub(crate) fn assemble(
+        transport: Arc<dyn Transport>,
+        meta: Arc<dyn MetaStore>,
+        below: Option<Box<dyn Below>>,
+    ) -> Result<Log, TruncateError> {
+        let alone = below.is_some();
+        let catalog = Catalog::new(Ledgers::new(transport, meta), below);
+        truncate::finish(&catalog)?;
+        let inner = Arc::new(Inner { catalog, alone, writers: Mutex::default() });
+        Ok(Log { inner, shown: None })
+    }
+
+    /// This log, shown for as long as there are handles to it.
+    pub(crate) fn shown_by(self, shown: Arc<dyn Shown>) -> Log {
+        Log { shown: Some(shown), ..self }
+    }
+
+    /// The data directory, when it is one that this process holds.
+    pub fn dir(&self) -> Option<&Path> {
+        self.shown.as_deref().map(Shown::dir)
+    }
+
+    /// Creates a stream.
+    pub fn create_stream(
+        &self,
+        name: &str,
+        config: StreamConfig,
+    ) -> Result<StreamInfo, CreateStreamError> {
+        check_name(name)?;
+        if let Some(owner) = &config.transactional {
+            check_name(owner)?;
+        }
+        if !(1..=caps::PARTITIONS_MAX).contains(&config.partitions) {
+            return Err(CreateStreamError::Partitions { asked: config.partitions });
+        }
+        self.catalog().check_open()?;
+        let proposal = self.ledgers().proposal();
+        let record = StreamRecord { deleting: false, config, proposal };
+        let partition = encode_partition(&PartitionRecord::new(proposal));
+        let mut ops = vec![Op::Put(stream_key(name), encode_stream(&record))];
+        ops.extend(
+            (0..record.config.partitions)
+                .map(|number| Op::Put(partition_key(name, number), partition.clone())),
+        );
+        let absent = [Compare::Absent(stream_key(name))];
+        match self.metadata().txn(&absent, &ops).map_err(CatalogError::Meta)? {
+            TxnOutcome::Committed { .. } => {}
+            TxnOutcome::Conflict => {
+                return Err(CreateStreamError::Exists { stream: name.to_owned() });
+            }
+        }
+        Ok(StreamInfo { name: name.to_owned(), config: record.config })
+    }
+
+    /// A stream.
+    pub fn stream(&self, name: &str) -> Result<StreamInfo, CatalogError> {
+        self.catalog().stream(name)
+    }
+
+    /// All streams, by name.
+    pub fn streams(&self) -> Result<Vec<StreamInfo>, CatalogError> {
+        self.catalog().check_open()?;
+        let mut streams = Vec::new();
+        for (key, held) in self.metadata().list("/stream/")? {
+            let name = key["/stream/".len()..].to_owned();
+            let record =
+                decode_stream(&held.value).map_err(|why| CatalogError::Decode { key, why })?;
+            if !record.deleting {
+                streams.push(StreamInfo { name, config: record.config });
+            }
+        }
+        Ok(streams)
+    }
+
+    /// What a stream consists of.
+    pub fn describe(&self, name: &str) -> Result<StreamDescription, ReadError> {
+        let info = self.stream(name)?;
+        let describe = |number| {
+            let partition = self.catalog().partition_of(name, number);
+            self.settle(&partition, &info, number)?;
+            describe(&partition, number)
+        };
+        let partitions: Result<_, _> = (0..info.config.partitions).map(describe).collect();
+        Ok(StreamDescription { info, partitions: partitions? })
+    }
+
+    /// What one partition consists of.
+    pub fn describe_partition(
+        &self,
+        name: &str,
+        partition: u32,
+    ) -> Result<PartitionDescription, ReadError> {
+        let (found, info) = self.catalog().partition(name, partition)?;
+        self.settle(&found, &info, partition)?;
+        describe(&found, partition)
+    }
+
+    /// Deletes a stream, shutting out its writers.
+    pub fn delete_stream(&self, name: &str) -> Result<(), TruncateError> {
+        let gone: Vec<PartitionWriter> = {
+            let mut writers = self.writers();
+            let keys: Vec<_> = writers.keys().filter(|(n, _)| n == name).cloned().collect();
+            keys.iter().filter_map(|key| writers.remove(key)).collect()
+        };
+        gone.iter().for_each(PartitionWriter::close);
+        truncate::delete_stream(self.catalog(), name)
+    }
+
+    /// Forgets everything before `before` in one partition.
+    pub fn truncate(
+        &self,
+        name: &str,
+        partition: u32,
+        before: Position,
+    ) -> Result<(), TruncateError> {
+        truncate::truncate(&self.catalog().partition(name, partition)?.0, before)
+    }
+
+    /// The writer of a plain partition: one for each in this process, shared.
+    pub fn writer(&self, name: &str, partition: u32) -> Result<PartitionWriter, OpenWriterError> {
+        let (opened, info) = self.catalog().partition(name, partition)?;
+        if let Some(by) = info.config.transactional {
+            return Err(OpenWriterError::Owned { stream: name.to_owned(), by });
+        }
+        // Held while it is opened: two takeovers in one process would only shut each other out.
+        let mut writers = self.writers();
+        self.catalog().check_open()?;
+        let key = (name.to_owned(), partition);
+        if let Some(writer) = writers.get(&key) {
+            return Ok(writer.clone());
+        }
+        let writer = PartitionWriter::open(opened, info.config.segment_bytes_max)?;
+        writers.insert(key, writer.clone());
+        Ok(writer)
+    }
+
+    /// A reader of one partition.
+    pub fn reader(
+        &self,
+        name: &str,
+        partition: u32,
+        from: ReadFrom,
+    ) -> Result<PartitionReader, ReadError> {
+        let (found, info) = self.catalog().partition(name, partition)?;
+        self.settle(&found, &info, partition)?;
+        PartitionReader::open(found, from)
+    }
+
+    /// Makes everything acknowledged visible in a partition whose writer died. What a bookie remembers
+    /// of how far readers may see lags behind what was acknowledged; only a takeover finds the end. A
+    /// transactional partition is left to its owner, and one that may have a writer elsewhere to that.
+    fn settle(
+        &self,
+        partition: &Partition,
+        info: &StreamInfo,
+        number: u32,
+    ) -> Result<(), ReadError> {
+        let key = (info.name.clone(), number);
+        let nothing_to_do = !self.inner.alone
+            || info.config.transactional.is_some()
+            || self.writers().contains_key(&key);
+        if nothing_to_do {
+            return Ok(());
+        }
+        let record = partition.load()?;
+        let Some(last) = record.segments.last() else { return Ok(()) };
+        if let LedgerEnd::Open { .. } = partition.end_of(last)? {
+            // When it cannot be taken over, on a full disk say, what is known to be visible still is.
+            if let Err(error) = self.writer(&info.name, number) {
+                tracing::warn!(stream = info.name, number, %error, "the end was not found");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a transactional partition over for `owner`: whoever wrote before is shut out, what lies
+    /// beyond `committed` is dropped, and a new segment is begun. `None`: nothing was committed here.
+    pub fn transactional_writer(
+        &self,
+        name: &str,
+        partition: u32,
+        owner: &Owner,
+        committed: Option<Committed>,
+    ) -> Result<TransactionalWriter, OpenWriterError> {
+        let (opened, info) = self.catalog().partition(name, partition)?;
+        TransactionalWriter::open(opened, &info, owner, committed)
+    }
+
+    /// Raises a transactional partition's term for `owner`, so that whoever wrote before is shut out of
+    /// its record; what it wrote is cut by [`transactional_writer`](Log::transactional_writer).
+    pub fn claim_partition(
+        &self,
+        name: &str,
+        partition: u32,
+        owner: &Owner,
+    ) -> Result<Term, OpenWriterError> {
+        let (opened, info) = self.catalog().partition(name, partition)?;
+        TransactionalWriter::claim(&opened, &info, owner)
+    }
+
+    /// The ledgers below, for those who keep their own.
+    pub fn ledgers(&self) -> &Ledgers {
+        &self.catalog().ledgers
+    }
+
+    /// The metadata store below.
+    pub fn metadata(&self) -> &Arc<dyn MetaStore> {
+        self.ledgers().metadata()
+    }
+
+    /// Closes every writer at its end, and lets go of the directory. Whatever is opened through any
+    /// handle later is refused.
+    ///
+    /// # Errors
+    /// When the last checkpoint could not be finished; nothing acknowledged is lost by that.
+    pub fn close(self) -> Result<(), LogCloseError> {
+        if let Some(shown) = &self.shown {
+            shown.stop();
+        }
+        let writers = std::mem::take(&mut *self.writers());
+        writers.values().for_each(PartitionWriter::close);
+        self.catalog().close()
+    }
+
+    fn catalog(&self) -> &Arc<Catalog> {
+        &self.inner.catalog
+    }
+
+    fn writers(&self) -> MutexGuard<'_, Writers> {
+        self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn describe(partition: &Partition, number: u32) -> Result<PartitionDescription, ReadError> {
+    let record = partition.load()?;
+    let end = partition.visible_end(&record)?;
+    let mut segments = Vec::new();
+    for segment in &record.segments {
+        segments.push(SegmentDescription {
+            id: segment.id,
+            ledger: segment.ledger,
+            first_number: segment.first_number,
+            end: partition.end_of(segment)?,
+        });
+    }
+    let records = match end.segment {
+        None => 0,
+        Some((index, last)) => {
+            let next: u64 = partition.number_after(&record.segments[index], last)?;
+            next - record.segments[0].first_number
+        }
+    };
+    let PartitionRecord { term, owner, first, .. } = record;
+    Ok(PartitionDescription { number, term, owner, segments, first, end: end.position, records })
+}
+
+impl SegmentDescription {
+    /// How many entries readers may see.
+    pub fn entries(&self) -> u64 {
+        EntryId::after(self.end.readable()).0
+    }
+}

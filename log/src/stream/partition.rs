@@ -1,0 +1,360 @@
+//! One partition's record: found, changed by compare-and-set, and watched inside this process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use egret_schemas::{EntryId, Position, SegmentId, Term};
+
+use super::catalog::{
+    PartitionRecord, SegmentRecord, StreamInfo, decode_partition, decode_stream, encode_partition,
+};
+use super::entry_codec;
+use super::error::{CatalogError, OpenWriterError, ReadError};
+use crate::client::{LedgerEnd, LedgerWriter, Ledgers};
+use crate::directory::LogCloseError;
+use crate::ledger::LedgerKind;
+use crate::message::Wake;
+use crate::metadata::{Compare, Op, TxnOutcome};
+
+/// Tries of one compare-and-set before giving up.
+const CAS_TRIES: usize = 64;
+
+pub(super) fn stream_key(stream: &str) -> String {
+    format!("/stream/{stream}")
+}
+
+pub(super) fn partition_key(stream: &str, partition: u32) -> String {
+    format!("/partition/{stream}/{partition}")
+}
+
+/// Tells readers in this process that a partition's record, or the state of a segment, changed.
+#[derive(Default)]
+pub(super) struct Hub {
+    version: AtomicU64,
+    watchers: Mutex<Vec<Wake>>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hub at {}", self.version())
+    }
+}
+
+impl Hub {
+    /// Counts the changes.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Calls `wake` once when something changed after `version`; at once if it has.
+    pub(super) fn watch(&self, version: u64, wake: Wake) {
+        {
+            let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.version() == version {
+                return watchers.push(wake);
+            }
+        }
+        wake();
+    }
+
+    pub(super) fn notify(&self) {
+        let woken = {
+            let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+            self.version.fetch_add(1, Ordering::AcqRel);
+            std::mem::take(&mut *watchers)
+        };
+        woken.iter().for_each(|wake| wake());
+    }
+}
+
+type Hubs = BTreeMap<(String, u32), Arc<Hub>>;
+
+/// What lies below a log and was opened for it: let go of when the log is closed, or, like after a
+/// crash, when its last handle is dropped.
+pub(crate) trait Below: Send + Sync + fmt::Debug {
+    /// Closes it in good order; the metadata store is closed already.
+    fn close(self: Box<Self>) -> Result<(), LogCloseError>;
+}
+
+/// All streams of one log.
+#[derive(Debug)]
+pub(super) struct Catalog {
+    pub(super) ledgers: Ledgers,
+    hubs: Mutex<Hubs>,
+    closed: AtomicBool,
+    /// Last, because fields are dropped in this order: it holds the directory's lock.
+    below: Mutex<Option<Box<dyn Below>>>,
+}
+
+impl Catalog {
+    pub(super) fn new(ledgers: Ledgers, below: Option<Box<dyn Below>>) -> Arc<Catalog> {
+        let (hubs, closed) = (Mutex::default(), AtomicBool::new(false));
+        Arc::new(Catalog { ledgers, hubs, closed, below: Mutex::new(below) })
+    }
+
+    /// Nothing is opened or changed through it from now on.
+    pub(super) fn close(&self) -> Result<(), LogCloseError> {
+        self.closed.store(true, Ordering::Release);
+        let hubs: Vec<_> = self.hubs().values().cloned().collect();
+        hubs.iter().for_each(|hub| hub.notify());
+        self.ledgers.metadata().close();
+        let below = self.below.lock().unwrap_or_else(PoisonError::into_inner).take();
+        below.map_or(Ok(()), |below| below.close())
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), CatalogError> {
+        if self.closed.load(Ordering::Acquire) { Err(CatalogError::Closed) } else { Ok(()) }
+    }
+
+    fn hubs(&self) -> MutexGuard<'_, Hubs> {
+        self.hubs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream that is not being deleted.
+    pub(super) fn stream(&self, name: &str) -> Result<StreamInfo, CatalogError> {
+        self.check_open()?;
+        let missing = || CatalogError::NoStream { stream: name.to_owned() };
+        let key = stream_key(name);
+        let held = self.ledgers.metadata().get(&key)?.ok_or_else(missing)?;
+        let record = decode_stream(&held.value).map_err(|why| CatalogError::Decode { key, why })?;
+        if record.deleting {
+            return Err(missing());
+        }
+        Ok(StreamInfo { name: name.to_owned(), config: record.config })
+    }
+
+    /// A partition of a stream, and the stream.
+    pub(super) fn partition(
+        self: &Arc<Self>,
+        name: &str,
+        number: u32,
+    ) -> Result<(Partition, StreamInfo), CatalogError> {
+        let info = self.stream(name)?;
+        let partitions = info.config.partitions;
+        if number >= partitions {
+            let stream = name.to_owned();
+            return Err(CatalogError::NoPartition { stream, partitions, asked: number });
+        }
+        Ok((self.partition_of(name, number), info))
+    }
+
+    /// A partition that is known to be there.
+    pub(super) fn partition_of(self: &Arc<Self>, name: &str, number: u32) -> Partition {
+        let hub = self.hubs().entry((name.to_owned(), number)).or_default().clone();
+        Partition { catalog: self.clone(), stream: name.into(), number, hub }
+    }
+}
+
+/// One partition. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Partition {
+    catalog: Arc<Catalog>,
+    stream: Arc<str>,
+    number: u32,
+    pub(super) hub: Arc<Hub>,
+}
+
+impl Partition {
+    pub(super) fn ledgers(&self) -> &Ledgers {
+        &self.catalog.ledgers
+    }
+
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub(super) fn stream_name(&self) -> &str {
+        &self.stream
+    }
+
+    fn key(&self) -> String {
+        partition_key(&self.stream, self.number)
+    }
+
+    /// The record as it is.
+    pub(super) fn load(&self) -> Result<PartitionRecord, CatalogError> {
+        Ok(self.load_versioned()?.0)
+    }
+
+    fn load_versioned(&self) -> Result<(PartitionRecord, u64), CatalogError> {
+        self.catalog.check_open()?;
+        let key = self.key();
+        let missing = || CatalogError::NoStream { stream: self.stream.to_string() };
+        let held = self.ledgers().metadata().get(&key)?.ok_or_else(missing)?;
+        let record =
+            decode_partition(&held.value).map_err(|why| CatalogError::Decode { key, why })?;
+        Ok((record, held.revision))
+    }
+
+    /// Changes the record, with whatever else belongs into the same transaction, and tells readers.
+    pub(super) fn change<E: From<CatalogError>>(
+        &self,
+        with: (&[Compare], &[Op]),
+        edit: impl Fn(&mut PartitionRecord) -> Result<(), E>,
+    ) -> Result<PartitionRecord, E> {
+        for _ in 0..CAS_TRIES {
+            let (mut record, revision) = self.load_versioned()?;
+            let before = record.clone();
+            edit(&mut record)?;
+            if record == before && with.1.is_empty() {
+                return Ok(record);
+            }
+            record.proposal = self.ledgers().proposal();
+            let mut compare = with.0.to_vec();
+            compare.push(Compare::Revision(self.key(), revision));
+            let mut ops = with.1.to_vec();
+            ops.push(Op::Put(self.key(), encode_partition(&record)));
+            let done = self.ledgers().metadata().txn(&compare, &ops).map_err(CatalogError::Meta)?;
+            // Read back: a reply that was lost and sent again finds its own proposal.
+            let ours = match done {
+                TxnOutcome::Committed { .. } => true,
+                TxnOutcome::Conflict => self.load()?.proposal == record.proposal,
+            };
+            if ours {
+                self.hub.notify();
+                return Ok(record);
+            }
+        }
+        Err(CatalogError::Contended { key: self.key() }.into())
+    }
+
+    /// Changes the record for the writer that holds it at `term`.
+    pub(super) fn change_at<E: From<CatalogError>>(
+        &self,
+        term: Term,
+        with: (&[Compare], &[Op]),
+        edit: impl Fn(&mut PartitionRecord),
+    ) -> Result<PartitionRecord, E> {
+        self.change(with, |record| {
+            if record.term != term {
+                let (stream, partition) = (self.stream.to_string(), self.number);
+                return Err(CatalogError::TakenOver { stream, partition }.into());
+            }
+            edit(record);
+            Ok(())
+        })
+    }
+
+    /// Lists a new segment and creates its ledger; `edit` changes the record in the same step.
+    pub(super) fn add_segment(
+        &self,
+        term: Term,
+        kind: LedgerKind,
+        first_number: u64,
+        rolled_at: Option<Option<EntryId>>,
+        edit: impl Fn(&mut PartitionRecord),
+    ) -> Result<(SegmentId, LedgerWriter), OpenWriterError> {
+        let ledger = self.ledgers().reserve()?;
+        let (absent, put, metadata) = self.ledgers().prepare(ledger, kind, term);
+        let record = self.change_at::<OpenWriterError>(term, (&[absent], &[put]), |record| {
+            edit(record);
+            let id = record.next_segment;
+            record.next_segment = id.next();
+            record.segments.push(SegmentRecord { id, ledger, first_number, rolled_at });
+        })?;
+        let id = record.segments.last().expect("just pushed").id;
+        let writer = self.ledgers().create_prepared(ledger, &metadata)?;
+        self.collect_garbage(&record);
+        Ok((id, writer))
+    }
+
+    /// Deletes ledgers no longer part of the partition. What fails stays listed for the next time.
+    pub(super) fn collect_garbage(&self, record: &PartitionRecord) {
+        if record.garbage.is_empty() {
+            return;
+        }
+        let gone: Vec<_> = record
+            .garbage
+            .iter()
+            .filter(|ledger| match self.ledgers().abandon(**ledger, record.term) {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::warn!(%ledger, %error, "a ledger is deleted later");
+                    false
+                }
+            })
+            .copied()
+            .collect();
+        let done = self.change::<CatalogError>((&[], &[]), |record| {
+            record.garbage.retain(|ledger| !gone.contains(ledger));
+            Ok(())
+        });
+        if let Err(error) = done {
+            tracing::warn!(stream = %self.stream, partition = self.number, %error, "garbage stays listed");
+        }
+    }
+
+    /// An entry of a segment, whether readers may see it or not.
+    pub(super) fn read(&self, segment: &SegmentRecord, entry: EntryId) -> Result<Bytes, ReadError> {
+        let read = self.ledgers().read_unconfirmed(segment.ledger, entry);
+        read.map_err(|why| ReadError::Ledger { segment: segment.id, why })
+    }
+
+    /// How far a segment may be read now.
+    pub(super) fn end_of(&self, segment: &SegmentRecord) -> Result<LedgerEnd, ReadError> {
+        let end = self.ledgers().end(segment.ledger);
+        end.map_err(|why| ReadError::Ledger { segment: segment.id, why })
+    }
+
+    /// The number of the record after the last of `segment`, when that ends at `last`.
+    pub(super) fn number_after(
+        &self,
+        segment: &SegmentRecord,
+        last: Option<EntryId>,
+    ) -> Result<u64, ReadError> {
+        let mut at = last;
+        while let Some(entry) = at {
+            let bytes = self.read(segment, entry)?;
+            let head = entry_codec::decode_head(&bytes);
+            if let Some((_, first, count)) = head.map_err(|why| decode(segment, entry, why))? {
+                return Ok(first + count);
+            }
+            at = entry.before();
+        }
+        Ok(segment.first_number)
+    }
+
+    /// Where readers must stop now.
+    pub(super) fn visible_end(&self, record: &PartitionRecord) -> Result<VisibleEnd, ReadError> {
+        // The first segment that is open bounds readers, whatever a transaction rolled behind it.
+        let mut bound = None;
+        for (index, segment) in record.segments.iter().enumerate().rev() {
+            let end = self.end_of(segment)?;
+            let closed = matches!(end, LedgerEnd::Closed { .. });
+            if closed && bound.is_some() {
+                break;
+            }
+            bound = Some((index, end.readable()));
+            if closed {
+                break;
+            }
+        }
+        let Some((index, last)) = bound else {
+            return Ok(VisibleEnd { position: record.first, segment: None });
+        };
+        let segment = record.segments[index].id;
+        let position = Position { segment, entry: EntryId::after(last), slot: 0 };
+        let position = position.max(record.first);
+        Ok(VisibleEnd { position, segment: Some((index, last)) })
+    }
+}
+
+/// Where readers must stop.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct VisibleEnd {
+    /// The position after the last record they may see.
+    pub(super) position: Position,
+    /// Which segment of the record that is in, and the last entry of it they may see.
+    pub(super) segment: Option<(usize, Option<EntryId>)>,
+}
+
+pub(super) fn decode(
+    segment: &SegmentRecord,
+    entry: EntryId,
+    why: egret_schemas::bytes::DecodeError,
+) -> ReadError {
+    ReadError::Decode { segment: segment.id, ledger: segment.ledger, entry, why }
+}

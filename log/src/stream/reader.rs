@@ -1,0 +1,329 @@
+//! Reads one partition from any position, through history, into the live tail.
+//!
+//! A reader goes entry by entry, from segment to segment, and never past what is visible: an open
+//! segment's last add confirmed (of a transactional one: what was published), a closed one's last
+//! entry. At the end it leaves a wake and is called when there may be more: by the bookie when the
+//! segment grows, by the partition when its record or a segment's state changes.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use egret_schemas::{EntryId, LedgerId, Position};
+
+use super::catalog::{PartitionRecord, SegmentRecord};
+use super::entry_codec::{self, Entry};
+use super::error::ReadError;
+use super::partition::{Partition, decode};
+use super::record::Batch;
+use crate::client::LedgerEnd;
+use crate::clock;
+use crate::message::Wake;
+
+/// Where a reader begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// At the oldest record that is still there.
+    Earliest,
+    /// Behind the newest visible one.
+    Latest,
+    /// Exactly here.
+    At(Position),
+}
+
+/// What a poll came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Poll {
+    /// The next records.
+    Batch(Batch),
+    /// Nothing yet; the wake is called when there may be.
+    Pending,
+}
+
+/// Reads one partition; see the [module](self).
+#[derive(Debug)]
+pub struct PartitionReader {
+    partition: Partition,
+    next: Position,
+    record: PartitionRecord,
+    /// The partition's change that `record` is from.
+    version: u64,
+    cursor: Option<Cursor>,
+    signal: Arc<Signal>,
+    parked: Arc<Parked>,
+}
+
+/// The segment being read.
+#[derive(Debug)]
+struct Cursor {
+    segment: SegmentRecord,
+    end: LedgerEnd,
+}
+
+/// A bookie's promise to call: about which ledger, beyond what.
+type Watched = (LedgerId, Option<EntryId>);
+
+/// What calls the reader's wake, with no more than one registration of a kind outstanding.
+#[derive(Default)]
+struct Signal {
+    state: Mutex<SignalState>,
+}
+
+#[derive(Default)]
+struct SignalState {
+    wake: Option<Wake>,
+    hub_armed: bool,
+    ledger_armed: Option<Watched>,
+    /// The bookie called about this.
+    fired: Option<Watched>,
+    /// It called and there was no more: the ledger is fenced, and calls at once for ever.
+    fenced: Option<Watched>,
+}
+
+impl std::fmt::Debug for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signal")
+    }
+}
+
+impl Signal {
+    fn lock(&self) -> MutexGuard<'_, SignalState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self, change: impl FnOnce(&mut SignalState)) {
+        let wake = {
+            let mut state = self.lock();
+            change(&mut state);
+            state.wake.take()
+        };
+        if let Some(wake) = wake {
+            wake();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Parked {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl PartitionReader {
+    pub(super) fn open(partition: Partition, from: ReadFrom) -> Result<PartitionReader, ReadError> {
+        let version = partition.hub.version();
+        let record = partition.load()?;
+        let next = match from {
+            ReadFrom::Earliest => record.first,
+            ReadFrom::Latest => partition.visible_end(&record)?.position,
+            ReadFrom::At(position) => {
+                check(&partition, &record, position)?;
+                position
+            }
+        };
+        let (signal, parked) = (Arc::default(), Arc::default());
+        Ok(PartitionReader { partition, next, record, version, cursor: None, signal, parked })
+    }
+
+    /// The position of the next record.
+    pub fn position(&self) -> Position {
+        self.next
+    }
+
+    /// The position after the last record readers may see now.
+    pub fn end(&self) -> Result<Position, ReadError> {
+        Ok(self.partition.visible_end(&self.partition.load()?)?.position)
+    }
+
+    /// The next records, or [`Poll::Pending`]; then `wake` is called once, on any thread, when there
+    /// may be more.
+    pub fn poll(&mut self, wake: &Wake) -> Result<Poll, ReadError> {
+        loop {
+            self.refresh()?;
+            let version = self.version;
+            match self.step() {
+                Ok(Step::Batch(batch)) => return Ok(Poll::Batch(batch)),
+                Ok(Step::Again) => {}
+                Ok(Step::End(watched)) => {
+                    if self.park(wake, version, watched) {
+                        return Ok(Poll::Pending);
+                    }
+                }
+                // It was truncated or dropped while we looked: the record says what is left.
+                Err(error) if error.is_gone() && self.is_stale() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for the next records; `None` when none came in time.
+    pub fn next_wait(&mut self, timeout: Duration) -> Result<Option<Batch>, ReadError> {
+        let until = clock::now() + timeout;
+        let parked = self.parked.clone();
+        let wake: Wake = Arc::new(move || {
+            *parked.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            parked.changed.notify_one();
+        });
+        loop {
+            if let Poll::Batch(batch) = self.poll(&wake)? {
+                return Ok(Some(batch));
+            }
+            let left = until.saturating_duration_since(clock::now());
+            let woken = self.parked.woken.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = self.parked.changed.wait_timeout_while(woken, left, |woken| !*woken);
+            let (mut woken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !std::mem::take(&mut *woken) {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        self.partition.hub.version() != self.version
+    }
+
+    /// Reads the record again if it changed.
+    fn refresh(&mut self) -> Result<(), ReadError> {
+        if !self.is_stale() {
+            return Ok(());
+        }
+        self.version = self.partition.hub.version();
+        self.record = self.partition.load()?;
+        self.cursor = None;
+        if self.next < self.record.first {
+            return Err(ReadError::Truncated { first: self.record.first });
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Step, ReadError> {
+        let cursor = match &mut self.cursor {
+            Some(cursor) => cursor,
+            none => {
+                let index = match self.record.find(self.next.segment) {
+                    Ok(index) => index,
+                    // A segment that was dropped empty: go on with the next.
+                    Err(index) if index < self.record.segments.len() => {
+                        let segment = self.record.segments[index].id;
+                        self.next = Position { segment, entry: EntryId(0), slot: 0 };
+                        index
+                    }
+                    Err(_) => return Ok(Step::End(None)),
+                };
+                let segment = self.record.segments[index].clone();
+                let end = self.partition.end_of(&segment)?;
+                none.insert(Cursor { segment, end })
+            }
+        };
+        if Some(self.next.entry) <= cursor.end.readable() {
+            let entry = self.next.entry;
+            let bytes = self.partition.read(&cursor.segment, entry)?;
+            let batch = batch(&cursor.segment, self.next, &bytes)?;
+            self.next = self.next.next_entry();
+            return Ok(batch.map_or(Step::Again, Step::Batch));
+        }
+        let ledger = cursor.segment.ledger;
+        if let LedgerEnd::Closed { .. } = cursor.end {
+            let index = self.record.find(cursor.segment.id).expect("the cursor is in the record");
+            let Some(next) = self.record.segments.get(index + 1) else {
+                return Ok(Step::End(None));
+            };
+            self.next = Position { segment: next.id, entry: EntryId(0), slot: 0 };
+            self.cursor = None;
+            return Ok(Step::Again);
+        }
+        let fired = self.signal.lock().fired.take();
+        let end = self.partition.end_of(&cursor.segment)?;
+        if end != cursor.end {
+            cursor.end = end;
+            return Ok(Step::Again);
+        }
+        let watched = (ledger, end.readable());
+        if fired == Some(watched) {
+            self.signal.lock().fenced = fired;
+        }
+        Ok(Step::End(Some(watched)))
+    }
+
+    /// Leaves the wake where it will be called; `false` when it should look again at once.
+    fn park(&self, wake: &Wake, version: u64, watched: Option<Watched>) -> bool {
+        let (hub, ledger) = {
+            let mut state = self.signal.lock();
+            if state.fired.is_some() && state.fired == watched {
+                return false;
+            }
+            state.wake = Some(wake.clone());
+            let hub = !std::mem::replace(&mut state.hub_armed, true);
+            let armed = state.ledger_armed == watched || state.fenced == watched;
+            let ledger = watched.filter(|_| !armed);
+            if ledger.is_some() {
+                state.ledger_armed = ledger;
+            }
+            (hub, ledger)
+        };
+        if hub {
+            let signal = self.signal.clone();
+            let call = move || signal.call(|state| state.hub_armed = false);
+            self.partition.hub.watch(version, Arc::new(call));
+        }
+        if let Some(watched) = ledger {
+            let signal = self.signal.clone();
+            let call = move || {
+                signal.call(|state| {
+                    state.fired = Some(watched);
+                    if state.ledger_armed == Some(watched) {
+                        state.ledger_armed = None;
+                    }
+                });
+            };
+            self.partition.ledgers().watch(watched.0, watched.1, Arc::new(call));
+        }
+        true
+    }
+}
+
+enum Step {
+    Batch(Batch),
+    Again,
+    End(Option<Watched>),
+}
+
+/// The records of an entry from `at` on; `None` when there are none.
+fn batch(segment: &SegmentRecord, at: Position, bytes: &Bytes) -> Result<Option<Batch>, ReadError> {
+    let entry = entry_codec::decode(bytes).map_err(|why| decode(segment, at.entry, why))?;
+    let Entry::Data { epoch, first_number, producer, mut records } = entry else { return Ok(None) };
+    let skip = usize::try_from(at.slot).expect("a slot is a u32").min(records.len());
+    records.drain(..skip);
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let first_number = first_number + skip as u64;
+    Ok(Some(Batch { first: at, epoch, first_number, producer, records }))
+}
+
+/// Refuses a position that was truncated away or never can be.
+fn check(
+    partition: &Partition,
+    record: &PartitionRecord,
+    asked: Position,
+) -> Result<(), ReadError> {
+    if asked < record.first {
+        return Err(ReadError::Truncated { first: record.first });
+    }
+    let never = match record.find(asked.segment) {
+        Ok(index) => match partition.end_of(&record.segments[index])? {
+            LedgerEnd::Closed { last } => asked.entry > EntryId::after(last),
+            // A transactional end found after a crash may lag behind what was seen before.
+            LedgerEnd::Open { .. } => false,
+        },
+        Err(_) => {
+            let next = Position { segment: record.next_segment, entry: EntryId(0), slot: 0 };
+            asked > next
+        }
+    };
+    if never {
+        let end = partition.visible_end(record)?.position;
+        return Err(ReadError::NoSuchPosition { asked, end });
+    }
+    Ok(())
+}
