@@ -1,0 +1,36 @@
+//! The commit protocol as pure cores: facts come in, effects go out.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`coordinator`] | opens epochs, gathers reports, decides on commits |
+//! | [`recovery`] | the order in which a new generation takes a topology over |
+//! | [`record`] | the commit record and its bytes |
+//! | [`topology_record`] | what metadata keeps of a topology, and how it may change |
+//! | [`restore_set`] | which ledgers hold a component's state, key group by key group |
+//! | [`plan`], [`report`] | who takes part in a commit, and what each says |
+//! | [`guarantee`] | what a topology promises |
+
+pub mod coordinator;
+mod epoch_clock;
+mod gather;
+pub mod guarantee;
+pub mod plan;
+pub mod record;
+pub mod recovery;
+pub mod report;
+pub mod restore_set;
+pub mod topology_record;
+
+pub use coordinator::{CommitConfig, Coordinator, Effect, Input, Outcome, Poison};
+pub use guarantee::{Guarantee, ParseGuaranteeError};
+pub use plan::{CommitComponent, CommitPlan, Role, TaskId};
+pub use record::{CommitRecord, RecordError, RecordKind};
+pub use recovery::{Fact, Opened, Recovery, RecoveryError, StateEnd, Step, Wanted, term_of};
+pub use report::{Durable, SinkPosition, TaskReport};
+pub use restore_set::{
+    LedgerRange, Reading, RestoreSet, Slice, SliceError, groups_of_task, reading_plan,
+};
+pub use topology_record::{ChangeError, Claimant, Graph, Partition, TopologyRecord};
+
+#[cfg(test)]
+mod model_tests;

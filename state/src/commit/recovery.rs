@@ -1,0 +1,596 @@
+//! How a new generation takes a topology over: the order of steps, and every reason to refuse.
+//!
+//! ```text
+//! read topology record ─► compare graphs ─► reserve ledger ids ─► CLAIM generation g+1, new ledgers listed
+//!   ─► raise the terms of owned partitions ─► close every older commit ledger ─► read its last record c
+//!   ─► close listed state ledgers at c ─► close owned partitions at c ─► restate c in the new commit ledger
+//!   ─► (first time: mark the topology begun) ─► open
+//! ```
+//! What always holds:
+//! * nothing is written before the claim, and the claim is refused before it is proposed when the
+//!   graph, the key groups or the guarantee differ;
+//! * c is read only after every commit ledger that could grow is closed, so no zombie can add one;
+//! * a topology that ever began and has no commit record is damaged; it is never started empty;
+//! * a save whose reply was lost is settled by reading back who wrote it, never by assuming;
+//! * each attempt is a new generation: a crash at any step is followed by the same steps again, with
+//!   the same c.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use egret_schemas::{EntryId, Generation, LedgerId, Term};
+
+use super::guarantee::Guarantee;
+use super::record::CommitRecord;
+use super::report::SinkPosition;
+use super::topology_record::{ChangeError, Claimant, Graph, Partition, TopologyRecord};
+
+/// What the process that takes over wants to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// This process, and the operation before its first here.
+    pub claimant: Claimant,
+    /// The graph.
+    pub graph: Graph,
+    /// What the topology promises.
+    pub guarantee: Guarantee,
+    /// The number of key groups.
+    pub key_groups: u32,
+    /// How many state ledgers the tasks will begin with.
+    pub state_ledgers: u32,
+    /// The partitions of transactional output, each with the sink component that writes it.
+    pub partitions: BTreeMap<Partition, String>,
+}
+
+/// Where a state ledger of an older generation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateEnd {
+    /// Exactly at the last entry c names; a missing entry below is damage.
+    At(Option<EntryId>),
+    /// c does not need the ledger: shut its writer out and close it wherever it ends.
+    Unneeded,
+}
+
+/// What is to be done, one step at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read the topology record; answered by [`Fact::Topology`].
+    ReadTopology,
+    /// Allot this many ledger ids; answered by [`Fact::Reserved`].
+    Reserve {
+        /// How many.
+        ledgers: u32,
+    },
+    /// Write the topology record if its revision is still this one (`None`: if there is none);
+    /// answered by [`Fact::Saved`], [`Fact::SaveConflict`] or [`Fact::SaveUnknown`].
+    Save {
+        /// The new value.
+        record: Box<TopologyRecord>,
+        /// The revision it replaces.
+        expect: Option<u64>,
+    },
+    /// Raise the term of each partition; answered by [`Fact::TermsRaised`].
+    RaiseTerms {
+        /// The partitions.
+        partitions: Vec<Partition>,
+    },
+    /// Fence and close each ledger at its end, whatever that is; answered by
+    /// [`Fact::CommitLedgersClosed`].
+    CloseCommitLedgers {
+        /// The ledgers, oldest first.
+        ledgers: Vec<LedgerId>,
+        /// The term to fence with.
+        term: Term,
+    },
+    /// Read one commit record; answered by [`Fact::Record`].
+    ReadRecord {
+        /// The ledger.
+        ledger: LedgerId,
+        /// Its last entry.
+        entry: EntryId,
+    },
+    /// Fence and close state ledgers; answered by [`Fact::StateClosed`].
+    CloseState {
+        /// Ledger → where it ends.
+        ledgers: BTreeMap<LedgerId, StateEnd>,
+        /// The term to fence with.
+        term: Term,
+    },
+    /// Close the committed segment of each partition at c and drop later ones; answered by
+    /// [`Fact::PartitionsClosed`].
+    ClosePartitions {
+        /// Partition → its sink component, and the end of its committed output, if it has any.
+        partitions: BTreeMap<Partition, (String, Option<SinkPosition>)>,
+    },
+    /// Create the commit ledger and append this record as its first entry; answered by
+    /// [`Fact::Restated`].
+    Restate {
+        /// The ledger, listed and not yet created.
+        ledger: LedgerId,
+        /// The term to create it with.
+        term: Term,
+        /// The record.
+        record: Box<CommitRecord>,
+    },
+    /// Restore from the record, then open epochs. The last step.
+    Open(Box<Opened>),
+    /// Give up; the last step.
+    Refuse(RecoveryError),
+}
+
+/// What a generation begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The topology record as it stands.
+    pub topology: TopologyRecord,
+    /// Its revision.
+    pub revision: u64,
+    /// The generation's first record.
+    pub record: CommitRecord,
+    /// The commit ledger the record stands in; `None` when the guarantee needs none.
+    pub commit_ledger: Option<LedgerId>,
+    /// The new state ledgers, listed and not yet created.
+    pub state_ledgers: Vec<LedgerId>,
+    /// Listed ledgers nothing needs: delete them, then drop them from the topology record.
+    pub retired: BTreeSet<LedgerId>,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The topology record and its revision, if there is one.
+    Topology(Option<(TopologyRecord, u64)>),
+    /// Ledger ids never used before.
+    Reserved(Vec<LedgerId>),
+    /// The topology record was written at this revision.
+    Saved {
+        /// The new revision.
+        revision: u64,
+    },
+    /// The topology record has another revision.
+    SaveConflict,
+    /// No reply: it may or may not have been written.
+    SaveUnknown,
+    /// Every partition's term is raised.
+    TermsRaised,
+    /// The last entry of each commit ledger.
+    CommitLedgersClosed(BTreeMap<LedgerId, Option<EntryId>>),
+    /// The record, or why it cannot be read.
+    Record(Result<CommitRecord, String>),
+    /// All state ledgers are closed.
+    StateClosed,
+    /// All partitions are closed.
+    PartitionsClosed,
+    /// The record is durable in the new commit ledger.
+    Restated,
+}
+
+/// Why a topology is not taken over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryError {
+    /// The stored topology has another graph.
+    #[error(
+        "the graph differs from the one this topology began with: added {added:?}, removed {removed:?}, changed {changed:?}: submit it under a new name, or with the components it had"
+    )]
+    Graph {
+        /// Components only the new graph has.
+        added: BTreeSet<String>,
+        /// Components only the stored graph has.
+        removed: BTreeSet<String>,
+        /// Components both have, in different ways.
+        changed: BTreeSet<String>,
+    },
+    /// The number of key groups differs.
+    #[error(
+        "the topology began with {stored} key groups and cannot have {wanted}: the number is fixed for its life"
+    )]
+    KeyGroups {
+        /// As stored.
+        stored: u32,
+        /// As wanted.
+        wanted: u32,
+    },
+    /// The guarantee differs.
+    #[error(
+        "the topology began as {stored} and cannot become {wanted}: submit it under a new name"
+    )]
+    Guarantee {
+        /// As stored.
+        stored: Guarantee,
+        /// As wanted.
+        wanted: Guarantee,
+    },
+    /// There is no commit record where one must be.
+    #[error(
+        "no commit record in {ledgers:?} although the topology began: its ledgers are damaged or gone; restore the data directory from a copy, or purge the topology to start again from nothing"
+    )]
+    NoRecord {
+        /// The commit ledgers looked at.
+        ledgers: Vec<LedgerId>,
+    },
+    /// The newest record cannot be read.
+    #[error(
+        "the newest commit record, {ledger}:{entry}, cannot be read: {why}; nothing was changed: restore the ledger from a copy, or ask for an older commit by name"
+    )]
+    Unreadable {
+        /// The commit ledger.
+        ledger: LedgerId,
+        /// The entry.
+        entry: EntryId,
+        /// What is wrong.
+        why: String,
+    },
+    /// The record contradicts the topology record.
+    #[error(
+        "the newest commit record, {ledger}:{entry}, does not fit the topology record: {why}; the metadata or the ledger was replaced: restore both from one copy"
+    )]
+    Contradiction {
+        /// The commit ledger.
+        ledger: LedgerId,
+        /// The entry.
+        entry: EntryId,
+        /// What does not fit.
+        why: String,
+    },
+    /// Another process took the topology.
+    #[error(
+        "process {process:032x} took the topology over in {generation} meanwhile: stop this one, or try again to take it back"
+    )]
+    TakenOver {
+        /// The newer generation.
+        generation: Generation,
+        /// Its claimant.
+        process: u128,
+    },
+    /// The topology record vanished.
+    #[error("the topology record was deleted meanwhile: submit the topology again")]
+    Deleted,
+    /// The topology record cannot be changed.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+/// The term a generation fences and creates ledgers with.
+pub fn term_of(generation: Generation) -> Term {
+    Term(u64::from(generation.0))
+}
+
+/// Plans one attempt; see the [module](self). Begin with [`Recovery::start`].
+#[derive(Clone, Debug)]
+pub struct Recovery {
+    wanted: Wanted,
+    phase: Phase,
+    found: Option<(TopologyRecord, u64)>,
+    reserved: Vec<LedgerId>,
+    /// Where c was read.
+    at: Option<(LedgerId, EntryId)>,
+    committed: Option<CommitRecord>,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Reading,
+    Reserving,
+    Saving { proposal: Box<TopologyRecord>, expect: Option<u64>, saves: Saves, settling: bool },
+    Raising,
+    ClosingCommitLedgers,
+    ReadingRecord,
+    ClosingState,
+    ClosingPartitions,
+    Restating,
+    Over,
+}
+
+/// What a save is for.
+#[derive(Clone, Copy, Debug)]
+enum Saves {
+    Claim,
+    Begin,
+}
+
+impl Recovery {
+    /// A plan and its first step.
+    pub fn start(wanted: Wanted) -> (Recovery, Step) {
+        let recovery = Recovery {
+            wanted,
+            phase: Phase::Reading,
+            found: None,
+            reserved: Vec::new(),
+            at: None,
+            committed: None,
+        };
+        (recovery, Step::ReadTopology)
+    }
+
+    /// Takes in what became of the last step and says the next.
+    ///
+    /// # Panics
+    /// When the fact is no answer to the last step.
+    pub fn step(&mut self, fact: Fact) -> Step {
+        match self.on_fact(fact) {
+            Ok(step) => {
+                if matches!(step, Step::Open(_)) {
+                    self.phase = Phase::Over;
+                }
+                step
+            }
+            Err(why) => {
+                self.phase = Phase::Over;
+                Step::Refuse(why)
+            }
+        }
+    }
+
+    fn on_fact(&mut self, fact: Fact) -> Result<Step, RecoveryError> {
+        match (&self.phase, fact) {
+            (Phase::Reading, Fact::Topology(found)) => self.on_found(found),
+            (Phase::Reserving, Fact::Reserved(ledgers)) => self.claim(ledgers),
+            (Phase::Saving { saves, .. }, Fact::Saved { revision }) => {
+                let saves = *saves;
+                self.on_saved(revision, saves)
+            }
+            (Phase::Saving { .. }, Fact::SaveConflict | Fact::SaveUnknown) => self.read_back(),
+            (Phase::Saving { settling: true, .. }, Fact::Topology(read)) => self.settle(read),
+            (Phase::Raising, Fact::TermsRaised) => self.close_commit_ledgers(),
+            (Phase::ClosingCommitLedgers, Fact::CommitLedgersClosed(ends)) => {
+                self.read_newest(&ends)
+            }
+            (Phase::ReadingRecord, Fact::Record(read)) => self.on_record(read),
+            (Phase::ClosingState, Fact::StateClosed) => self.close_partitions(),
+            (Phase::ClosingPartitions, Fact::PartitionsClosed) => self.restate(),
+            (Phase::Restating, Fact::Restated) => self.on_restated(),
+            (phase, fact) => panic!("{fact:?} is no answer in {phase:?}"),
+        }
+    }
+
+    /// Compares what is stored with what is wanted, before anything is written.
+    fn on_found(&mut self, found: Option<(TopologyRecord, u64)>) -> Result<Step, RecoveryError> {
+        if let Some((stored, _)) = &found {
+            let wanted = &self.wanted;
+            if stored.graph != wanted.graph {
+                return Err(RecoveryError::Graph {
+                    added: wanted.graph.without(&stored.graph),
+                    removed: stored.graph.without(&wanted.graph),
+                    changed: wanted.graph.changed(&stored.graph),
+                });
+            }
+            if stored.key_groups != wanted.key_groups {
+                let (stored, wanted) = (stored.key_groups, wanted.key_groups);
+                return Err(RecoveryError::KeyGroups { stored, wanted });
+            }
+            if stored.guarantee != wanted.guarantee {
+                let (stored, wanted) = (stored.guarantee, wanted.guarantee);
+                return Err(RecoveryError::Guarantee { stored, wanted });
+            }
+        }
+        self.found = found;
+        if !self.wanted.guarantee.commits() {
+            return self.claim(Vec::new());
+        }
+        self.phase = Phase::Reserving;
+        Ok(Step::Reserve { ledgers: self.wanted.state_ledgers + 1 })
+    }
+
+    /// Proposes the next generation, with its ledgers listed before anything is appended to them.
+    fn claim(&mut self, reserved: Vec<LedgerId>) -> Result<Step, RecoveryError> {
+        let claimant = self.operation();
+        let mut proposal = match &self.found {
+            Some((stored, _)) => stored.claim(claimant)?,
+            None => {
+                let Wanted { guarantee, key_groups, graph, .. } = &self.wanted;
+                TopologyRecord::first(claimant, *guarantee, *key_groups, graph.clone())
+            }
+        };
+        if let Some((commit, state)) = reserved.split_first() {
+            proposal.commit_ledgers.push(*commit);
+            proposal.state_ledgers.extend(state);
+        }
+        proposal.partitions.extend(self.wanted.partitions.clone());
+        self.reserved = reserved;
+        let expect = self.found.as_ref().map(|(_, revision)| *revision);
+        Ok(self.save(proposal, expect, Saves::Claim))
+    }
+
+    fn save(&mut self, proposal: TopologyRecord, expect: Option<u64>, saves: Saves) -> Step {
+        let record = Box::new(proposal);
+        self.phase = Phase::Saving { proposal: record.clone(), expect, saves, settling: false };
+        Step::Save { record, expect }
+    }
+
+    fn read_back(&mut self) -> Result<Step, RecoveryError> {
+        if let Phase::Saving { settling, .. } = &mut self.phase {
+            *settling = true;
+        }
+        Ok(Step::ReadTopology)
+    }
+
+    /// Decides whether a save that was not confirmed was made: ours, another's, or nobody's yet.
+    fn settle(&mut self, read: Option<(TopologyRecord, u64)>) -> Result<Step, RecoveryError> {
+        let Phase::Saving { proposal, expect, saves, .. } = self.phase.clone() else {
+            unreachable!("only a save is settled");
+        };
+        match read {
+            Some((record, revision)) if record == *proposal => self.on_saved(revision, saves),
+            // Unchanged: the same save again. Should the lost one still arrive, one of them
+            // conflicts and is settled here.
+            Some((_, revision)) if Some(revision) == expect => {
+                Ok(self.save(*proposal, expect, saves))
+            }
+            None if expect.is_none() => Ok(self.save(*proposal, expect, saves)),
+            Some((record, _)) => Err(RecoveryError::TakenOver {
+                generation: record.generation,
+                process: record.claimant.process,
+            }),
+            None => Err(RecoveryError::Deleted),
+        }
+    }
+
+    fn on_saved(&mut self, revision: u64, saves: Saves) -> Result<Step, RecoveryError> {
+        let Phase::Saving { proposal, .. } = &self.phase else {
+            unreachable!("only a save is saved");
+        };
+        self.found = Some((*proposal.clone(), revision));
+        if let Saves::Begin = saves {
+            return Ok(self.open());
+        }
+        if !self.wanted.guarantee.commits() {
+            let record = CommitRecord::genesis(self.generation(), self.fingerprint());
+            self.committed = Some(record);
+            return Ok(self.open());
+        }
+        self.phase = Phase::Raising;
+        Ok(Step::RaiseTerms { partitions: self.topology().partitions.keys().cloned().collect() })
+    }
+
+    fn close_commit_ledgers(&mut self) -> Result<Step, RecoveryError> {
+        let ledgers = self.older_commit_ledgers();
+        if ledgers.is_empty() {
+            return self.read_newest(&BTreeMap::new());
+        }
+        self.phase = Phase::ClosingCommitLedgers;
+        Ok(Step::CloseCommitLedgers { ledgers, term: term_of(self.generation()) })
+    }
+
+    fn read_newest(
+        &mut self,
+        ends: &BTreeMap<LedgerId, Option<EntryId>>,
+    ) -> Result<Step, RecoveryError> {
+        let ledgers = self.older_commit_ledgers();
+        let end = |ledger: &LedgerId| {
+            let end = ends.get(ledger).expect("every commit ledger was asked for its end");
+            end.map(|entry| (*ledger, entry))
+        };
+        match ledgers.iter().rev().find_map(end) {
+            Some((ledger, entry)) => {
+                self.at = Some((ledger, entry));
+                self.phase = Phase::ReadingRecord;
+                Ok(Step::ReadRecord { ledger, entry })
+            }
+            None if self.topology().begun => Err(RecoveryError::NoRecord { ledgers }),
+            None => self.close_state(),
+        }
+    }
+
+    fn on_record(&mut self, read: Result<CommitRecord, String>) -> Result<Step, RecoveryError> {
+        let (ledger, entry) = self.at.expect("a record was asked for");
+        let record = read.map_err(|why| RecoveryError::Unreadable { ledger, entry, why })?;
+        if let Err(why) = self.check_record(&record) {
+            return Err(RecoveryError::Contradiction { ledger, entry, why });
+        }
+        self.committed = Some(record);
+        self.close_state()
+    }
+
+    fn check_record(&self, record: &CommitRecord) -> Result<(), String> {
+        let topology = self.topology();
+        if record.generation >= topology.generation {
+            return Err(format!(
+                "it is of {}, not below {}",
+                record.generation, topology.generation
+            ));
+        }
+        if record.fingerprint != self.fingerprint() {
+            return Err("it was written by another graph".to_owned());
+        }
+        let mut needed = record.state_ledgers().into_keys();
+        match needed.find(|ledger| !topology.state_ledgers.contains(ledger)) {
+            Some(ledger) => Err(format!("it needs {ledger}, which is not listed")),
+            None => Ok(()),
+        }
+    }
+
+    fn close_state(&mut self) -> Result<Step, RecoveryError> {
+        let needed = self.committed.as_ref().map(CommitRecord::state_ledgers).unwrap_or_default();
+        let end =
+            |ledger| needed.get(ledger).map_or(StateEnd::Unneeded, |&last| StateEnd::At(last));
+        let listed = self.topology().state_ledgers.iter();
+        let old = listed.filter(|ledger| !self.reserved.contains(ledger));
+        let ledgers: BTreeMap<_, _> = old.map(|ledger| (*ledger, end(ledger))).collect();
+        self.phase = Phase::ClosingState;
+        Ok(Step::CloseState { ledgers, term: term_of(self.generation()) })
+    }
+
+    fn close_partitions(&mut self) -> Result<Step, RecoveryError> {
+        let end = |component: &String, partition: u32| -> Option<SinkPosition> {
+            self.committed.as_ref()?.sinks.get(component)?.get(&partition).copied()
+        };
+        let owned = self.topology().partitions.iter();
+        let partitions = owned
+            .map(|(id, component)| (id.clone(), (component.clone(), end(component, id.1))))
+            .collect();
+        self.phase = Phase::ClosingPartitions;
+        Ok(Step::ClosePartitions { partitions })
+    }
+
+    fn restate(&mut self) -> Result<Step, RecoveryError> {
+        let (generation, fingerprint) = (self.generation(), self.fingerprint());
+        let record = match &self.committed {
+            Some(committed) => committed.restated(generation, fingerprint),
+            None => CommitRecord::genesis(generation, fingerprint),
+        };
+        self.committed = Some(record.clone());
+        let ledger = *self.reserved.first().expect("a commit ledger was reserved");
+        self.phase = Phase::Restating;
+        Ok(Step::Restate { ledger, term: term_of(generation), record: Box::new(record) })
+    }
+
+    fn on_restated(&mut self) -> Result<Step, RecoveryError> {
+        if self.topology().begun {
+            return Ok(self.open());
+        }
+        let claimant = self.topology().claimant.next();
+        let proposal = self.topology().begin(claimant)?;
+        let expect = self.found.as_ref().map(|(_, revision)| *revision);
+        Ok(self.save(proposal, expect, Saves::Begin))
+    }
+
+    fn open(&mut self) -> Step {
+        let (topology, revision) = self.found.clone().expect("claimed");
+        let record = self.committed.clone().expect("restated");
+        let needed = record.state_ledgers();
+        let state = topology.state_ledgers.iter().filter(|ledger| !needed.contains_key(ledger));
+        let mut retired: BTreeSet<LedgerId> = state.copied().collect();
+        // The ledger c was read from stays: a second copy of c.
+        let read_from = self.at.map(|(ledger, _)| ledger);
+        retired.extend(self.older_commit_ledgers());
+        retired.retain(|ledger| !self.reserved.contains(ledger) && Some(*ledger) != read_from);
+        Step::Open(Box::new(Opened {
+            topology,
+            revision,
+            record,
+            commit_ledger: self.reserved.first().copied(),
+            state_ledgers: self.reserved.iter().skip(1).copied().collect(),
+            retired,
+        }))
+    }
+
+    fn operation(&self) -> Claimant {
+        let before = self.wanted.claimant;
+        let stored = self.found.as_ref().map(|(stored, _)| stored.claimant);
+        match stored.filter(|stored| stored.process == before.process) {
+            Some(stored) if stored.operation > before.operation => stored.next(),
+            _ => before.next(),
+        }
+    }
+
+    fn topology(&self) -> &TopologyRecord {
+        &self.found.as_ref().expect("found or claimed").0
+    }
+
+    fn generation(&self) -> Generation {
+        self.topology().generation
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.topology().graph.fingerprint()
+    }
+
+    /// Listed commit ledgers but this generation's own.
+    fn older_commit_ledgers(&self) -> Vec<LedgerId> {
+        let listed = self.topology().commit_ledgers.iter();
+        listed.filter(|ledger| !self.reserved.contains(ledger)).copied().collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

@@ -1,0 +1,376 @@
+//! The recovery planner against a small world of metadata, ledgers and partitions that can stop at
+//! every step, lose every reply, and be fought over.
+
+#![expect(clippy::cast_possible_truncation, reason = "the numbers of a small world")]
+
+use egret_schemas::{Epoch, SegmentId};
+use proptest::prelude::*;
+
+use super::super::restore_set::{LedgerRange, RestoreSet, Slice};
+use super::*;
+
+fn graph(names: &[(&str, u64)]) -> Graph {
+    Graph { components: names.iter().map(|(name, fp)| ((*name).to_owned(), *fp)).collect() }
+}
+
+fn wanted(process: u128) -> Wanted {
+    Wanted {
+        claimant: Claimant { process, operation: 0 },
+        graph: graph(&[("in", 1), ("count", 2), ("out", 3)]),
+        guarantee: Guarantee::EffectivelyOnce,
+        key_groups: 16,
+        state_ledgers: 2,
+        partitions: [(("counts".to_owned(), 0), "out".to_owned())].into(),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ledger {
+    entries: Vec<CommitRecord>,
+    closed: bool,
+}
+
+/// What is durable.
+#[derive(Clone, Debug, Default)]
+struct World {
+    topology: Option<(TopologyRecord, u64)>,
+    revision: u64,
+    next_ledger: u64,
+    commit_ledgers: BTreeMap<LedgerId, Ledger>,
+    state_ends: BTreeMap<LedgerId, StateEnd>,
+    partition_ends: BTreeMap<Partition, Option<SinkPosition>>,
+    /// The kinds of steps taken.
+    log: Vec<&'static str>,
+}
+
+impl World {
+    /// Does a step; the fact that answers it. Lost replies are the caller's business.
+    fn act(&mut self, step: &Step) -> Fact {
+        let (name, fact) = match step.clone() {
+            Step::ReadTopology => ("read topology", Fact::Topology(self.topology.clone())),
+            Step::Reserve { ledgers } => {
+                let from = self.next_ledger;
+                self.next_ledger += u64::from(ledgers);
+                ("reserve", Fact::Reserved((from..self.next_ledger).map(LedgerId).collect()))
+            }
+            Step::Save { record, expect } => {
+                if self.topology.as_ref().map(|(_, revision)| *revision) != expect {
+                    return Fact::SaveConflict;
+                }
+                self.revision += 1;
+                let name = if record.begun && record.claimant.operation > 1 && self.begins(&record)
+                {
+                    "begin"
+                } else {
+                    "claim"
+                };
+                self.topology = Some((*record, self.revision));
+                (name, Fact::Saved { revision: self.revision })
+            }
+            Step::RaiseTerms { .. } => ("raise terms", Fact::TermsRaised),
+            Step::CloseCommitLedgers { ledgers, .. } => {
+                let mut end = |id: &LedgerId| {
+                    let empty = Ledger { entries: Vec::new(), closed: true };
+                    let ledger = self.commit_ledgers.entry(*id).or_insert(empty);
+                    ledger.closed = true;
+                    (*id, EntryId(ledger.entries.len() as u64).before())
+                };
+                let ends = ledgers.iter().map(&mut end).collect();
+                ("close commit ledgers", Fact::CommitLedgersClosed(ends))
+            }
+            Step::ReadRecord { ledger, entry } => {
+                let ledger = &self.commit_ledgers[&ledger];
+                assert!(ledger.closed, "c is read only after nothing can be added");
+                ("read record", Fact::Record(Ok(ledger.entries[entry.0 as usize].clone())))
+            }
+            Step::CloseState { ledgers, .. } => {
+                for (ledger, end) in ledgers {
+                    let before = self.state_ends.insert(ledger, end);
+                    let same =
+                        before.is_none_or(|before| before == end || end == StateEnd::Unneeded);
+                    assert!(same, "{ledger} closed at {before:?}, then at {end:?}");
+                }
+                ("close state", Fact::StateClosed)
+            }
+            Step::ClosePartitions { partitions } => {
+                for (partition, (_, end)) in partitions {
+                    self.partition_ends.insert(partition, end);
+                }
+                ("close partitions", Fact::PartitionsClosed)
+            }
+            Step::Restate { ledger, record, .. } => {
+                let listed = &self.topology.as_ref().unwrap().0.commit_ledgers;
+                assert!(listed.contains(&ledger), "listed before its first append");
+                self.append(ledger, *record);
+                ("restate", Fact::Restated)
+            }
+            Step::Open(_) | Step::Refuse(_) => panic!("no fact answers the last step"),
+        };
+        self.log.push(name);
+        fact
+    }
+
+    fn begins(&self, record: &TopologyRecord) -> bool {
+        self.topology.as_ref().is_some_and(|(stored, _)| stored.generation == record.generation)
+    }
+
+    fn append(&mut self, id: LedgerId, record: CommitRecord) {
+        let new = Ledger { entries: Vec::new(), closed: false };
+        let ledger = self.commit_ledgers.entry(id).or_insert(new);
+        assert!(!ledger.closed, "a closed ledger takes nothing");
+        ledger.entries.push(record);
+    }
+
+    /// Runs an attempt to its end, or through `steps` steps.
+    fn recover(&mut self, wanted: Wanted, steps: usize) -> Option<Result<Opened, RecoveryError>> {
+        let (mut recovery, mut step) = Recovery::start(wanted);
+        for _ in 0..steps {
+            step = match step {
+                Step::Open(opened) => return Some(Ok(*opened)),
+                Step::Refuse(why) => return Some(Err(why)),
+                step => recovery.step(self.act(&step)),
+            };
+        }
+        None
+    }
+
+    fn run(&mut self, wanted: Wanted) -> Result<Opened, RecoveryError> {
+        self.recover(wanted, 100).expect("it ends")
+    }
+
+    /// A generation commits: its first state ledger up to entry 4, its output up to entry 6.
+    fn commit(&mut self, opened: &Opened) -> CommitRecord {
+        let mut record = opened.record.clone();
+        record.kind = super::super::record::RecordKind::Commit;
+        record.last = Epoch::new(record.generation, 0, Epoch::MICRO_MAX);
+        let ledgers = vec![LedgerRange { ledger: opened.state_ledgers[0], last: Some(EntryId(4)) }];
+        let slices = vec![Slice { first_group: 0, end_group: 16, ledgers }];
+        record.state.insert("count".into(), RestoreSet { tasks: 1, slices });
+        record.sinks.entry("out".into()).or_default().insert(0, (SegmentId(1), Some(EntryId(6))));
+        self.append(opened.commit_ledger.unwrap(), record.clone());
+        record
+    }
+}
+
+fn same_content(a: &CommitRecord, b: &CommitRecord) -> bool {
+    (a.last, &a.spouts, &a.state, &a.sinks) == (b.last, &b.spouts, &b.state, &b.sinks)
+}
+
+#[test]
+fn rule_4_a_new_topology_begins_with_a_genesis_record() {
+    let mut world = World::default();
+    let opened = world.run(wanted(1)).unwrap();
+    let steps = ["read topology", "reserve", "claim", "raise terms", "close state"];
+    assert_eq!(world.log[..5], steps);
+    assert_eq!(world.log[5..], ["close partitions", "restate", "begin"]);
+    assert_eq!(opened.record, CommitRecord::genesis(Generation(1), opened.record.fingerprint));
+    assert!(opened.topology.begun && opened.retired.is_empty());
+    assert_eq!((opened.commit_ledger, opened.state_ledgers.len()), (Some(LedgerId(0)), 2));
+}
+
+#[test]
+fn rule_5_the_steps_come_in_their_order() {
+    let mut world = World::default();
+    let first = world.run(wanted(1)).unwrap();
+    let committed = world.commit(&first);
+    world.log.clear();
+    let second = world.run(wanted(2)).unwrap();
+    let order = [
+        "read topology",
+        "reserve",
+        "claim",
+        "raise terms",
+        "close commit ledgers",
+        "read record",
+        "close state",
+        "close partitions",
+        "restate",
+    ];
+    assert_eq!(world.log, order);
+    assert_eq!(second.topology.generation, Generation(2));
+    assert!(same_content(&second.record, &committed));
+    assert_eq!(second.record.generation, Generation(2));
+    assert_eq!(second.retired, [first.state_ledgers[1]].into(), "never used, and needed by nobody");
+}
+
+#[test]
+fn rule_2_everything_listed_is_closed_at_c_and_nothing_above_survives() {
+    let mut world = World::default();
+    let first = world.run(wanted(1)).unwrap();
+    world.commit(&first);
+    world.run(wanted(2)).unwrap();
+    let ends = [
+        (first.state_ledgers[0], StateEnd::At(Some(EntryId(4)))),
+        (first.state_ledgers[1], StateEnd::Unneeded),
+    ];
+    assert_eq!(world.state_ends, ends.into());
+    let end = Some((SegmentId(1), Some(EntryId(6))));
+    assert_eq!(world.partition_ends[&("counts".to_owned(), 0)], end);
+}
+
+#[test]
+fn rule_5_a_crash_after_any_step_is_followed_by_the_same_commit() {
+    let mut world = World::default();
+    let first = world.run(wanted(1)).unwrap();
+    let committed = world.commit(&first);
+    for steps in 0..9 {
+        let mut world = world.clone();
+        for again in 0..3 {
+            assert!(world.recover(wanted(10 + again), steps).is_none());
+        }
+        let opened = world.run(wanted(20)).unwrap();
+        assert!(same_content(&opened.record, &committed), "after {steps} steps");
+    }
+}
+
+#[test]
+fn rule_5_a_crash_before_the_genesis_record_is_no_damage() {
+    for steps in 0..9 {
+        let mut world = World::default();
+        assert!(world.recover(wanted(1), steps).is_none());
+        let opened = world.run(wanted(2)).unwrap();
+        assert!(opened.topology.begun, "after {steps} steps");
+        assert_eq!(opened.record.last, Epoch(0));
+    }
+}
+
+#[test]
+fn a_topology_that_began_is_never_started_empty() {
+    let mut world = World::default();
+    world.run(wanted(1)).unwrap();
+    world.commit_ledgers.clear();
+    let error = world.run(wanted(2)).unwrap_err();
+    assert_eq!(error, RecoveryError::NoRecord { ledgers: vec![LedgerId(0)] });
+    assert!(world.run(wanted(3)).is_err(), "and trying again does not help");
+}
+
+#[test]
+fn an_unreadable_newest_record_stops_and_names_it() {
+    let mut world = World::default();
+    let first = world.run(wanted(1)).unwrap();
+    world.commit(&first);
+    let (mut recovery, mut step) = Recovery::start(wanted(2));
+    loop {
+        step = match step {
+            Step::ReadRecord { .. } => recovery.step(Fact::Record(Err("bad checksum".into()))),
+            Step::Refuse(why) => {
+                let text = why.to_string();
+                assert!(
+                    text.starts_with("the newest commit record, L0:1, cannot be read"),
+                    "{text}"
+                );
+                return;
+            }
+            step => recovery.step(world.act(&step)),
+        };
+    }
+}
+
+#[test]
+fn another_graph_is_refused_by_name_before_anything_is_written() {
+    let mut world = World::default();
+    world.run(wanted(1)).unwrap();
+    let before = world.topology.clone();
+    let mut other = wanted(2);
+    other.graph = graph(&[("in", 1), ("count", 9), ("sum", 4)]);
+    let set = |name: &str| BTreeSet::from([name.to_owned()]);
+    let (added, removed, changed) = (set("sum"), set("out"), set("count"));
+    assert_eq!(world.run(other), Err(RecoveryError::Graph { added, removed, changed }));
+    let mut other = wanted(2);
+    other.key_groups = 32;
+    assert!(matches!(world.run(other), Err(RecoveryError::KeyGroups { .. })));
+    let mut other = wanted(2);
+    other.guarantee = Guarantee::AtLeastOnce;
+    assert!(matches!(world.run(other), Err(RecoveryError::Guarantee { .. })));
+    assert_eq!(world.topology, before);
+}
+
+#[test]
+fn a_record_that_needs_an_unlisted_ledger_is_refused() {
+    let mut world = World::default();
+    let first = world.run(wanted(1)).unwrap();
+    world.commit(&first);
+    world.topology.as_mut().unwrap().0.state_ledgers.clear();
+    assert!(matches!(world.run(wanted(2)), Err(RecoveryError::Contradiction { .. })));
+}
+
+#[test]
+fn rule_16_at_most_once_claims_and_opens() {
+    let mut world = World::default();
+    let wanted = |process| Wanted { guarantee: Guarantee::AtMostOnce, ..wanted(process) };
+    world.run(wanted(1)).unwrap();
+    let opened = world.run(wanted(2)).unwrap();
+    assert_eq!(opened.topology.generation, Generation(2));
+    assert_eq!((opened.commit_ledger, opened.record.last), (None, Epoch(0)));
+    assert!(world.commit_ledgers.is_empty());
+}
+
+#[test]
+fn rule_4_a_lost_reply_is_settled_by_reading_back() {
+    for landed in [true, false] {
+        let mut world = World::default();
+        let first = world.run(wanted(1)).unwrap();
+        let committed = world.commit(&first);
+        let (mut recovery, mut step) = Recovery::start(wanted(2));
+        let mut lost = 0;
+        let opened = loop {
+            step = match step {
+                Step::Save { .. } if lost == 0 => {
+                    lost += 1;
+                    if landed {
+                        world.act(&step);
+                    }
+                    recovery.step(Fact::SaveUnknown)
+                }
+                Step::Open(opened) => break opened,
+                step => recovery.step(world.act(&step)),
+            };
+        };
+        assert_eq!(opened.topology.generation, Generation(2), "one claim, not two");
+        assert!(same_content(&opened.record, &committed));
+    }
+}
+
+#[test]
+fn rule_4_of_two_claimants_with_lost_replies_one_goes_on() {
+    let mut world = World::default();
+    world.run(wanted(1)).unwrap();
+    let mut attempts: Vec<_> = [2, 3].map(|process| Recovery::start(wanted(process))).into();
+    for (recovery, step) in &mut attempts {
+        *step = recovery.step(world.act(step));
+        *step = recovery.step(world.act(step));
+    }
+    for (recovery, step) in &mut attempts {
+        assert!(matches!(step, Step::Save { .. }));
+        world.act(step);
+        *step = recovery.step(Fact::SaveUnknown);
+    }
+    let after: Vec<_> =
+        attempts.iter_mut().map(|(recovery, step)| recovery.step(world.act(step))).collect();
+    assert!(matches!(after[0], Step::RaiseTerms { .. }));
+    let taken = RecoveryError::TakenOver { generation: Generation(2), process: 2 };
+    assert_eq!(after[1], Step::Refuse(taken));
+}
+
+proptest! {
+    /// Any number of attempts by any processes, each stopped anywhere, with commits in between: the
+    /// commit found is always the last one made, and generations rise.
+    #[test]
+    fn attempts_stopped_anywhere_lose_no_commit(
+        attempts in proptest::collection::vec((0usize..14, any::<bool>()), 1..12)
+    ) {
+        let mut world = World::default();
+        let mut committed = CommitRecord::genesis(Generation(1), 0);
+        let mut generation = 0;
+        for (process, (steps, commits)) in (1..).zip(attempts) {
+            let Some(opened) = world.recover(wanted(process), steps) else { continue };
+            let opened = opened.unwrap();
+            prop_assert!(opened.topology.generation.0 > generation);
+            generation = opened.topology.generation.0;
+            prop_assert!(same_content(&opened.record, &committed));
+            if commits {
+                committed = world.commit(&opened);
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Keyed state against a plain map: random operations over several tasks, captured at commits,
+//! restored at any commit, by any number of tasks.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a test of a small world"
+)]
+
+use std::collections::BTreeMap;
+
+use egret_schemas::key::{key_group, task_of_group};
+use egret_schemas::{EntryAddress, EntryId, Epoch, Generation, LedgerId};
+use egret_state::commit::restore_set::{RestoreSet, check_slices, groups_of_task, reading_plan};
+use egret_state::keyed::chain::Chain;
+use egret_state::keyed::changelog::{Head, write_delta, write_image};
+use egret_state::keyed::key::Key;
+use egret_state::keyed::replay::{Replay, Schema};
+use egret_state::keyed::table::KeyedTable;
+use proptest::prelude::*;
+
+const KEY_GROUPS: u32 = 8;
+const SCHEMA: u64 = 7;
+
+type Model = BTreeMap<String, Vec<u32>>;
+type Table = KeyedTable<str, Vec<u32>>;
+
+struct Task {
+    table: Table,
+    chain: Chain,
+}
+
+/// Ledgers with everything that was ever appended, committed or not, and every commit made.
+struct World {
+    ledgers: BTreeMap<LedgerId, Vec<Vec<u8>>>,
+    commits: Vec<(RestoreSet, Model)>,
+    tasks: Vec<Task>,
+    model: Model,
+    generation: u32,
+    commit: u32,
+}
+
+impl World {
+    fn new(tasks: u32) -> World {
+        let mut world = World {
+            ledgers: BTreeMap::new(),
+            commits: vec![(RestoreSet::default(), Model::new())],
+            tasks: Vec::new(),
+            model: Model::new(),
+            generation: 0,
+            commit: 0,
+        };
+        world.restore(0, tasks);
+        world
+    }
+
+    /// Ids are handed out in no useful order: nothing may depend on it.
+    fn new_ledger(&mut self) -> LedgerId {
+        let id = LedgerId((self.ledgers.len() as u64 * 7919) % 100_003);
+        assert!(self.ledgers.insert(id, Vec::new()).is_none());
+        id
+    }
+
+    fn task_of(&mut self, key: &str) -> &mut Task {
+        let group = key_group(key.hash64(), KEY_GROUPS);
+        let tasks = self.tasks.len() as u32;
+        &mut self.tasks[task_of_group(group, KEY_GROUPS, tasks) as usize]
+    }
+
+    fn change(&mut self, key: &str, value: u32) {
+        let table = &mut self.task_of(key).table;
+        let slot = table.entry(key.hash64(), key);
+        table.get_mut(slot).1.push(value);
+        self.model.entry(key.to_owned()).or_default().push(value);
+    }
+
+    fn remove(&mut self, key: &str) {
+        let table = &mut self.task_of(key).table;
+        let slot = table.entry(key.hash64(), key);
+        table.remove(slot);
+        self.model.remove(key);
+    }
+
+    /// Every task writes; `image` says which tasks write everything.
+    fn commit(&mut self, image: u8) {
+        self.commit += 1;
+        let epoch = Epoch::new(Generation(self.generation), self.commit, 0);
+        let tasks = self.tasks.len() as u32;
+        let mut set = RestoreSet { tasks, slices: Vec::new() };
+        for task in 0..tasks {
+            let component = "count".to_owned();
+            let head = Head { component, task, tasks, schema: SCHEMA, epoch };
+            let due = image >> task & 1 == 1;
+            if due {
+                let ledger = self.new_ledger();
+                self.tasks[task as usize].chain.begin_ledger(ledger, true);
+            }
+            let Task { table, chain } = &mut self.tasks[task as usize];
+            let ledger = self.ledgers.get_mut(&chain.current().unwrap()).unwrap();
+            let written = if due {
+                write_image(table, &head, |entry| ledger.push(entry)).unwrap()
+            } else {
+                write_delta(table, &head, |entry| ledger.push(entry)).unwrap()
+            };
+            if written.entries > 0 {
+                chain.appended(EntryId(ledger.len() as u64 - 1), written);
+            }
+            let slices = chain.slices();
+            check_slices(&slices, groups_of_task(task, tasks, KEY_GROUPS)).unwrap();
+            set.slices.extend(slices);
+        }
+        check_slices(&set.slices, 0..KEY_GROUPS).unwrap();
+        self.commits.push((set, self.model.clone()));
+    }
+
+    /// A new generation of `tasks` tasks begins at a commit; what was written after it is cut off.
+    fn restore(&mut self, commit: usize, tasks: u32) {
+        self.commits.truncate(commit + 1);
+        self.generation += 1;
+        self.commit = 0;
+        let (set, model) = self.commits[commit].clone();
+        self.model = model;
+        for (ledger, last) in set.ledgers() {
+            self.ledgers.get_mut(&ledger).unwrap().truncate(EntryId::after(last).0 as usize);
+        }
+        self.tasks.clear();
+        for task in 0..tasks {
+            let slices = set.of_task(task, tasks, KEY_GROUPS);
+            let mut table = Table::new(KEY_GROUPS);
+            let mut replay = Replay::new("count", Schema::only(SCHEMA));
+            for reading in reading_plan(&slices) {
+                let ledger = reading.range.ledger;
+                for (i, entry) in (0..).zip(&self.ledgers[&ledger]) {
+                    let at = EntryAddress { ledger, entry: EntryId(i) };
+                    replay.apply(at, entry, |group| reading.takes(group), &mut table).unwrap();
+                }
+                replay.end_ledger().unwrap();
+            }
+            let groups = groups_of_task(task, tasks, KEY_GROUPS);
+            let changed = set.tasks != tasks;
+            let chain = Chain::restored(groups, &slices, changed, replay.replayed());
+            self.tasks.push(Task { table, chain });
+            let ledger = self.new_ledger();
+            self.tasks.last_mut().unwrap().chain.begin_ledger(ledger, false);
+        }
+        self.check();
+    }
+
+    /// The tables hold what the model holds, each key with its owner.
+    fn check(&self) {
+        let mut held = Model::new();
+        let tasks = self.tasks.len() as u32;
+        for (task, Task { table, .. }) in (0..).zip(&self.tasks) {
+            for (group, key, state) in table.iter() {
+                assert_eq!(task_of_group(group, KEY_GROUPS, tasks), task);
+                assert!(held.insert(key.to_owned(), state.clone()).is_none());
+            }
+        }
+        assert_eq!(held, self.model);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Change(u8, u32),
+    Remove(u8),
+    Commit(u8),
+    Restore(prop::sample::Index, u32),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (0u8..24, any::<u32>()).prop_map(|(key, value)| Op::Change(key, value)),
+        3 => (0u8..24).prop_map(Op::Remove),
+        // Mostly deltas; otherwise images of any set of tasks.
+        2 => prop_oneof![2 => Just(0u8), 1 => any::<u8>()].prop_map(Op::Commit),
+        1 => (any::<prop::sample::Index>(), 1u32..5).prop_map(|(at, tasks)| Op::Restore(at, tasks)),
+    ]
+}
+
+fn run(ops: &[Op], tasks: u32) {
+    let mut world = World::new(tasks);
+    for op in ops {
+        match op {
+            Op::Change(key, value) => world.change(&format!("key {key}"), *value),
+            Op::Remove(key) => world.remove(&format!("key {key}")),
+            Op::Commit(image) => world.commit(*image),
+            Op::Restore(at, tasks) => world.restore(at.index(world.commits.len()), *tasks),
+        }
+        world.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn state_restored_at_any_commit_by_any_number_of_tasks_is_that_of_the_commit(
+        ops in proptest::collection::vec(op(), 0..80),
+        tasks in 1u32..5,
+    ) {
+        run(&ops, tasks);
+    }
+}
+
+#[test]
+fn state_moves_from_one_task_to_three_to_two() {
+    let mut world = World::new(1);
+    for (tasks, image) in [(3, 0b010), (2, 0b01), (2, 0)] {
+        (0..100).for_each(|i| world.change(&format!("key {i}"), i));
+        (0..100).step_by(7).for_each(|i| world.remove(&format!("key {i}")));
+        world.commit(0);
+        world.change("after", tasks);
+        world.commit(image);
+        world.change("lost", 1);
+        let last = world.commits.len() - 1;
+        world.restore(last, tasks);
+    }
+    assert!(!world.model.contains_key("lost") && world.model.contains_key("after"));
+}
+
+/// A key was removed long ago and its task wrote an image since; the old ledger, still needed by a
+/// neighbour, must not bring it back.
+#[test]
+fn an_old_ledger_a_neighbour_needs_does_not_bring_removed_keys_back() {
+    let mut world = World::new(1);
+    (0..40).for_each(|i| world.change(&format!("key {i}"), i));
+    world.commit(0);
+    world.restore(1, 2);
+    (0..40).for_each(|i| world.remove(&format!("key {i}")));
+    world.commit(0b01);
+    for tasks in [1, 2, 3] {
+        world.restore(2, tasks);
+    }
+    assert!(world.model.is_empty());
+}
