@@ -1,1 +1,84 @@
-//! To be written.
+//! Egret: topologies of spouts and bolts over a durable log, counting every input as if exactly once.
+//!
+//! ```no_run
+//! use egret::{Args, Blob, Emitter, KeyedBolt, LogSink, LogSpout, TopologyBuilder};
+//!
+//! struct Count;
+//! impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
+//!     type State = u64;
+//!     fn execute(
+//!         &mut self, _: &[u8], n: &mut u64, _: Blob, _: &mut Emitter<(Blob, u64)>, _: &egret::Context,
+//!     ) -> egret::ComponentResult {
+//!         *n += 1;
+//!         Ok(())
+//!     }
+//!     fn flush(
+//!         &mut self, word: &[u8], n: &mut u64, out: &mut Emitter<(Blob, u64)>, _: &egret::Context,
+//!     ) -> egret::ComponentResult {
+//!         out.emit((Blob::from(word), *n));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     egret::main(|t: &mut TopologyBuilder, _: &Args| {
+//!         let lines = t.spout("lines", 2, LogSpout::<Blob>::from_stream("lines"))?;
+//!         let words = lines.shuffle().bolt("split", 2, || |line: Blob, out: &mut Emitter<Blob>| {
+//!             let words = line.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty());
+//!             words.for_each(|word| out.emit(Blob::from(word)));
+//!         })?;
+//!         let counts = words.fields(|word| word.as_bytes()).keyed("count", 2, || Count)?;
+//!         counts.sink("out", LogSink::to_stream("counts"))
+//!     })
+//! }
+//! ```
+//!
+//! # Map
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`builder`] | wiring: typed streams, groupings, validation |
+//! | [`component`] | the traits users implement, and what they are handed |
+//! | [`connect`] | Egret's own streams as spouts and sinks |
+//! | [`grouping`] | which task gets a tuple |
+//! | [`plan`] | logical and physical plan as plain data, and as text |
+//! | `task` | components with their types put away |
+//! | `dataflow` | plans compiled to timely: the only room that knows it |
+//! | [`runtime`] | takeover, generations, restarts |
+//!
+//! # What always holds
+//!
+//! * Only the oldest open commit touches state; state, positions and output of a commit become durable
+//!   together, by one record.
+//! * Readers of an effectively-once output see committed records only.
+//! * A component's error or panic never loses or repeats anything: the topology goes on from its last
+//!   commit, or stops and says why.
+
+mod app;
+mod batch;
+mod blob;
+mod budget;
+pub mod builder;
+pub mod component;
+pub mod connect;
+mod dataflow;
+mod error;
+pub mod grouping;
+pub mod plan;
+pub mod runtime;
+mod task;
+mod tuple;
+
+pub use app::{Args, RunArgs, main};
+pub use blob::Blob;
+pub use builder::{BuildError, Grouped, KeyedStream, Stream, Topology, TopologyBuilder};
+pub use component::{
+    Bolt, ComponentError, ComponentResult, Context, Emitter, KeyedBolt, Next, Positions, Replay,
+    Sink, Spout,
+};
+pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
+pub use egret_state::Guarantee;
+pub use error::{Error, Result};
+pub use runtime::{Progress, RunOptions, Summary};
+pub use task::TaskError;
+pub use tuple::Tuple;

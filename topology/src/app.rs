@@ -1,0 +1,100 @@
+//! `egret::main`: a topology as a program.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use egret_log::{Log, LogConfig};
+use egret_state::Guarantee;
+
+use crate::runtime::{Progress, RunOptions};
+use crate::{Error, Result, TopologyBuilder};
+
+/// The options every topology program has.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    /// The data directory; created if it does not exist
+    #[arg(long, value_name = "DIR", default_value = "egret-data", env = "EGRET_DATA")]
+    pub data: PathBuf,
+    /// Worker threads
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub workers: u32,
+    /// How long after the one before a commit ends, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub commit_ms: u64,
+    /// at-most-once, at-least-once or effectively-once
+    #[arg(long, value_name = "GUARANTEE", default_value_t = Guarantee::EffectivelyOnce)]
+    pub guarantee: Guarantee,
+}
+
+impl RunArgs {
+    /// The run options they stand for.
+    pub fn options(&self) -> RunOptions {
+        RunOptions { workers: self.workers, commit_ms: self.commit_ms, ..RunOptions::default() }
+    }
+
+    /// Opens the data directory and serves it to the `egret` command while it is held.
+    ///
+    /// # Errors
+    /// When it is held by another process, damaged, or not writable.
+    pub fn open_log(&self) -> Result<Log> {
+        Ok(Log::open(&self.data, LogConfig { serve: true, ..LogConfig::default() })?)
+    }
+}
+
+/// What a topology program is called with.
+#[derive(Debug, Parser)]
+pub struct Args {
+    /// Options of the engine.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Print the plan and leave
+    #[arg(long)]
+    pub explain: bool,
+    /// What is left for the topology itself
+    #[arg(value_name = "ARG", trailing_var_arg = true)]
+    pub rest: Vec<String>,
+}
+
+/// Runs a topology as a program: parses arguments, builds, opens the data directory, runs until the
+/// topology finishes or the process is killed. Both are safe at any moment.
+///
+/// Returns 0 when the topology finished, 1 when it failed, 2 for wrong arguments, 3 when it was
+/// refused before anything ran.
+pub fn main(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>) -> ExitCode {
+    let args = Args::parse();
+    match run(build, &args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "a program tells its user")]
+            {
+                eprintln!("error: {}", crate::task::chain(&error));
+            }
+            match error {
+                Error::Failed { .. } => ExitCode::from(1),
+                _ => ExitCode::from(3),
+            }
+        }
+    }
+}
+
+fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Args) -> Result<()> {
+    let name = std::env::current_exe().ok();
+    let name = name.as_deref().and_then(|path| path.file_stem()).and_then(|stem| stem.to_str());
+    let mut builder = TopologyBuilder::new(name.unwrap_or("topology"));
+    builder.guarantee(args.run.guarantee);
+    build(&mut builder, args)?;
+    let topology = builder.finish()?;
+    if args.explain {
+        #[expect(clippy::print_stdout, reason = "the plan was asked for")]
+        {
+            print!("{}", topology.explain(args.run.workers));
+        }
+        return Ok(());
+    }
+    let log = args.run.open_log()?;
+    topology.run(&log, &args.run.options(), &Arc::new(Progress::default()))?;
+    log.close()?;
+    Ok(())
+}

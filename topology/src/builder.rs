@@ -1,0 +1,237 @@
+//! Wiring a topology: spouts, bolts and sinks by name, groupings between them, everything typed.
+//!
+//! ```
+//! use egret::{Blob, Emitter, LogSink, LogSpout, TopologyBuilder};
+//!
+//! fn build(t: &mut TopologyBuilder) -> egret::Result<()> {
+//!     let lines = t.spout("lines", 2, LogSpout::<String>::from_stream("lines"))?;
+//!     let words = lines.shuffle().bolt("split", 2, || {
+//!         |line: String, out: &mut Emitter<String>| {
+//!             line.split_whitespace().for_each(|word| out.emit(word.to_owned()));
+//!         }
+//!     })?;
+//!     words.sink("words", LogSink::to_stream("words"))
+//! }
+//! let mut t = TopologyBuilder::new("split");
+//! build(&mut t)?;
+//! println!("{}", t.finish()?.explain(2));
+//! # Ok::<(), egret::Error>(())
+//! ```
+//!
+//! A wiring that cannot run is an error at the call that makes it, naming the component and the fix.
+
+mod error;
+mod keyed;
+mod parts;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod topology;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use egret_state::Guarantee;
+
+pub use error::BuildError;
+pub use keyed::{ComputedKey, KeyField, KeyFn, KeyedStream};
+pub use parts::SpoutSource;
+pub(crate) use parts::{Env, Outputs, Part, SinkPart};
+pub(crate) use stream::SinkParts;
+pub use stream::{Grouped, SinkSpec, Stream};
+pub use topology::Topology;
+
+use crate::component::{OutletOf, Replay, Spout};
+use crate::plan::{ComponentPlan, Kind};
+use crate::{Result, Tuple};
+
+/// Units of state placement when the topology does not say.
+pub const KEY_GROUPS: u32 = 4096;
+
+/// The most tasks one component may have.
+pub const PARALLELISM_MAX: u32 = 4096;
+
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) components: Vec<ComponentPlan>,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) replay: Vec<Option<Replay>>,
+    pub(crate) edges: Vec<usize>,
+    pub(crate) external_sinks: Vec<String>,
+    pub(crate) outputs: Vec<String>,
+}
+
+impl Draft {
+    /// Checks a new component's name and parallelism and adds it.
+    pub(crate) fn add(&mut self, component: ComponentPlan, part: Part) -> Result<usize> {
+        let name = component.name.clone();
+        check_name("component", &name)?;
+        if self.components.iter().any(|c| c.name == name) {
+            return Err(BuildError::DuplicateName { name }.into());
+        }
+        if component.parallelism == 0 || component.parallelism > PARALLELISM_MAX {
+            let parallelism = component.parallelism;
+            return Err(BuildError::Parallelism { name, parallelism, max: PARALLELISM_MAX }.into());
+        }
+        for input in &component.inputs {
+            assert_eq!(input.edge, self.edges[input.from], "edges are attached in order");
+            self.edges[input.from] += 1;
+        }
+        self.components.push(component);
+        self.parts.push(part);
+        self.replay.push(None);
+        self.edges.push(0);
+        Ok(self.components.len() - 1)
+    }
+}
+
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
+    let fits = !name.is_empty()
+        && name.len() <= egret_log::caps::NAME_BYTES_MAX
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && !name.starts_with('.');
+    match fits {
+        true => Ok(()),
+        false => Err(BuildError::Name { what, name: name.to_owned() }.into()),
+    }
+}
+
+/// Takes the wiring of one topology.
+pub struct TopologyBuilder {
+    name: String,
+    guarantee: Guarantee,
+    key_groups: u32,
+    draft: Rc<RefCell<Draft>>,
+}
+
+impl std::fmt::Debug for TopologyBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let components = self.draft.borrow().components.len();
+        write!(f, "TopologyBuilder({}, {components} components)", self.name)
+    }
+}
+
+impl TopologyBuilder {
+    /// An empty topology of this name. The name is its identity: its state is found under it.
+    pub fn new(name: &str) -> TopologyBuilder {
+        TopologyBuilder {
+            name: name.to_owned(),
+            guarantee: Guarantee::EffectivelyOnce,
+            key_groups: KEY_GROUPS,
+            draft: Rc::default(),
+        }
+    }
+
+    /// Names the topology.
+    pub fn name(&mut self, name: &str) -> &mut TopologyBuilder {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// What the topology promises; effectively-once unless said otherwise.
+    pub fn guarantee(&mut self, guarantee: Guarantee) -> &mut TopologyBuilder {
+        self.guarantee = guarantee;
+        self
+    }
+
+    /// Units of state placement: fixed at the first run, and the most tasks a keyed bolt can use.
+    pub fn key_groups(&mut self, key_groups: u32) -> &mut TopologyBuilder {
+        self.key_groups = key_groups;
+        self
+    }
+
+    /// Adds a spout of `parallelism` tasks. `source` is a [`LogSpout`](crate::LogSpout) or a closure
+    /// that makes one instance of a [`Spout`] for each task.
+    ///
+    /// # Errors
+    /// [`BuildError`] for a bad or taken name or a parallelism out of range.
+    pub fn spout<T, S>(&mut self, name: &str, parallelism: u32, source: S) -> Result<Stream<T>>
+    where
+        T: Tuple,
+        S: SpoutSource<T>,
+    {
+        crate::batch::register::<T>();
+        let outlet: Arc<Mutex<OutletOf<T>>> = Arc::default();
+        let replay = source.make().replay();
+        let component = ComponentPlan {
+            name: name.to_owned(),
+            kind: Kind::Spout,
+            parallelism,
+            inputs: Vec::new(),
+            emits: Some(short_type::<T>()),
+            state: None,
+            detail: source.detail(),
+        };
+        let part = Part::Spout(Arc::new(parts::SpoutOf::new(source, Arc::clone(&outlet))));
+        let mut draft = self.draft.borrow_mut();
+        let index = draft.add(component, part)?;
+        draft.replay[index] = Some(replay);
+        drop(draft);
+        Ok(Stream::new(Rc::clone(&self.draft), index, outlet))
+    }
+
+    /// Checks the whole and makes it runnable.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the topology is empty, a component's output goes nowhere, or a spout or
+    /// sink cannot keep the guarantee.
+    pub fn finish(self) -> Result<Topology> {
+        check_name("topology", &self.name)?;
+        if !(1..=1 << 16).contains(&self.key_groups) {
+            return Err(BuildError::KeyGroups { key_groups: self.key_groups }.into());
+        }
+        let draft = self.draft.take();
+        if !draft.components.iter().any(|c| c.kind == Kind::Spout) {
+            return Err(BuildError::NoSpout { name: self.name }.into());
+        }
+        for (index, component) in draft.components.iter().enumerate() {
+            if component.emits.is_some() && draft.edges[index] == 0 {
+                return Err(BuildError::Unused { name: component.name.clone() }.into());
+            }
+            if component.kind == Kind::KeyedBolt && component.parallelism > self.key_groups {
+                return Err(BuildError::MoreTasksThanKeyGroups {
+                    name: component.name.clone(),
+                    parallelism: component.parallelism,
+                    key_groups: self.key_groups,
+                }
+                .into());
+            }
+            let cannot_replay = draft.replay[index] == Some(Replay::None);
+            if cannot_replay && self.guarantee != Guarantee::AtMostOnce {
+                let (name, guarantee) = (component.name.clone(), self.guarantee);
+                return Err(BuildError::CannotReplay { name, guarantee }.into());
+            }
+        }
+        if let (Guarantee::EffectivelyOnce, Some(name)) =
+            (self.guarantee, draft.external_sinks.first())
+        {
+            return Err(BuildError::ExternalSink { name: name.clone() }.into());
+        }
+        let plan = crate::plan::LogicalPlan {
+            name: self.name,
+            guarantee: self.guarantee,
+            key_groups: self.key_groups,
+            components: draft.components,
+        };
+        Ok(Topology { plan, parts: draft.parts })
+    }
+}
+
+/// A type's name without its path: `String`, `(Blob, u64)`.
+pub(crate) fn short_type<T: ?Sized>() -> String {
+    let full = std::any::type_name::<T>();
+    let mut short = String::new();
+    let mut word = String::new();
+    for c in full.chars() {
+        if c.is_alphanumeric() || c == '_' || c == ':' {
+            word.push(c);
+        } else {
+            short.push_str(word.rsplit("::").next().unwrap_or_default());
+            word.clear();
+            short.push(c);
+        }
+    }
+    short.push_str(word.rsplit("::").next().unwrap_or_default());
+    short
+}

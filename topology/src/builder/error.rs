@@ -1,0 +1,102 @@
+//! Wirings that cannot run. Each names the component and the fix.
+
+use egret_state::Guarantee;
+
+/// Why a topology cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// A name that cannot be part of paths and keys.
+    #[error(
+        "`{name}` cannot name a {what}: use 1 to 255 letters, digits, `-`, `_` or `.`, not beginning with `.`"
+    )]
+    Name {
+        /// What was to be named.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Two components of one name.
+    #[error("there are two components named `{name}`: give one of them another name")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// No task, or too many.
+    #[error("component `{name}` has a parallelism of {parallelism}: give it 1 to {max} tasks")]
+    Parallelism {
+        /// The component.
+        name: String,
+        /// What was asked.
+        parallelism: u32,
+        /// The most there may be.
+        max: u32,
+    },
+    /// Key groups out of range.
+    #[error("a topology has 1 to 65536 key groups, not {key_groups}")]
+    KeyGroups {
+        /// What was asked.
+        key_groups: u32,
+    },
+    /// Tasks that would own no key.
+    #[error(
+        "keyed bolt `{name}` has {parallelism} tasks but the topology only {key_groups} key groups: lower its parallelism or raise `key_groups` before the first run"
+    )]
+    MoreTasksThanKeyGroups {
+        /// The component.
+        name: String,
+        /// Its tasks.
+        parallelism: u32,
+        /// The topology's key groups.
+        key_groups: u32,
+    },
+    /// Nothing enters.
+    #[error("topology `{name}` has no spout: add one with `TopologyBuilder::spout`")]
+    NoSpout {
+        /// The topology.
+        name: String,
+    },
+    /// Output nobody takes.
+    #[error(
+        "the output of `{name}` goes nowhere: attach a bolt or a sink to it, or make it a sink"
+    )]
+    Unused {
+        /// The component.
+        name: String,
+    },
+    /// A spout too weak for the guarantee.
+    #[error(
+        "spout `{name}` cannot replay, so the topology cannot be {guarantee}: write its input to a stream first and read that with `LogSpout`, or choose at-most-once"
+    )]
+    CannotReplay {
+        /// The spout.
+        name: String,
+        /// What was asked.
+        guarantee: Guarantee,
+    },
+    /// A sink too weak for the guarantee.
+    #[error(
+        "sink `{name}` writes outside of the commit, so the topology cannot be effectively-once: write to a stream with `LogSink` and deliver from there, or choose at-least-once"
+    )]
+    ExternalSink {
+        /// The sink.
+        name: String,
+    },
+    /// Two sinks into one stream.
+    #[error(
+        "sinks `{first}` and `{second}` both write stream `{stream}`: a stream has one writer, so let one of them write another stream"
+    )]
+    TwoWriters {
+        /// The earlier sink.
+        first: String,
+        /// The later sink.
+        second: String,
+        /// The stream.
+        stream: String,
+    },
+    /// Streams of two builders.
+    #[error("component `{name}` is attached to a stream of another topology: build it on its own")]
+    OtherTopology {
+        /// The component.
+        name: String,
+    },
+}

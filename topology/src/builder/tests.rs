@@ -1,0 +1,167 @@
+//! Wrong wirings, each with the error it gets, and the plan of a right one.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::component::{ComponentResult, Context, Next, Positions};
+use crate::{Blob, Emitter, KeyedBolt, LogSink, LogSpout};
+
+fn lines(t: &mut TopologyBuilder) -> Stream<Blob> {
+    t.spout("lines", 2, LogSpout::<Blob>::from_stream("lines")).unwrap()
+}
+
+fn error_of<T: std::fmt::Debug>(result: Result<T>) -> String {
+    result.unwrap_err().to_string()
+}
+
+fn nothing() -> impl FnMut(Blob, &mut Emitter<Blob>) + 'static {
+    |_: Blob, _: &mut Emitter<Blob>| {}
+}
+
+struct Clock;
+
+impl Spout<u64> for Clock {
+    fn replay(&self) -> Replay {
+        Replay::None
+    }
+    fn open(&mut self, _: &Context, _: &Positions) -> ComponentResult {
+        Ok(())
+    }
+    fn next(&mut self, _: usize, _: &mut Emitter<u64>, _: &Context) -> ComponentResult<Next> {
+        Ok(Next::Done)
+    }
+    fn positions(&self) -> Positions {
+        BTreeMap::new()
+    }
+}
+
+#[derive(Default)]
+struct Count;
+
+impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
+    type State = u64;
+    fn execute(
+        &mut self,
+        _: &[u8],
+        n: &mut u64,
+        _: Blob,
+        _: &mut Emitter<(Blob, u64)>,
+        _: &Context,
+    ) -> ComponentResult {
+        *n += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn two_components_of_one_name_are_refused() {
+    let mut t = TopologyBuilder::new("t");
+    let error = error_of(lines(&mut t).shuffle().bolt("lines", 1, nothing));
+    insta::assert_snapshot!(error, @"there are two components named `lines`: give one of them another name");
+}
+
+#[test]
+fn no_task_and_too_many_are_refused() {
+    let mut t = TopologyBuilder::new("t");
+    let stream = lines(&mut t);
+    let error = error_of(stream.shuffle().bolt("split", 0, nothing));
+    insta::assert_snapshot!(error, @"component `split` has a parallelism of 0: give it 1 to 4096 tasks");
+    assert!(stream.shuffle().bolt("split", 5000, nothing).is_err());
+}
+
+#[test]
+fn a_name_that_cannot_be_a_key_is_refused() {
+    let mut t = TopologyBuilder::new("t");
+    let error = error_of(lines(&mut t).shuffle().bolt("a/b", 1, nothing));
+    insta::assert_snapshot!(error, @"`a/b` cannot name a component: use 1 to 255 letters, digits, `-`, `_` or `.`, not beginning with `.`");
+    assert!(TopologyBuilder::new("").finish().is_err());
+}
+
+#[test]
+fn an_empty_topology_and_output_that_goes_nowhere_are_refused() {
+    let error = error_of(TopologyBuilder::new("t").finish());
+    insta::assert_snapshot!(error, @"topology `t` has no spout: add one with `TopologyBuilder::spout`");
+    let mut t = TopologyBuilder::new("t");
+    lines(&mut t).shuffle().bolt("split", 1, nothing).unwrap();
+    insta::assert_snapshot!(error_of(t.finish()), @"the output of `split` goes nowhere: attach a bolt or a sink to it, or make it a sink");
+}
+
+#[test]
+fn a_spout_that_cannot_replay_is_refused_where_it_must() {
+    let build = |guarantee| {
+        let mut t = TopologyBuilder::new("t");
+        t.guarantee(guarantee);
+        t.spout("clock", 1, || Clock).unwrap().shuffle().sink("out", 1, || |_: u64| {}).unwrap();
+        t.finish()
+    };
+    insta::assert_snapshot!(error_of(build(Guarantee::AtLeastOnce)), @"spout `clock` cannot replay, so the topology cannot be at-least-once: write its input to a stream first and read that with `LogSpout`, or choose at-most-once");
+    assert!(build(Guarantee::AtMostOnce).is_ok());
+}
+
+#[test]
+fn an_external_sink_is_refused_under_effectively_once() {
+    let mut t = TopologyBuilder::new("t");
+    lines(&mut t).shuffle().sink("mail", 1, || |_: Blob| {}).unwrap();
+    insta::assert_snapshot!(error_of(t.finish()), @"sink `mail` writes outside of the commit, so the topology cannot be effectively-once: write to a stream with `LogSink` and deliver from there, or choose at-least-once");
+}
+
+#[test]
+fn two_writers_of_one_stream_are_refused() {
+    let mut t = TopologyBuilder::new("t");
+    let stream = lines(&mut t);
+    stream.sink("a", LogSink::to_stream("out")).unwrap();
+    let error = error_of(stream.sink("b", LogSink::to_stream("out")));
+    insta::assert_snapshot!(error, @"sinks `a` and `b` both write stream `out`: a stream has one writer, so let one of them write another stream");
+}
+
+#[test]
+fn more_tasks_than_key_groups_are_refused() {
+    let mut t = TopologyBuilder::new("t");
+    t.key_groups(2);
+    let counts = lines(&mut t).fields(|w| w.as_bytes()).keyed("count", 3, || Count).unwrap();
+    counts.sink("out", LogSink::to_stream("out")).unwrap();
+    insta::assert_snapshot!(error_of(t.finish()), @"keyed bolt `count` has 3 tasks but the topology only 2 key groups: lower its parallelism or raise `key_groups` before the first run");
+}
+
+#[test]
+fn a_plan_explains_itself() {
+    let mut t = TopologyBuilder::new("word_count");
+    let words = lines(&mut t).local_or_shuffle().bolt("split", 2, nothing).unwrap();
+    let counts = words.fields(|w| w.as_bytes()).keyed("count", 3, || Count).unwrap();
+    counts.sink("out", LogSink::to_stream("counts").partitions(1)).unwrap();
+    let topology = t.finish().unwrap();
+    insta::assert_snapshot!(topology.explain(2), @r"
+    topology word_count (effectively-once, 4096 key groups, 2 workers)
+      spout lines x2 -> Blob
+        reads and follows stream lines
+        worker 0: task 0
+        worker 1: task 1
+      bolt split x2 -> Blob
+        from lines by local-or-shuffle
+        worker 0: task 0
+        worker 1: task 1
+      keyed bolt count x3 -> (Blob, u64)
+        from split by fields
+        state u64 per [u8], checkpointed per commit
+        worker 0: task 0, 2
+        worker 1: task 1
+      sink out x1
+        from count by by-partition
+        writes stream counts
+        worker 0: task 0
+    ");
+    assert_eq!(topology.plan().fingerprint(), topology.plan().clone().fingerprint());
+}
+
+#[test]
+fn parallelism_is_not_identity_and_wiring_is() {
+    let plan = |tasks, by_key: bool| {
+        let mut t = TopologyBuilder::new("t");
+        let stream = lines(&mut t);
+        let grouped = if by_key { stream.all() } else { stream.shuffle() };
+        grouped.bolt("a", tasks, nothing).unwrap().sink("o", LogSink::to_stream("o")).unwrap();
+        t.finish().unwrap().plan().fingerprint()
+    };
+    assert_eq!(plan(1, true), plan(3, true));
+    assert_ne!(plan(1, true), plan(1, false));
+}

@@ -1,0 +1,25 @@
+//! The traits users implement: [`Spout`], [`Bolt`], [`KeyedBolt`], [`Sink`], and what they are handed.
+//!
+//! A component is what the topology names; it runs as *tasks*, each with its own instance, made by
+//! the factory the user gave. An instance lives on one worker thread and is never shared.
+
+mod bolt;
+mod context;
+mod emitter;
+mod keyed_bolt;
+mod sink;
+mod spout;
+
+pub use bolt::Bolt;
+pub use context::{Context, TaskId};
+pub use emitter::Emitter;
+pub(crate) use emitter::{Outlet, OutletOf};
+pub use keyed_bolt::{KeyedBolt, State};
+pub use sink::Sink;
+pub use spout::{Next, Positions, Replay, Spout};
+
+/// What a component's own code may fail with.
+pub type ComponentError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a component's own code returns.
+pub type ComponentResult<T = ()> = Result<T, ComponentError>;

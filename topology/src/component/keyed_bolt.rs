@@ -1,0 +1,48 @@
+//! What turns tuples into tuples with state per key, owned by the engine.
+
+pub use egret_state::keyed::table::State;
+
+use super::{ComponentResult, Context, Emitter};
+
+/// A bolt whose state belongs to keys. The engine hands the state of the tuple's key in, notes that
+/// it changed, writes it at the commit and moves it when tasks move; there is nowhere else to keep
+/// anything that must survive.
+pub trait KeyedBolt<K: ?Sized, I, O>: 'static {
+    /// The state of one key.
+    type State: State;
+
+    /// Called once, before the first tuple.
+    fn open(&mut self, cx: &Context) -> ComponentResult {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// Names the schema of key and state. Kept with the state; a topology whose bolt names another one
+    /// is refused before anything is written. Change it when the meaning of the bytes changes.
+    fn schema(&self) -> String {
+        format!("{} {}", std::any::type_name::<K>(), std::any::type_name::<Self::State>())
+    }
+
+    /// Takes one tuple.
+    fn execute(
+        &mut self,
+        key: &K,
+        state: &mut Self::State,
+        tuple: I,
+        out: &mut Emitter<O>,
+        cx: &Context,
+    ) -> ComponentResult;
+
+    /// Called once for every key that changed, when its commit closes: the place to emit one result
+    /// per changed key and commit instead of one per tuple. A change made here is part of the commit.
+    fn flush(
+        &mut self,
+        key: &K,
+        state: &mut Self::State,
+        out: &mut Emitter<O>,
+        cx: &Context,
+    ) -> ComponentResult {
+        let _ = (key, state, out, cx);
+        Ok(())
+    }
+}

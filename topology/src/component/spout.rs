@@ -1,0 +1,54 @@
+//! Where tuples enter a topology.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{ComponentResult, Context, Emitter};
+
+/// Where each split (a partition, a file, a queue) of a spout goes on: split → position, both opaque
+/// to the engine. Kept in every commit, given back to every task of the spout at a restart.
+pub type Positions = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Whether a spout can produce again what it produced before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// From any position it reported: fit for every guarantee.
+    Positional,
+    /// Not at all: fit for at-most-once only.
+    None,
+}
+
+/// What a spout has after a call of [`Spout::next`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Call again as soon as the epoch has room.
+    More,
+    /// Nothing now: call again when the waker of the context fires.
+    Idle,
+    /// Nothing now: call again after this long, or when the waker fires.
+    After(Duration),
+    /// Nothing ever again. When every task of every spout says so, the topology finishes.
+    Done,
+}
+
+/// A source of tuples.
+pub trait Spout<T>: 'static {
+    /// Whether it can replay; [`Replay::None`] is refused where the guarantee needs more.
+    fn replay(&self) -> Replay;
+
+    /// Called once, before anything else, with the positions of all splits of this spout as of the
+    /// commit being restored (empty at the very first start). The task takes those it owns.
+    fn open(&mut self, cx: &Context, committed: &Positions) -> ComponentResult;
+
+    /// Emits a handful of tuples, at most about `bytes` of them, and returns without waiting.
+    fn next(&mut self, bytes: usize, out: &mut Emitter<T>, cx: &Context) -> ComponentResult<Next>;
+
+    /// Where this task's splits go on after everything it emitted so far.
+    fn positions(&self) -> Positions;
+
+    /// Everything up to these positions is committed: an external queue may be told.
+    fn committed(&mut self, positions: &Positions) -> ComponentResult {
+        let _ = positions;
+        Ok(())
+    }
+}

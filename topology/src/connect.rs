@@ -1,0 +1,9 @@
+//! Topologies and Egret's own streams: [`LogSpout`] reads one, [`LogSink`] writes one.
+
+mod log_sink;
+mod log_spout;
+mod record;
+
+pub use log_sink::LogSink;
+pub use log_spout::LogSpout;
+pub use record::{FromRecord, ToRecord, ToValue};

@@ -1,0 +1,183 @@
+//! A spout that reads a stream of the log.
+//!
+//! A split is a partition; task `t` of `n` owns the partitions `p` with `p mod n = t`. Positions are
+//! committed per partition, so a restart, with any number of tasks, goes on right after the last
+//! committed record.
+
+use std::marker::PhantomData;
+
+use egret_log::stream::{PartitionReader, Poll, ReadFrom, Record};
+use egret_schemas::Position;
+
+use super::FromRecord;
+use crate::builder::SpoutSource;
+use crate::component::{ComponentError, ComponentResult, Context, Emitter, Next, Positions};
+use crate::component::{Replay, Spout};
+
+/// Reads every partition of a stream from the beginning and follows its tail; with
+/// [`bounded`](LogSpout::bounded), up to where the stream ended when the topology started.
+pub struct LogSpout<T> {
+    stream: String,
+    bounded: bool,
+    splits: Vec<Split>,
+    turn: usize,
+    of: PhantomData<fn() -> T>,
+}
+
+struct Split {
+    partition: u32,
+    reader: PartitionReader,
+    /// Records of an entry begun and not emitted whole.
+    rest: std::vec::IntoIter<Record>,
+    at: Position,
+    end: Option<Position>,
+}
+
+impl<T> std::fmt::Debug for LogSpout<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogSpout(stream {}, {} partitions)", self.stream, self.splits.len())
+    }
+}
+
+impl<T: FromRecord> LogSpout<T> {
+    /// Reads stream `name`, which must exist when the topology starts.
+    pub fn from_stream(name: &str) -> LogSpout<T> {
+        LogSpout {
+            stream: name.to_owned(),
+            bounded: false,
+            splits: Vec::new(),
+            turn: 0,
+            of: PhantomData,
+        }
+    }
+
+    /// Stops where the stream ends when the topology starts, so that the topology finishes.
+    pub fn bounded(mut self) -> LogSpout<T> {
+        self.bounded = true;
+        self
+    }
+}
+
+fn split_key(partition: u32) -> Vec<u8> {
+    partition.to_string().into_bytes()
+}
+
+impl<T: FromRecord> Spout<T> for LogSpout<T> {
+    fn replay(&self) -> Replay {
+        Replay::Positional
+    }
+
+    fn open(&mut self, cx: &Context, committed: &Positions) -> ComponentResult {
+        let info = cx.log().stream(&self.stream)?;
+        for partition in (0..info.config.partitions).filter(|p| p % cx.tasks() == cx.id().task) {
+            let at = match committed.get(&split_key(partition)) {
+                Some(text) => Some(std::str::from_utf8(text)?.parse::<Position>()?),
+                None => None,
+            };
+            let from = match at {
+                Some(at) => ReadFrom::At(at),
+                None if cx.resumes_at_end() => ReadFrom::Latest,
+                None => ReadFrom::Earliest,
+            };
+            let reader = cx.log().reader(&self.stream, partition, from)?;
+            let end = if self.bounded { Some(reader.end()?) } else { None };
+            let at = at.unwrap_or(reader.position());
+            let rest = Vec::new().into_iter();
+            self.splits.push(Split { partition, reader, rest, at, end });
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, bytes: usize, out: &mut Emitter<T>, cx: &Context) -> ComponentResult<Next> {
+        let until = out.bytes() + bytes;
+        let mut idle = 0;
+        let mut done = 0;
+        while out.bytes() < until && idle + done < self.splits.len() {
+            let turn = self.turn % self.splits.len();
+            match self.splits[turn].advance(until, out, cx)? {
+                Step::Emitted => (idle, done) = (0, 0),
+                Step::Idle => idle += 1,
+                Step::Done => done += 1,
+            }
+            self.turn = turn + 1;
+        }
+        Ok(match (done == self.splits.len(), idle + done == self.splits.len()) {
+            (true, _) => Next::Done,
+            (_, true) => Next::Idle,
+            _ => Next::More,
+        })
+    }
+
+    fn positions(&self) -> Positions {
+        let position = |s: &Split| (split_key(s.partition), s.at.to_string().into_bytes());
+        self.splits.iter().map(position).collect()
+    }
+}
+
+enum Step {
+    Emitted,
+    Idle,
+    Done,
+}
+
+impl Split {
+    /// Emits up to one entry's records.
+    fn advance<T: FromRecord>(
+        &mut self,
+        until: usize,
+        out: &mut Emitter<T>,
+        cx: &Context,
+    ) -> Result<Step, ComponentError> {
+        if self.rest.len() == 0 {
+            if self.end.is_some_and(|end| self.at >= end) {
+                return Ok(Step::Done);
+            }
+            match self.reader.poll(&cx.waker())? {
+                Poll::Pending => {
+                    // The reader went past segments that hold nothing.
+                    self.at = self.reader.position();
+                    return Ok(match self.end.is_some_and(|end| self.at >= end) {
+                        true => Step::Done,
+                        false => Step::Idle,
+                    });
+                }
+                Poll::Batch(batch) => {
+                    self.at = batch.first;
+                    self.rest = batch.records.into_iter();
+                }
+            }
+        }
+        while out.bytes() < until && self.end.is_none_or(|end| self.at < end) {
+            let Some(record) = self.rest.next() else { break };
+            let at = self.at;
+            self.at.slot += 1;
+            let tuple = T::from_record(record).map_err(|e| format!("record {at}: {e}"))?;
+            out.emit(tuple);
+        }
+        if self.rest.len() == 0 {
+            self.at = self.at.next_entry();
+        }
+        Ok(Step::Emitted)
+    }
+}
+
+impl<T: FromRecord> SpoutSource<T> for LogSpout<T> {
+    type Spout = LogSpout<T>;
+
+    fn make(&self) -> LogSpout<T> {
+        LogSpout {
+            stream: self.stream.clone(),
+            bounded: self.bounded,
+            splits: Vec::new(),
+            turn: 0,
+            of: PhantomData,
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self.bounded {
+            true => format!("reads stream {} to its present end", self.stream),
+            false => format!("reads and follows stream {}", self.stream),
+        }
+    }
+}

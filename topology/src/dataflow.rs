@@ -1,0 +1,46 @@
+//! Plans compiled to timely: the only room that knows it.
+//!
+//! One dataflow, built alike on every worker. Its timestamp is [`Epoch`](egret_schemas::Epoch) as
+//! `u64`; its container, on every edge, is a [`Chunk`](chunk::Chunk).
+//!
+//! ```text
+//!            control (open epoch, committed)        broadcast, fed back
+//!        ┌──────────────────────┬────────────────────────────┐
+//!        ▼                      ▼                            │
+//!     [spout] ── data ──▶ [bolt]* ── data ──▶ [sink]         │
+//!        │                  │  │                │ │          │
+//!        │ reports          │  └─ processed     │ └ processed│
+//!        └───────▶──────────┴─────────▶─────────┴──▶ [coordinator, worker 0]
+//! ```
+//!
+//! * *data* carries tuples; a fields-grouped one carries key hashes beside them.
+//! * *reports* carry what became durable; an operator holds its capability there until it has reported
+//!   the commit, so the coordinator's frontier says when all reports must be in.
+//! * *processed* carries nothing; its frontier is what flow control looks at.
+//! * *control* has no path through any operator, so feeding it back makes no cycle.
+//!
+//! Each operator is plumbing (capabilities, frontiers, sessions) around tasks that have never heard
+//! of timely. **The order in an activation is the protocol**: close the commits the frontier has left,
+//! drain the stash of the commit that is now the oldest, only then read input. Tuples of later commits
+//! are stashed: only the oldest open commit touches state.
+
+mod align;
+mod bolt;
+mod chunk;
+mod compile;
+mod coordinator;
+mod outputs;
+mod pact;
+mod reports;
+mod sink;
+mod spout;
+mod worker;
+
+pub(crate) use compile::{Compiled, Shared};
+pub(crate) use worker::{Ended, Failure, run_workers};
+
+/// Makes the engine's own messages known to the receiving side of every worker.
+pub(crate) fn register_messages() {
+    crate::batch::register::<reports::Notice>();
+    crate::batch::register::<reports::Control>();
+}

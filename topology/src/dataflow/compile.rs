@@ -1,0 +1,284 @@
+//! A plan, placed and restored, into one timely dataflow. Every worker builds the same operators in
+//! the same order; what differs is which tasks they hold.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use egret_log::message::Wake;
+use egret_schemas::Epoch;
+use egret_state::commit::{Coordinator, TaskId as CommitTask};
+use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
+use timely::dataflow::{Scope, Stream};
+
+use super::bolt::Bolts;
+use super::chunk::Chunk;
+use super::pact::Route;
+use super::sink::Sinks;
+use super::spout::Spouts;
+use super::worker::Failure;
+use super::{bolt, coordinator, sink, spout};
+use crate::budget::Budget;
+use crate::builder::{Env, Part};
+use crate::component::{Context, TaskId};
+use crate::grouping::{Grouping, Target};
+use crate::plan::{LogicalPlan, PhysicalPlan};
+use crate::runtime::{Progress, Restored};
+use crate::task::TaskError;
+
+/// What the workers of a process share.
+pub(crate) struct Shared {
+    /// The generation's first epoch.
+    pub(crate) first: Epoch,
+    pub(crate) budget: Arc<Budget>,
+    /// Bytes a spout task may emit in one epoch.
+    pub(crate) epoch_bytes: usize,
+    /// Whether anything is committed at all.
+    pub(crate) commits: bool,
+    progress: Arc<Progress>,
+    failure: Mutex<Option<Failure>>,
+    failed: AtomicBool,
+    finished: AtomicBool,
+    committed: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        first: Epoch,
+        budget: Arc<Budget>,
+        epoch_bytes: usize,
+        commits: bool,
+        progress: Arc<Progress>,
+    ) -> Shared {
+        Shared {
+            first,
+            budget,
+            epoch_bytes,
+            commits,
+            progress,
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            committed: AtomicU64::new(0),
+        }
+    }
+
+    /// Gives the generation up; the first failure is the one reported.
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.failure.lock().expect("no panic while held").get_or_insert(failure);
+        self.failed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<Failure> {
+        self.failure.lock().expect("no panic while held").take()
+    }
+
+    pub(crate) fn finished(&self) {
+        self.finished.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.progress.is_stopping()
+    }
+
+    /// Calls `wake` when a stop is asked for.
+    pub(crate) fn wake_with(&self, wake: Wake) {
+        self.progress.wake_with(wake);
+    }
+
+    pub(crate) fn emitted(&self, tuples: u64, bytes: usize) {
+        self.progress.emitted(tuples, bytes);
+    }
+
+    pub(crate) fn committed(&self, epoch: Epoch) {
+        self.committed.store(epoch.0, Ordering::Relaxed);
+        self.progress.committed(self.budget.peak());
+    }
+}
+
+/// Everything a worker needs to build its dataflow.
+pub(crate) struct Compiled {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) physical: PhysicalPlan,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) env: Env,
+    pub(crate) restored: Restored,
+    pub(crate) shared: Arc<Shared>,
+    /// For worker 0.
+    pub(crate) coordinator: Mutex<Option<Coordinator>>,
+}
+
+struct Building<'a, 's> {
+    compiled: &'a Compiled,
+    worker: u32,
+    scope: Scope<'s, u64>,
+}
+
+impl Building<'_, '_> {
+    fn context(&self, component: usize, task: u32, wake: &Wake) -> Context {
+        Context {
+            id: TaskId {
+                component: self.compiled.plan.components[component].name.as_str().into(),
+                task,
+            },
+            tasks: self.compiled.physical.tasks[component],
+            wake: Arc::clone(wake),
+            log: self.compiled.env.log.clone(),
+            resumes_at_end: self.compiled.restored.resumes_at_end,
+        }
+    }
+
+    /// Where the output of `component` goes, one target per edge.
+    fn targets(&self, component: usize, task: u32) -> Vec<Target> {
+        let c = self.compiled;
+        c.plan
+            .consumers_of(component)
+            .map(|(to, _)| Target {
+                tasks: c.physical.tasks[to],
+                local: c.physical.tasks_on(to, self.worker),
+                offset: task,
+                key_groups: c.plan.key_groups,
+                budget: Arc::clone(&c.shared.budget),
+            })
+            .collect()
+    }
+
+    fn local_tasks(&self, component: usize) -> Vec<u32> {
+        self.compiled.physical.tasks_on(component, self.worker)
+    }
+
+    /// The task as the commit plan numbers it; stateless bolts have no place there and use 0.
+    fn commit_task(&self, component: usize, task: u32) -> CommitTask {
+        let component = self.compiled.restored.commit_index[component].unwrap_or_default();
+        CommitTask { component, task }
+    }
+
+    fn route(&self, component: usize) -> Route {
+        let input = &self.compiled.plan.components[component].inputs[0];
+        match input.grouping {
+            Grouping::LocalOrShuffle if !self.local_everywhere(component) => {
+                Route::ToTask { workers: self.compiled.physical.workers_of(component) }
+            }
+            Grouping::LocalOrShuffle => Route::Local,
+            _ => Route::ToTask { workers: self.compiled.physical.workers_of(component) },
+        }
+    }
+
+    fn local_everywhere(&self, component: usize) -> bool {
+        self.compiled.physical.tasks[component] >= self.compiled.physical.workers
+    }
+
+    /// A waker for an operator not built yet: it is given the operator's address once known.
+    fn wake(&self, address: &[usize]) -> Wake {
+        let sync = self.scope.worker().sync_activator_for(address.to_vec());
+        // A worker that is gone needs no waking.
+        let sync = Mutex::new(sync);
+        Arc::new(move || {
+            sync.lock().expect("no panic while held").activate().unwrap_or_default();
+        })
+    }
+
+    /// Runs `make`; a failure is kept and the operator is built without tasks.
+    fn or_fail<R>(&self, made: Result<R, TaskError>) -> Option<R> {
+        made.map_err(|error| self.compiled.shared.fail(error.into())).ok()
+    }
+
+    fn spouts(&self, component: usize, wake: &Wake) -> Result<Spouts, TaskError> {
+        let c = self.compiled;
+        let Part::Spout(part) = &c.parts[component] else { unreachable!("the plan says spout") };
+        let mut tasks = Vec::new();
+        for task in self.local_tasks(component) {
+            let cx = self.context(component, task, wake);
+            let mut spout = part.make(cx, &self.targets(component, task));
+            spout.open(c.restored.positions(&c.plan.components[component].name))?;
+            tasks.push((self.commit_task(component, task), spout));
+        }
+        Ok(Spouts::new(tasks, Arc::clone(&c.shared)))
+    }
+
+    fn bolts(&self, component: usize, wake: &Wake) -> Result<Bolts, TaskError> {
+        let c = self.compiled;
+        let Part::Bolt(part) = &c.parts[component] else { unreachable!("the plan says bolt") };
+        let mut tasks = Vec::new();
+        for task in self.local_tasks(component) {
+            let cx = self.context(component, task, wake);
+            let state = c.restored.take_state(component, task, Arc::clone(wake));
+            let mut bolt = part.make(&c.env, cx, &self.targets(component, task), state);
+            bolt.open()?;
+            c.restored.replay(&c.env, &c.plan.components[component].name, task, &mut *bolt)?;
+            tasks.push((self.commit_task(component, task), bolt));
+        }
+        Ok(Bolts::new(tasks, c.physical.tasks[component], c.shared.first))
+    }
+
+    fn sinks(&self, component: usize, wake: &Wake) -> Result<Sinks, TaskError> {
+        let c = self.compiled;
+        let Part::Sink(part) = &c.parts[component] else { unreachable!("the plan says sink") };
+        let mut tasks = Vec::new();
+        for task in self.local_tasks(component) {
+            let cx = self.context(component, task, wake);
+            let mut sink = part.make(&c.env, cx)?;
+            sink.open()?;
+            tasks.push((self.commit_task(component, task), sink));
+        }
+        Ok(Sinks::new(tasks, c.physical.tasks[component], c.shared.first))
+    }
+}
+
+/// Builds the whole dataflow in `scope`.
+pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
+    let worker = u32::try_from(scope.index()).expect("workers are counted in u32");
+    let b = Building { compiled, worker, scope };
+    let (feedback, control) = scope.feedback::<Chunk>(0);
+    let mut streams: BTreeMap<(usize, usize), Stream<'_, u64, Chunk>> = BTreeMap::new();
+    let mut reports = Vec::new();
+    let mut processed = Vec::new();
+    for (index, component) in compiled.plan.components.iter().enumerate() {
+        let name = component.name.as_str();
+        let edges = compiled.plan.edges_of(index);
+        let input = component.inputs.first().map(|input| {
+            let stream = streams.remove(&(input.from, input.edge));
+            (stream.expect("an input comes from an earlier component"), b.route(index))
+        });
+        let (outputs, report) = match &compiled.parts[index] {
+            Part::Spout(_) => {
+                let make = |wake: &Wake| b.or_fail(b.spouts(index, wake));
+                let make = |address: &[usize]| make(&b.wake(address));
+                spout::build(name, scope, control.clone(), edges, make, &compiled.shared)
+            }
+            Part::Bolt(_) => {
+                let make = |address: &[usize]| b.or_fail(b.bolts(index, &b.wake(address)));
+                let input = input.expect("a bolt has an input");
+                bolt::build(name, scope, input, edges, make, &compiled.shared)
+            }
+            Part::Sink(_) => {
+                let make = |address: &[usize]| b.or_fail(b.sinks(index, &b.wake(address)));
+                let input = input.expect("a sink has an input");
+                let (done, report) =
+                    sink::build(name, scope, input, control.clone(), make, &compiled.shared);
+                processed.push(done);
+                (Vec::new(), report)
+            }
+        };
+        for (edge, stream) in outputs.into_iter().enumerate() {
+            streams.insert((index, edge), stream);
+        }
+        reports.push(report);
+    }
+    let reports = scope.concatenate(reports);
+    let processed = scope.concatenate(processed);
+    let driver = (worker == 0).then(|| {
+        let core = compiled.coordinator.lock().expect("no panic while held").take();
+        let core = core.expect("each generation builds its dataflow once");
+        (core, compiled.restored.take_commit_log())
+    });
+    coordinator::build(scope, reports, processed, driver, &compiled.shared).connect_loop(feedback);
+}

@@ -1,0 +1,258 @@
+//! The spout operator: emits into the open epoch, moves when the coordinator says so.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use egret_schemas::Epoch;
+use egret_state::commit::{Durable, TaskId, TaskReport};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
+use timely::progress::Antichain;
+
+use super::chunk::Chunk;
+use super::compile::Shared;
+use super::outputs::Outputs;
+use super::pact::Route;
+use super::reports::{Control, Notice, Reports};
+use crate::batch::typed;
+use crate::component::{Next, Positions};
+use crate::task::{SpoutTask, TaskError};
+
+/// Bytes one task emits before other operators get their turn.
+const SLICE_BYTES: usize = 128 << 10;
+
+/// One local task and where it stands in the open epoch.
+struct Local {
+    task: Box<dyn SpoutTask>,
+    id: TaskId,
+    /// Bytes it had emitted when the epoch opened.
+    start: usize,
+    active: bool,
+    /// Had nothing to emit when the epoch opened, and said so.
+    idle: bool,
+    done: bool,
+    exhausted: bool,
+    /// Positions reported and not yet committed.
+    reported: VecDeque<(Epoch, Positions)>,
+}
+
+/// What one activation decided.
+enum Turn {
+    Again,
+    Wait,
+    After(std::time::Duration),
+}
+
+impl Turn {
+    /// Comes again after `wait`, unless it comes sooner anyway.
+    fn after(&mut self, wait: std::time::Duration) {
+        match self {
+            Turn::Wait => *self = Turn::After(wait),
+            Turn::After(other) => *other = wait.min(*other),
+            Turn::Again => {}
+        }
+    }
+}
+
+/// The tactic: tasks, the open epoch and its byte budget.
+pub(crate) struct Spouts {
+    tasks: Vec<Local>,
+    open: Option<Epoch>,
+    drained: bool,
+    epoch_bytes: usize,
+    shared: Arc<Shared>,
+}
+
+impl Spouts {
+    /// Opened tasks, numbered as the commit plan numbers them.
+    pub(crate) fn new(tasks: Vec<(TaskId, Box<dyn SpoutTask>)>, shared: Arc<Shared>) -> Spouts {
+        let tasks = tasks.into_iter().map(|(id, task)| Local {
+            task,
+            id,
+            start: 0,
+            active: false,
+            idle: false,
+            done: false,
+            exhausted: false,
+            reported: VecDeque::new(),
+        });
+        let epoch_bytes = shared.epoch_bytes;
+        Spouts { tasks: tasks.collect(), open: None, drained: false, epoch_bytes, shared }
+    }
+
+    /// The reports of the open commit, if it ends by moving to `next` (`None`: by draining).
+    fn end_commit(&mut self, next: Option<Epoch>, notices: &mut Vec<Notice>) {
+        let Some(open) = self.open else { return };
+        if next.is_some_and(|next| next.commit_start() == open.commit_start()) {
+            return;
+        }
+        for local in &mut self.tasks {
+            let positions = local.task.positions();
+            local.reported.push_back((open.commit_start(), positions.clone()));
+            notices.push(Notice::Report(TaskReport {
+                generation: open.generation(),
+                task: local.id,
+                commit: open.commit(),
+                what: Durable::Spout { positions },
+            }));
+        }
+    }
+
+    fn committed(&mut self, upto: Epoch) -> Result<(), TaskError> {
+        for local in &mut self.tasks {
+            while local.reported.front().is_some_and(|(commit, _)| *commit <= upto) {
+                let (_, positions) = local.reported.pop_front().expect("looked at above");
+                local.task.committed(&positions)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets each task emit a slice.
+    fn emit(
+        &mut self,
+        outputs: &mut Outputs,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Turn, TaskError> {
+        let Some(epoch) = self.open.filter(|_| !self.drained) else { return Ok(Turn::Wait) };
+        let mut turn = Turn::Wait;
+        for local in &mut self.tasks {
+            if local.exhausted || local.done {
+                continue;
+            }
+            if self.shared.budget.exhausted() {
+                return Ok(Turn::After(std::time::Duration::from_millis(1)));
+            }
+            let before = local.task.outlet().totals();
+            let left = self.epoch_bytes.saturating_sub(before.1 - local.start);
+            let next = local.task.next(left.min(SLICE_BYTES))?;
+            local.task.outlet().finish();
+            outputs.ship(local.task.outlet(), epoch);
+            let after = local.task.outlet().totals();
+            self.shared.emitted(after.0 - before.0, after.1 - before.1);
+            if after.0 > before.0 && !local.active {
+                local.active = true;
+                notices.push(Notice::Active { task: local.id, epoch });
+            }
+            local.done = after.1 - local.start >= self.epoch_bytes;
+            match next {
+                Next::Done => {
+                    local.exhausted = true;
+                    notices.push(Notice::Exhausted { task: local.id });
+                }
+                _ if local.done => notices.push(Notice::Done { task: local.id, epoch }),
+                Next::More => turn = Turn::Again,
+                Next::Idle | Next::After(_) if !local.active && !local.idle => {
+                    // Idle tasks keep nobody waiting; one that emits after all says so by `Active`.
+                    local.idle = true;
+                    notices.push(Notice::Done { task: local.id, epoch });
+                    if let Next::After(wait) = next {
+                        turn.after(wait);
+                    }
+                }
+                Next::Idle => {}
+                Next::After(wait) => turn.after(wait),
+            }
+        }
+        Ok(turn)
+    }
+
+    fn open(&mut self, epoch: Epoch) {
+        self.open = Some(epoch);
+        for local in &mut self.tasks {
+            local.start = local.task.outlet().totals().1;
+            local.active = false;
+            local.idle = false;
+            local.done = false;
+        }
+    }
+}
+
+/// Builds the operator of one spout component. The order of an activation: orders of the coordinator
+/// first, each moving the capabilities it may move; then emission; then notices.
+pub(crate) fn build<'s>(
+    name: &str,
+    scope: Scope<'s, u64>,
+    control: Stream<'s, u64, Chunk>,
+    edges: usize,
+    tasks: impl FnOnce(&[usize]) -> Option<Spouts>,
+    shared: &Arc<Shared>,
+) -> (Vec<Stream<'s, u64, Chunk>>, Stream<'s, u64, Chunk>) {
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
+    let mut control = builder.new_input(control, Route::ToWorker);
+    let no_path = || [(0, Antichain::new())];
+    let mut streams = Vec::with_capacity(edges);
+    let mut ports = Vec::with_capacity(edges);
+    for _ in 0..edges {
+        let (port, stream) = builder.new_output_connection::<Chunk, _>(no_path());
+        ports.push(OutputBuilder::from(port));
+        streams.push(stream);
+    }
+    let (reports, report_stream) = builder.new_output_connection::<Chunk, _>(no_path());
+    let address = builder.operator_info().address;
+    let activator = scope.activator_for(address.clone());
+    let spouts = tasks(&address);
+    let shared = Arc::clone(shared);
+    builder.build(move |mut caps| {
+        let report_cap = caps.pop().expect("one capability per output");
+        let mut outputs = Outputs::new(ports, caps, shared.first);
+        let mut reports =
+            Reports::new(OutputBuilder::from(reports), report_cap, shared.first, &shared.budget);
+        let mut spouts = spouts;
+        if spouts.as_ref().is_none_or(|s| s.tasks.is_empty()) {
+            // No task on this worker: nothing to say, ever.
+            outputs.end();
+            reports.end();
+            spouts = None;
+        }
+        move |_| {
+            let mut orders = Vec::new();
+            control.for_each(|_, chunk| {
+                orders.extend(typed::<Control>(chunk.take().batch).tuples);
+            });
+            let Some(spouts) = spouts.as_mut().filter(|_| !shared.has_failed()) else { return };
+            let step = || -> Result<(), TaskError> {
+                let mut notices = Vec::new();
+                for order in orders {
+                    match order {
+                        Control::Open(epoch) => {
+                            spouts.end_commit(Some(epoch), &mut notices);
+                            reports.send(std::mem::take(&mut notices));
+                            spouts.open(epoch);
+                            outputs.advance(epoch);
+                            reports.advance(epoch);
+                        }
+                        Control::Drain => {
+                            spouts.end_commit(None, &mut notices);
+                            reports.send(std::mem::take(&mut notices));
+                            spouts.drained = true;
+                            if let Some(after) = spouts.open.and_then(Epoch::next_commit) {
+                                outputs.advance(after);
+                                reports.advance(after);
+                            }
+                        }
+                        Control::Finish => {
+                            outputs.end();
+                            reports.end();
+                        }
+                        Control::Committed(epoch) => spouts.committed(epoch)?,
+                    }
+                }
+                match spouts.emit(&mut outputs, &mut notices)? {
+                    Turn::Again => activator.activate(),
+                    Turn::After(wait) => activator.activate_after(wait),
+                    Turn::Wait => {}
+                }
+                if !notices.is_empty() {
+                    reports.send(notices);
+                }
+                Ok(())
+            };
+            if let Err(error) = step() {
+                shared.fail(error.into());
+            }
+        }
+    });
+    (streams, report_stream)
+}

@@ -1,0 +1,166 @@
+//! Everything that can go wrong before, while and after a topology runs.
+
+use egret_log::client::{AppendError, CreateError, DeleteError, RecoverError};
+use egret_log::metadata::MetaError;
+use egret_log::stream::error::{CatalogError, CreateStreamError, OpenWriterError};
+use egret_state::Guarantee;
+use egret_state::commit::{ChangeError, RecordError, RecoveryError};
+
+use crate::builder::BuildError;
+
+/// An error of the engine. The message says what was wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The wiring cannot run.
+    #[error(transparent)]
+    Build(Box<BuildError>),
+    /// An option out of range.
+    #[error("`{what}` cannot be {value}: give {allowed}")]
+    Option {
+        /// Which one.
+        what: &'static str,
+        /// What was given.
+        value: u64,
+        /// What may be given.
+        allowed: &'static str,
+    },
+    /// Generation after generation failed.
+    #[error(
+        "topology `{topology}` failed {tries} time(s) without a commit between: {why}; nothing after its last commit is kept, and running it again goes on from there"
+    )]
+    Failed {
+        /// The topology.
+        topology: String,
+        /// The last failure.
+        why: String,
+        /// How many in a row.
+        tries: u32,
+    },
+    /// The topology cannot be taken over.
+    #[error("the topology cannot be restored: {0}")]
+    Recovery(#[source] Box<RecoveryError>),
+    /// Its record in metadata is not readable.
+    #[error("the record of topology `{topology}` cannot be read: {why}")]
+    TopologyRecord {
+        /// The topology.
+        topology: String,
+        /// Why.
+        why: Box<RecordError>,
+    },
+    /// Another process runs it now.
+    #[error("topology `{topology}` was taken over by another process: this one stops")]
+    TakenOver {
+        /// The topology.
+        topology: String,
+    },
+    /// A change of its record may not be made.
+    #[error(transparent)]
+    Superseded(Box<ChangeError>),
+    /// A stream of another format.
+    #[error(
+        "stream `{stream}` holds {has} records and the sink writes {wants}: write another stream"
+    )]
+    StreamFormat {
+        /// The stream.
+        stream: String,
+        /// Its format.
+        has: String,
+        /// The sink's.
+        wants: String,
+    },
+    /// A plain stream cannot take part in commits.
+    #[error(
+        "stream `{stream}` was created for plain writers and cannot take part in commits: write another stream, or delete this one and let the topology create it"
+    )]
+    StreamNotTransactional {
+        /// The stream.
+        stream: String,
+    },
+    /// Another topology's stream.
+    #[error("stream `{stream}` belongs to topology `{owner}`: write another stream")]
+    StreamOwned {
+        /// The stream.
+        stream: String,
+        /// Its owner.
+        owner: String,
+    },
+    /// A stream of a stronger guarantee.
+    #[error(
+        "stream `{stream}` takes part in the commits of topology `{owner}` and cannot be written {guarantee}: write another stream"
+    )]
+    StreamTransactional {
+        /// The stream.
+        stream: String,
+        /// Its owner.
+        owner: String,
+        /// What was asked.
+        guarantee: Guarantee,
+    },
+    /// A stream that is not there, or whose record cannot be read.
+    #[error(transparent)]
+    Catalog(Box<CatalogError>),
+    /// A stream could not be created.
+    #[error(transparent)]
+    CreateStream(Box<CreateStreamError>),
+    /// A partition could not be taken over.
+    #[error(transparent)]
+    OpenWriter(Box<OpenWriterError>),
+    /// The log could not be opened.
+    #[error(transparent)]
+    Open(Box<egret_log::OpenError>),
+    /// The log was not closed in order.
+    #[error(transparent)]
+    Close(Box<egret_log::LogCloseError>),
+    /// The metadata store.
+    #[error(transparent)]
+    Meta(Box<MetaError>),
+    /// A ledger could not be created.
+    #[error(transparent)]
+    Create(Box<CreateError>),
+    /// A ledger could not be closed where it must be.
+    #[error(transparent)]
+    Recover(Box<RecoverError>),
+    /// An append.
+    #[error(transparent)]
+    Append(Box<AppendError>),
+    /// A ledger could not be deleted.
+    #[error(transparent)]
+    Delete(Box<DeleteError>),
+    /// Something the application's own code reported.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The causes are boxed, so that a result stays small.
+macro_rules! boxed {
+    ($($cause:ty => $variant:ident,)*) => {
+        $(impl From<$cause> for Error {
+            fn from(cause: $cause) -> Error {
+                Error::$variant(Box::new(cause))
+            }
+        })*
+    };
+}
+boxed! {
+    CatalogError => Catalog,
+    CreateStreamError => CreateStream,
+    OpenWriterError => OpenWriter,
+    egret_log::OpenError => Open,
+    egret_log::LogCloseError => Close,
+    MetaError => Meta,
+    CreateError => Create,
+    RecoverError => Recover,
+    AppendError => Append,
+    DeleteError => Delete,
+    BuildError => Build,
+}
+
+impl Error {
+    /// Wraps an error of the application.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Other(error.into())
+    }
+}
+
+/// A result of the engine.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

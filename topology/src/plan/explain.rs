@@ -1,0 +1,46 @@
+//! Plans as stable text: the same topology prints the same lines on every run and version.
+
+use std::fmt::Write;
+
+use super::{LogicalPlan, PhysicalPlan};
+
+/// The logical and the physical plan, for people.
+pub fn explain(plan: &LogicalPlan, physical: &PhysicalPlan) -> String {
+    let mut text = String::new();
+    let mut line = |l: std::fmt::Arguments<'_>| {
+        writeln!(text, "{l}").expect("writing to a string does not fail");
+    };
+    line(format_args!(
+        "topology {} ({}, {} key groups, {} worker{})",
+        plan.name,
+        plan.guarantee,
+        plan.key_groups,
+        physical.workers,
+        if physical.workers == 1 { "" } else { "s" }
+    ));
+    for (index, component) in plan.components.iter().enumerate() {
+        let emits = component.emits.as_deref().map(|t| format!(" -> {t}")).unwrap_or_default();
+        line(format_args!(
+            "  {} {} x{}{}",
+            component.kind, component.name, component.parallelism, emits
+        ));
+        for input in &component.inputs {
+            let from = &plan.components[input.from];
+            line(format_args!("    from {} by {}", from.name, input.grouping));
+        }
+        if let Some(state) = &component.state {
+            line(format_args!("    state {state}, checkpointed per commit"));
+        }
+        if !component.detail.is_empty() {
+            line(format_args!("    {}", component.detail));
+        }
+        for worker in 0..physical.workers {
+            let tasks = physical.tasks_on(index, worker);
+            if !tasks.is_empty() {
+                let tasks: Vec<String> = tasks.iter().map(u32::to_string).collect();
+                line(format_args!("    worker {worker}: task {}", tasks.join(", ")));
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! The component graph.
+
+use egret_state::Guarantee;
+
+use crate::grouping::Grouping;
+
+/// What a component is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Where tuples enter.
+    Spout,
+    /// A bolt without state.
+    Bolt,
+    /// A bolt with state per key.
+    KeyedBolt,
+    /// Where tuples leave.
+    Sink,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Spout => "spout",
+            Kind::Bolt => "bolt",
+            Kind::KeyedBolt => "keyed bolt",
+            Kind::Sink => "sink",
+        })
+    }
+}
+
+/// One input of a component.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct InputPlan {
+    /// Index of the component it comes from.
+    pub from: usize,
+    /// Which of that component's edges this is, counted in the order they were attached.
+    pub edge: usize,
+    /// How its tuples find their task.
+    pub grouping: Grouping,
+}
+
+/// One component.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ComponentPlan {
+    /// Its name: its identity across runs and upgrades.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// How many tasks it runs as.
+    pub parallelism: u32,
+    /// Where its tuples come from; none for a spout.
+    pub inputs: Vec<InputPlan>,
+    /// The type it emits.
+    pub emits: Option<String>,
+    /// Key and state types, for a keyed bolt.
+    pub state: Option<String>,
+    /// What it reads or writes outside, in words.
+    pub detail: String,
+}
+
+/// A topology as it was wired. Components stand in the order they were added, so an input always
+/// comes from an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LogicalPlan {
+    /// The topology's name.
+    pub name: String,
+    /// What it promises.
+    #[serde(serialize_with = "as_text")]
+    pub guarantee: Guarantee,
+    /// Units of state placement, fixed for the topology's life.
+    pub key_groups: u32,
+    /// The components.
+    pub components: Vec<ComponentPlan>,
+}
+
+fn as_text<S: serde::Serializer>(guarantee: &Guarantee, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(guarantee)
+}
+
+impl LogicalPlan {
+    /// How many edges leave a component.
+    pub fn edges_of(&self, component: usize) -> usize {
+        self.consumers_of(component).count()
+    }
+
+    /// The components fed by `component`, with their input, in the order of its edges.
+    pub fn consumers_of(&self, component: usize) -> impl Iterator<Item = (usize, &InputPlan)> {
+        let mut found: Vec<(usize, &InputPlan)> = self
+            .components
+            .iter()
+            .enumerate()
+            .flat_map(|(to, c)| c.inputs.iter().map(move |input| (to, input)))
+            .filter(|(_, input)| input.from == component)
+            .collect();
+        found.sort_by_key(|(_, input)| input.edge);
+        found.into_iter()
+    }
+
+    /// What must stay the same for a commit of this topology to be restored: names, kinds, wiring and
+    /// state types, as `name kind <- sources; state` per component. Parallelism may change.
+    pub fn graph(&self) -> Vec<String> {
+        self.components
+            .iter()
+            .map(|c| {
+                let sources: Vec<String> = c
+                    .inputs
+                    .iter()
+                    .map(|i| format!("{} by {}", self.components[i.from].name, i.grouping))
+                    .collect();
+                let state = c.state.as_deref().unwrap_or("none");
+                format!("{} {} <- [{}]; state {state}", c.name, c.kind, sources.join(", "))
+            })
+            .collect()
+    }
+
+    /// [`graph`](LogicalPlan::graph) and the key groups as one number.
+    pub fn fingerprint(&self) -> u64 {
+        let text = format!("{}\n{}", self.key_groups, self.graph().join("\n"));
+        egret_schemas::key::hash(text.as_bytes())
+    }
+}

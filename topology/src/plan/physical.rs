@@ -1,0 +1,39 @@
+//! Tasks on workers.
+
+use super::LogicalPlan;
+
+/// Where every task runs. Task `i` of a component runs on worker `i mod workers`, so tasks of equal
+/// index sit together and local groupings find a neighbour.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct PhysicalPlan {
+    /// Worker threads.
+    pub workers: u32,
+    /// Tasks per component, in the order of the logical plan.
+    pub tasks: Vec<u32>,
+}
+
+impl PhysicalPlan {
+    /// Places every task of `plan` on `workers` workers.
+    ///
+    /// # Panics
+    /// When there is no worker: the caller checked its options.
+    pub fn place(plan: &LogicalPlan, workers: u32) -> PhysicalPlan {
+        assert!(workers > 0, "a topology runs on at least one worker");
+        PhysicalPlan { workers, tasks: plan.components.iter().map(|c| c.parallelism).collect() }
+    }
+
+    /// The worker of a task.
+    pub fn worker_of(&self, task: u32) -> u32 {
+        task % self.workers
+    }
+
+    /// The tasks of a component on one worker.
+    pub fn tasks_on(&self, component: usize, worker: u32) -> Vec<u32> {
+        (0..self.tasks[component]).filter(|task| self.worker_of(*task) == worker).collect()
+    }
+
+    /// The worker of each task of a component.
+    pub fn workers_of(&self, component: usize) -> Vec<u32> {
+        (0..self.tasks[component]).map(|task| self.worker_of(task)).collect()
+    }
+}

@@ -1,0 +1,76 @@
+//! What can be chosen when a topology is run.
+
+use crate::{Error, Result};
+
+/// How to run a topology. The defaults suit a laptop and a server alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Worker threads.
+    pub workers: u32,
+    /// How long after the one before a commit ends, when there is anything to commit.
+    pub commit_ms: u64,
+    /// How long an epoch lasts at most.
+    pub epoch_ms: u64,
+    /// Bytes between components, stashes included, before spouts hold back.
+    pub in_flight_bytes_max: usize,
+    /// Bytes a spout task emits into one epoch at most: batches of a larger one leave the caches.
+    pub epoch_bytes_max: usize,
+    /// Epochs not fully processed before no new one opens.
+    pub epochs_in_flight_max: usize,
+    /// Generations that may fail one after another, without a commit between, before the topology does.
+    pub tries: u32,
+    /// Defects to switch in, so that tests can show they would be found.
+    #[doc(hidden)]
+    pub faults: Faults,
+}
+
+/// Defects that tests switch in: each must make an oracle fail.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// A takeover keeps durable output beyond the last commit instead of cutting it there.
+    pub keep_uncommitted_output: bool,
+}
+
+impl Default for RunOptions {
+    fn default() -> RunOptions {
+        RunOptions {
+            workers: 1,
+            commit_ms: 100,
+            epoch_ms: 10,
+            in_flight_bytes_max: 64 << 20,
+            epoch_bytes_max: 1 << 20,
+            epochs_in_flight_max: 4,
+            tries: 3,
+            faults: Faults::default(),
+        }
+    }
+}
+
+/// Worker threads beyond this help nobody and exhaust threads.
+const WORKERS_MAX: u32 = 256;
+
+impl RunOptions {
+    pub(crate) fn check(&self) -> Result<()> {
+        let wrong = |what, value: u64, allowed| Err(Error::Option { what, value, allowed });
+        if !(1..=WORKERS_MAX).contains(&self.workers) {
+            return wrong("workers", u64::from(self.workers), "1 to 256");
+        }
+        if !(1..=3_600_000).contains(&self.commit_ms) {
+            return wrong("commit_ms", self.commit_ms, "1 to 3600000");
+        }
+        if !(1..=60_000).contains(&self.epoch_ms) {
+            return wrong("epoch_ms", self.epoch_ms, "1 to 60000");
+        }
+        if self.epochs_in_flight_max < 2 {
+            return wrong("epochs_in_flight_max", self.epochs_in_flight_max as u64, "2 or more");
+        }
+        if self.epoch_bytes_max == 0 {
+            return wrong("epoch_bytes_max", 0, "1 or more");
+        }
+        if self.in_flight_bytes_max < 1 << 20 {
+            return wrong("in_flight_bytes_max", self.in_flight_bytes_max as u64, "1 MiB or more");
+        }
+        Ok(())
+    }
+}

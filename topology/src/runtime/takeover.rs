@@ -1,0 +1,204 @@
+//! Taking a topology over: the driver of [`Recovery`], which decides; this does.
+
+use std::collections::BTreeMap;
+
+use egret_log::Log;
+use egret_log::client::Ledgers;
+use egret_log::ledger::{CloseAt, LedgerKind};
+use egret_log::metadata::{Compare, Op, TxnOutcome};
+use egret_log::stream::Owner;
+use egret_schemas::{EntryId, Generation};
+use egret_state::commit::{
+    Claimant, CommitRecord, Fact, Graph, Opened, Recovery, SinkPosition, StateEnd, Step,
+    TopologyRecord, Wanted,
+};
+
+use super::Faults;
+use super::topology_store::{append_first, key};
+use crate::builder::{Env, Outputs};
+use crate::plan::LogicalPlan;
+use crate::task::chain;
+use crate::{Error, Result};
+
+/// Partitions of output streams, with the sink component that writes each.
+pub(crate) type OwnedPartitions = BTreeMap<(String, u32), String>;
+
+/// What a takeover leaves ready: the generation and the writers it opened.
+pub(crate) struct Taken {
+    pub(crate) opened: Opened,
+    pub(crate) commit_writer: Option<egret_log::client::LedgerWriter>,
+}
+
+/// The graph as recovery compares it: each component's line of the plan.
+pub(crate) fn graph(plan: &LogicalPlan) -> Graph {
+    let lines = plan.components.iter().zip(plan.graph());
+    let components =
+        lines.map(|(c, line)| (c.name.clone(), egret_schemas::key::hash(line.as_bytes())));
+    Graph { components: components.collect() }
+}
+
+struct Driver<'a> {
+    log: &'a Log,
+    ledgers: &'a Ledgers,
+    topology: &'a str,
+    outputs: &'a Outputs,
+    components: &'a OwnedPartitions,
+    faults: Faults,
+    generation: Generation,
+    commit_writer: Option<egret_log::client::LedgerWriter>,
+}
+
+/// Claims the next generation and carries out the recovery, step by step.
+pub(crate) fn take_over(
+    env: &Env,
+    plan: &LogicalPlan,
+    state_ledgers: u32,
+    partitions: OwnedPartitions,
+    faults: Faults,
+) -> Result<Taken> {
+    let proposal = env.log.ledgers().proposal();
+    let wanted = Wanted {
+        claimant: Claimant { process: proposal.process, operation: proposal.operation },
+        graph: graph(plan),
+        guarantee: plan.guarantee,
+        key_groups: plan.key_groups,
+        state_ledgers,
+        partitions: partitions.clone(),
+    };
+    let mut driver = Driver {
+        log: &env.log,
+        ledgers: env.log.ledgers(),
+        topology: &plan.name,
+        outputs: &env.outputs,
+        components: &partitions,
+        faults,
+        generation: Generation(0),
+        commit_writer: None,
+    };
+    let (mut recovery, mut step) = Recovery::start(wanted);
+    loop {
+        let fact = match step {
+            Step::Open(opened) => {
+                return Ok(Taken { opened: *opened, commit_writer: driver.commit_writer });
+            }
+            Step::Refuse(why) => return Err(Error::Recovery(Box::new(why))),
+            step => driver.carry_out(step)?,
+        };
+        step = recovery.step(fact);
+    }
+}
+
+impl Driver<'_> {
+    fn carry_out(&mut self, step: Step) -> Result<Fact> {
+        match step {
+            Step::ReadTopology => self.read_topology(),
+            Step::Reserve { ledgers } => {
+                let ids: Result<_, _> = (0..ledgers).map(|_| self.ledgers.reserve()).collect();
+                Ok(Fact::Reserved(ids?))
+            }
+            Step::Save { record, expect } => self.save(&record, expect),
+            Step::RaiseTerms { partitions } => {
+                for (stream, partition) in partitions {
+                    let id = (stream, partition);
+                    let component = self.components.get(&id).map_or("", String::as_str);
+                    let owner = self.owner(component, partition);
+                    self.log.claim_partition(&id.0, partition, &owner)?;
+                }
+                Ok(Fact::TermsRaised)
+            }
+            Step::CloseCommitLedgers { ledgers, term } => {
+                let ends: Result<BTreeMap<_, _>, egret_log::client::RecoverError> = ledgers
+                    .into_iter()
+                    .map(|id| Ok((id, self.ledgers.recover(id, term, CloseAt::End)?)))
+                    .collect();
+                Ok(Fact::CommitLedgersClosed(ends?))
+            }
+            Step::ReadRecord { ledger, entry } => {
+                let read = self.ledgers.read(ledger, entry).map_err(|error| chain(&error));
+                let record =
+                    read.and_then(|bytes| CommitRecord::decode(&bytes).map_err(|e| chain(&e)));
+                Ok(Fact::Record(record))
+            }
+            Step::CloseState { ledgers, term } => {
+                for (id, end) in ledgers {
+                    let close = match end {
+                        StateEnd::At(last) => CloseAt::Entry(last),
+                        StateEnd::Unneeded => CloseAt::End,
+                    };
+                    self.ledgers.recover(id, term, close)?;
+                }
+                Ok(Fact::StateClosed)
+            }
+            Step::ClosePartitions { partitions } => {
+                for ((stream, partition), (component, end)) in partitions {
+                    let owner = self.owner(&component, partition);
+                    let end = match self.faults.keep_uncommitted_output {
+                        true => self.durable_end(&stream, partition)?,
+                        false => end,
+                    };
+                    let writer = self.log.transactional_writer(&stream, partition, &owner, end)?;
+                    self.outputs.put(&stream, partition, writer);
+                }
+                Ok(Fact::PartitionsClosed)
+            }
+            Step::Restate { ledger, term, record } => {
+                let writer = self.ledgers.create(ledger, LedgerKind::Plain, term)?;
+                append_first(&writer, &record)?;
+                self.commit_writer = Some(writer);
+                Ok(Fact::Restated)
+            }
+            Step::Open(_) | Step::Refuse(_) => unreachable!("the last steps are taken by the loop"),
+        }
+    }
+
+    /// A defect on purpose: where the durable output ends, committed or not.
+    fn durable_end(&self, stream: &str, partition: u32) -> Result<Option<SinkPosition>> {
+        let described = self.log.describe(stream).map_err(Error::other)?;
+        let segments = described.partitions.into_iter().filter(|p| p.number == partition);
+        for segment in segments.flat_map(|p| p.segments).rev() {
+            let there = |entry: &u64| {
+                self.ledgers.read_unconfirmed(segment.ledger, EntryId(*entry)).is_ok()
+            };
+            if let Some(last) = (0..).take_while(there).last() {
+                return Ok(Some((segment.id, Some(EntryId(last)))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn owner(&self, component: &str, partition: u32) -> Owner {
+        Owner {
+            topology: self.topology.to_owned(),
+            component: component.to_owned(),
+            task: partition,
+            generation: self.generation,
+        }
+    }
+
+    fn read_topology(&self) -> Result<Fact> {
+        let Some(held) = self.log.metadata().get(&key(self.topology))? else {
+            return Ok(Fact::Topology(None));
+        };
+        let record = TopologyRecord::decode(&held.value).map_err(|why| Error::TopologyRecord {
+            topology: self.topology.to_owned(),
+            why: Box::new(why),
+        })?;
+        Ok(Fact::Topology(Some((record, held.revision))))
+    }
+
+    fn save(&mut self, record: &TopologyRecord, expect: Option<u64>) -> Result<Fact> {
+        let key = key(self.topology);
+        let compare = match expect {
+            Some(revision) => Compare::Revision(key.clone(), revision),
+            None => Compare::Absent(key.clone()),
+        };
+        self.generation = record.generation;
+        let put = Op::Put(key, record.encode());
+        match self.log.metadata().txn(&[compare], &[put]) {
+            Ok(TxnOutcome::Committed { revision }) => Ok(Fact::Saved { revision }),
+            Ok(TxnOutcome::Conflict) => Ok(Fact::SaveConflict),
+            Err(error) if error.outcome() == egret_log::Outcome::Unknown => Ok(Fact::SaveUnknown),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Tasks: components with their types put away, as the dataflow drives them.
+//!
+//! A task owns its instance of the user's component and its emitter. Nothing here has heard of timely:
+//! times come in as [`Epoch`](egret_schemas::Epoch)s, batches leave through the
+//! [`Outlet`](crate::component::Outlet). Every call into user code goes through [`guard`], so an error
+//! or a panic becomes a [`TaskError`] that names the task.
+
+mod bolt;
+mod durable;
+mod keyed;
+mod log_sink;
+mod sink;
+mod spout;
+mod state_log;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use egret_schemas::{EntryAddress, Epoch};
+
+pub(crate) use bolt::PlainBolt;
+pub(crate) use keyed::Keyed;
+pub(crate) use log_sink::LogSinkTask;
+pub(crate) use sink::ExternalSink;
+pub(crate) use spout::TypedSpout;
+pub(crate) use state_log::{OpenStateLedger, StateLog, StateStart};
+
+use crate::batch::AnyBatch;
+use crate::component::{ComponentError, Next, Outlet, Positions, TaskId};
+use egret_state::commit::{SinkPosition, Slice};
+
+/// A task failed; the generation is given up and the topology goes on from its last commit.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("task {task}: {why}")]
+pub struct TaskError {
+    /// Which one.
+    pub task: TaskId,
+    /// Its error, or the message of its panic.
+    pub why: String,
+    /// Whether starting again from the last commit can help. It cannot when the same data or disk
+    /// would fail the same way.
+    pub retry: bool,
+}
+
+/// Runs user code; an error or a panic is attributed to `task`.
+pub(crate) fn guard<R>(
+    task: &TaskId,
+    run: impl FnOnce() -> Result<R, ComponentError>,
+) -> Result<R, TaskError> {
+    let why = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => chain(error.as_ref()),
+        Err(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
+    };
+    Err(TaskError { task: task.clone(), why, retry: true })
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// A spout's task.
+pub(crate) trait SpoutTask {
+    fn open(&mut self, committed: &Positions) -> Result<(), TaskError>;
+    fn next(&mut self, bytes: usize) -> Result<Next, TaskError>;
+    fn positions(&self) -> Positions;
+    fn committed(&mut self, positions: &Positions) -> Result<(), TaskError>;
+    fn outlet(&mut self) -> &mut dyn Outlet;
+}
+
+/// A bolt's task.
+pub(crate) trait BoltTask {
+    fn id(&self) -> &TaskId;
+    fn open(&mut self) -> Result<(), TaskError>;
+    /// Takes from one entry of the changelog what belongs to the task's own key groups and is of those
+    /// that `takes` names; only keyed tasks have one.
+    fn restore(
+        &mut self,
+        at: EntryAddress,
+        entry: &[u8],
+        takes: &dyn Fn(u32) -> bool,
+    ) -> Result<(), TaskError>;
+    /// A ledger was read to the end that counts.
+    fn restored_ledger(&mut self) -> Result<(), TaskError>;
+    /// Everything was read; the task is as it was at the commit.
+    fn restored(&mut self);
+    fn execute(&mut self, batch: Box<dyn AnyBatch>) -> Result<(), TaskError>;
+    /// The commit is complete: emit what is due and hand its changes to the changelog.
+    fn close(&mut self, commit: Epoch) -> Result<(), TaskError>;
+    /// Commits whose changes became durable since the last call, oldest first.
+    fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError>;
+    /// Whether the task has state, so that commits wait for it.
+    fn stateful(&self) -> bool;
+    fn outlet(&mut self) -> &mut dyn Outlet;
+}
+
+/// A commit whose output is durable, and where it ends in each partition written.
+pub(crate) type DurableOutput = (Epoch, Vec<(u32, SinkPosition)>);
+
+/// A sink's task.
+pub(crate) trait SinkTask {
+    fn open(&mut self) -> Result<(), TaskError>;
+    fn write(&mut self, commit: Epoch, batch: Box<dyn AnyBatch>) -> Result<(), TaskError>;
+    /// The commit is complete: hand what is left of it to storage.
+    fn close(&mut self, commit: Epoch) -> Result<(), TaskError>;
+    /// Commits whose output became durable since the last call, oldest first, and where it ends.
+    fn durable(&mut self) -> Result<Vec<DurableOutput>, TaskError>;
+    /// The commit is acknowledged: its output may be seen.
+    fn publish(&mut self, commit: Epoch) -> Result<(), TaskError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_and_a_panic_name_the_task() {
+        let id = TaskId { component: "split".into(), task: 2 };
+        let error = guard(&id, || Err::<(), _>("no such word".into())).unwrap_err();
+        assert_eq!(error.to_string(), "task split/2: no such word");
+        let error = guard(&id, || -> Result<(), ComponentError> { panic!("at the disco") });
+        assert_eq!(error.unwrap_err().to_string(), "task split/2: panicked: at the disco");
+    }
+}

@@ -1,0 +1,358 @@
+//! Topologies on a real log in a directory: counted exactly, restarted, rescaled, refused.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and says what it skips")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use egret::{
+    Blob, ComponentResult, Context, Emitter, Error, Guarantee, KeyedBolt, LogSink, LogSpout,
+    Progress, RunOptions, Summary, Topology, TopologyBuilder,
+};
+use egret_log::stream::{ReadFrom, Record, StreamConfig};
+use egret_log::{Log, LogConfig};
+
+struct Count;
+
+impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
+    type State = u64;
+
+    fn execute(
+        &mut self,
+        _: &[u8],
+        n: &mut u64,
+        _: Blob,
+        _: &mut Emitter<(Blob, u64)>,
+        _: &Context,
+    ) -> ComponentResult {
+        *n += 1;
+        Ok(())
+    }
+
+    fn flush(
+        &mut self,
+        word: &[u8],
+        n: &mut u64,
+        out: &mut Emitter<(Blob, u64)>,
+        _: &Context,
+    ) -> ComponentResult {
+        out.emit((Blob::from(word), *n));
+        Ok(())
+    }
+}
+
+fn open(dir: &Path) -> Log {
+    Log::open(dir, LogConfig::default()).unwrap()
+}
+
+fn write_lines(log: &Log, lines: impl IntoIterator<Item = String>) {
+    if log.stream("lines").is_err() {
+        let config = StreamConfig { partitions: 3, ..StreamConfig::default() };
+        log.create_stream("lines", config).unwrap();
+    }
+    for (i, line) in (0u32..).zip(lines) {
+        let record = Record { key: None, value: line.into(), event_time_ms: None, sequence: None };
+        log.writer("lines", i % 3).unwrap().append_wait(&[record]).unwrap();
+    }
+}
+
+fn text(lines: usize) -> Vec<String> {
+    (0..lines).map(|i| format!("the {} fox {} times the {}", i % 7, i % 11, i % 3)).collect()
+}
+
+fn expected(lines: &[String]) -> BTreeMap<Vec<u8>, u64> {
+    let mut counts = BTreeMap::new();
+    for word in lines.iter().flat_map(|line| line.split(' ')) {
+        *counts.entry(word.as_bytes().to_vec()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Every record of `counts`, by partition, in order.
+fn output(log: &Log) -> Vec<Vec<(Vec<u8>, u64)>> {
+    let partitions = log.stream("counts").unwrap().config.partitions;
+    (0..partitions)
+        .map(|partition| {
+            let mut reader = log.reader("counts", partition, ReadFrom::Earliest).unwrap();
+            let end = reader.end().unwrap();
+            let mut rows = Vec::new();
+            while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
+                assert!(batch.first < end, "nothing is written while this reads");
+                rows.extend(batch.records.into_iter().map(|record| {
+                    let count = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
+                    (record.key.unwrap().to_vec(), count)
+                }));
+            }
+            rows
+        })
+        .collect()
+}
+
+fn last_counts(log: &Log) -> BTreeMap<Vec<u8>, u64> {
+    output(log).into_iter().flatten().collect()
+}
+
+fn repeats(log: &Log) -> usize {
+    let mut last = BTreeMap::new();
+    let rows = output(log).into_iter().flatten();
+    rows.filter(|(key, n)| last.insert(key.clone(), *n).is_some_and(|before| *n <= before)).count()
+}
+
+/// `split` may fail on purpose: it is told every line.
+fn topology(
+    tasks: u32,
+    guarantee: Guarantee,
+    trap: impl Fn(&[u8]) + Clone + Send + Sync + 'static,
+) -> Topology {
+    let mut t = TopologyBuilder::new("words");
+    t.guarantee(guarantee);
+    let lines = t.spout("lines", tasks, LogSpout::<Blob>::from_stream("lines").bounded()).unwrap();
+    let words = lines.shuffle().bolt("split", tasks, move || {
+        let trap = trap.clone();
+        move |line: Blob, out: &mut Emitter<Blob>| {
+            trap(&line);
+            line.split(|b| *b == b' ').for_each(|word| out.emit(Blob::from(word)));
+        }
+    });
+    let counts = words.unwrap().fields(|w| w.as_bytes()).keyed("count", tasks, || Count).unwrap();
+    counts.sink("out", LogSink::to_stream("counts").partitions(2)).unwrap();
+    t.finish().unwrap()
+}
+
+fn options(workers: u32, commit_ms: u64) -> RunOptions {
+    RunOptions { workers, commit_ms, ..RunOptions::default() }
+}
+
+fn run(log: &Log, topology: &Topology, options: &RunOptions) -> Result<Summary, Error> {
+    topology.run(log, options, &Arc::new(Progress::default()))
+}
+
+#[test]
+fn words_are_counted_exactly_on_one_worker_and_on_several() {
+    for workers in [1, 2, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        let lines = text(500);
+        write_lines(&log, lines.clone());
+        let topology = topology(workers, Guarantee::EffectivelyOnce, |_| {});
+        run(&log, &topology, &options(workers, 1)).unwrap();
+        assert_eq!(last_counts(&log), expected(&lines), "{workers} workers");
+        assert_eq!(repeats(&log), 0);
+        let again = run(&log, &topology, &options(workers, 1)).unwrap();
+        assert_eq!(again.tuples, 0, "a second run finds nothing new");
+        assert_eq!(last_counts(&log), expected(&lines));
+        log.close().unwrap();
+    }
+}
+
+#[test]
+fn every_guarantee_counts_everything_when_nothing_fails() {
+    for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        let lines = text(100);
+        write_lines(&log, lines.clone());
+        run(&log, &topology(2, guarantee, |_| {}), &options(2, 5)).unwrap();
+        assert_eq!(last_counts(&log), expected(&lines), "{guarantee}");
+        log.close().unwrap();
+    }
+}
+
+#[test]
+fn counts_go_on_over_a_restart_of_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = Vec::new();
+    for round in 0..4 {
+        let log = open(dir.path());
+        let lines: Vec<String> = text(60).into_iter().map(|l| format!("{l} r{round}")).collect();
+        write_lines(&log, lines.clone());
+        all.extend(lines);
+        // Another number of tasks and workers each time: state moves by key group.
+        let tasks = [1, 3, 2, 4][round];
+        let topology = topology(tasks, Guarantee::EffectivelyOnce, |_| {});
+        run(&log, &topology, &options(1 + u32::try_from(round).unwrap() % 2, 1)).unwrap();
+        assert_eq!(last_counts(&log), expected(&all), "round {round}");
+        assert_eq!(repeats(&log), 0, "round {round}");
+        match round % 2 {
+            0 => log.close().unwrap(),
+            _ => drop(log),
+        }
+    }
+}
+
+#[test]
+fn a_bolt_that_panics_is_restarted_and_nothing_is_lost_or_repeated() {
+    for workers in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        let lines = text(2000);
+        write_lines(&log, lines.clone());
+        let seen = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&seen);
+        let trap = move |_: &[u8]| {
+            let n = counter.fetch_add(1, Ordering::Relaxed);
+            assert!(n != 700 && n != 1900, "a trap after {n} lines");
+        };
+        let topology = topology(2, Guarantee::EffectivelyOnce, trap);
+        let summary = run(&log, &topology, &options(workers, 1)).unwrap();
+        assert_eq!(summary.restarts, 2);
+        assert_eq!(last_counts(&log), expected(&lines), "{workers} workers");
+        assert_eq!(repeats(&log), 0);
+        log.close().unwrap();
+    }
+}
+
+#[test]
+fn a_bolt_that_always_panics_fails_the_topology_and_says_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    write_lines(&log, text(10));
+    let topology = topology(1, Guarantee::EffectivelyOnce, |_| panic!("no luck"));
+    let error = run(&log, &topology, &options(1, 1)).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "topology `words` failed 3 time(s) without a commit between: task split/0: panicked: no luck; \
+         nothing after its last commit is kept, and running it again goes on from there"
+    );
+    assert!(log.stream("counts").is_ok());
+    assert!(last_counts(&log).is_empty(), "nothing uncommitted is visible");
+    log.close().unwrap();
+}
+
+#[test]
+fn another_graph_under_the_same_name_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    write_lines(&log, text(10));
+    run(&log, &topology(1, Guarantee::EffectivelyOnce, |_| {}), &options(1, 1)).unwrap();
+    let mut t = TopologyBuilder::new("words");
+    let lines = t.spout("lines", 1, LogSpout::<Blob>::from_stream("lines").bounded()).unwrap();
+    lines.sink("copy", LogSink::to_stream("copies")).unwrap();
+    let error = run(&log, &t.finish().unwrap(), &options(1, 1)).unwrap_err().to_string();
+    assert!(error.contains("added {\"copy\"}") && error.contains("removed"), "{error}");
+    log.close().unwrap();
+}
+
+#[test]
+fn a_missing_stream_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let topology = topology(1, Guarantee::EffectivelyOnce, |_| {});
+    let error = run(&log, &topology, &options(1, 1)).unwrap_err().to_string();
+    assert!(error.contains("lines"), "{error}");
+    log.close().unwrap();
+}
+
+#[test]
+fn a_stream_of_another_owner_or_kind_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    write_lines(&log, text(3));
+    log.create_stream("counts", StreamConfig::default()).unwrap();
+    let topology = topology(1, Guarantee::EffectivelyOnce, |_| {});
+    let error = run(&log, &topology, &options(1, 1)).unwrap_err().to_string();
+    assert!(error.contains("`counts`") && error.contains("plain writers"), "{error}");
+    log.close().unwrap();
+}
+
+#[test]
+fn a_slow_consumer_holds_the_spout_back_and_memory_stays_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let line = "x".repeat(1000);
+    let config = StreamConfig { partitions: 3, ..StreamConfig::default() };
+    log.create_stream("lines", config).unwrap();
+    let record = Record { key: None, value: line.into(), event_time_ms: None, sequence: None };
+    for partition in 0..3 {
+        let batch = vec![record.clone(); 4000];
+        log.writer("lines", partition).unwrap().append_wait(&batch).unwrap();
+    }
+    let mut t = TopologyBuilder::new("slow");
+    t.guarantee(Guarantee::AtLeastOnce);
+    let lines = t.spout("lines", 1, LogSpout::<Blob>::from_stream("lines").bounded()).unwrap();
+    let seen = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&seen);
+    lines
+        .shuffle()
+        .sink("slow", 1, move || {
+            let counter = Arc::clone(&counter);
+            move |_: Blob| {
+                // Busy, not asleep: a bolt that takes its time.
+                (0..2000).for_each(|i| assert!(std::hint::black_box(i) < 2000));
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .unwrap();
+    let progress = Arc::new(Progress::default());
+    let options = RunOptions { in_flight_bytes_max: 2 << 20, ..options(2, 5) };
+    t.finish().unwrap().run(&log, &options, &progress).unwrap();
+    assert_eq!(seen.load(Ordering::Relaxed), 12_000);
+    assert!(progress.peak_bytes() < 4 << 20, "{} bytes in flight", progress.peak_bytes());
+    log.close().unwrap();
+}
+
+#[test]
+fn a_topology_that_follows_a_stream_stops_when_asked_with_everything_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let lines = text(50);
+    write_lines(&log, lines.clone());
+    let mut t = TopologyBuilder::new("follow");
+    let stream = t.spout("lines", 1, LogSpout::<Blob>::from_stream("lines")).unwrap();
+    let words = stream
+        .shuffle()
+        .bolt("split", 1, || {
+            |line: Blob, out: &mut Emitter<Blob>| {
+                line.split(|b| *b == b' ').for_each(|word| out.emit(Blob::from(word)));
+            }
+        })
+        .unwrap();
+    let counts = words.fields(|w| w.as_bytes()).keyed("count", 1, || Count).unwrap();
+    counts.sink("out", LogSink::to_stream("counts").partitions(1)).unwrap();
+    let topology = t.finish().unwrap();
+    let progress = Arc::new(Progress::default());
+    let runner = {
+        let (log, progress) = (log.clone(), Arc::clone(&progress));
+        std::thread::spawn(move || topology.run(&log, &options(1, 5), &progress).unwrap())
+    };
+    // Records appended while it runs are counted as well.
+    write_lines(&log, lines.clone());
+    let mut all = lines.clone();
+    all.extend(lines);
+    let want: u64 = expected(&all).values().sum();
+    let mut reader = loop {
+        if let Ok(reader) = log.reader("counts", 0, ReadFrom::Earliest) {
+            break reader;
+        }
+        std::thread::yield_now();
+    };
+    let mut last = BTreeMap::new();
+    while last.values().sum::<u64>() < want {
+        let batch = reader.next_wait(Duration::from_secs(20)).unwrap().expect("counts arrive");
+        for record in batch.records {
+            let n: u64 = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
+            last.insert(record.key.unwrap().to_vec(), n);
+        }
+    }
+    progress.stop();
+    runner.join().unwrap();
+    assert_eq!(last_counts(&log), expected(&all));
+    log.close().unwrap();
+}
+
+/// Once, a keyed bolt whose input had moved on inside a commit, with nothing for it, emitted the
+/// commit's results at an epoch its capability had left, and the worker panicked.
+#[test]
+fn results_of_a_commit_are_emitted_though_the_frontier_moved_on_inside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let lines = text(3000);
+    write_lines(&log, lines.clone());
+    let options = RunOptions { epoch_bytes_max: 100, tries: 1, ..options(2, 3) };
+    run(&log, &topology(2, Guarantee::EffectivelyOnce, |_| {}), &options).unwrap();
+    assert_eq!(last_counts(&log), expected(&lines));
+    log.close().unwrap();
+}
