@@ -1,1 +1,7 @@
-//! To be written.
+//! The command line of Egret; later packing, placement, health and the UI.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`cli`] | `egret`: what is asked on the command line, and how it is answered |
+
+pub mod cli;

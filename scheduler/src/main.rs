@@ -1,2 +1,13 @@
 //! The `egret` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use egret_scheduler::cli::Cli;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

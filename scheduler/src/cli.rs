@@ -1,0 +1,49 @@
+//! `egret`: what is asked on the command line, and how it is answered.
+//!
+//! Answers go to standard output, everything else to standard error. The process ends with 0 when it
+//! was done, 1 when it was not, 2 when the question was wrong, 3 when it was refused; see [`exit`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`stream`] | `egret stream …`: the log from the shell |
+//! | [`exit`] | errors and what the process ends with |
+//! | `output` | tables, JSON, and the end of a pipe |
+
+pub mod exit;
+mod output;
+pub mod stream;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Topologies of spouts and bolts over a durable log.
+#[derive(Debug, Parser)]
+#[command(name = "egret", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The log from the shell: standard input in, standard output out.
+    Stream(stream::Stream),
+}
+
+impl Cli {
+    /// Does what was asked, and says how the process ends.
+    pub fn run(self) -> ExitCode {
+        tracing_subscriber::fmt()
+            .with_env_filter(
+                EnvFilter::try_from_env("EGRET_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
+            )
+            .with_writer(std::io::stderr)
+            .init();
+        let done = match self.verb {
+            Verb::Stream(stream) => stream.run(),
+        };
+        exit::end(done)
+    }
+}

@@ -1,0 +1,64 @@
+//! Errors, and what the process ends with: 0 done, 1 failed, 2 wrong usage, 3 refused.
+
+use std::io;
+use std::process::ExitCode;
+
+use egret_log::directory::DirectoryError;
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Exit {
+    /// It did not work, or not wholly.
+    #[error("{0}")]
+    Failed(String),
+    /// The question makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The answer is no, and nothing was done.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody reads what is written any more: a quiet end.
+    #[error("standard output was closed")]
+    Pipe,
+}
+
+/// What a command ends with.
+pub type Done = Result<(), Exit>;
+
+impl Exit {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Exit::Pipe => 0,
+            Exit::Failed(_) => 1,
+            Exit::Usage(_) => 2,
+            Exit::Refused(_) => 3,
+        }
+    }
+}
+
+impl From<DirectoryError> for Exit {
+    fn from(error: DirectoryError) -> Exit {
+        let message = error.to_string();
+        if error.is_refusal() { Exit::Refused(message) } else { Exit::Failed(message) }
+    }
+}
+
+impl From<io::Error> for Exit {
+    fn from(error: io::Error) -> Exit {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Exit::Pipe,
+            _ => Exit::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Says what went wrong, and gives the code.
+#[expect(clippy::print_stderr, reason = "the last word of a command")]
+pub(super) fn end(done: Done) -> ExitCode {
+    let Err(exit) = done else { return ExitCode::SUCCESS };
+    if !matches!(exit, Exit::Pipe) {
+        eprintln!("egret: {exit}");
+    }
+    ExitCode::from(exit.code())
+}

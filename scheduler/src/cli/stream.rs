@@ -1,0 +1,100 @@
+//! `egret stream …`: the log from the shell.
+//!
+//! Each verb attaches to the process that holds the data directory, or holds it itself while nobody
+//! does; what it does and says is the same either way.
+//!
+//! | file | verbs |
+//! |---|---|
+//! | `manage.rs` | create, list, describe, truncate, delete |
+//! | `append.rs` | append, from standard input |
+//! | `follow.rs` | cat and tail, to standard output |
+//! | `text.rs` | records as lines and as JSON, both ways |
+
+mod append;
+mod follow;
+mod manage;
+mod text;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use egret_log::directory::Directory;
+
+use super::exit::{Done, Exit};
+
+/// The log from the shell.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct Stream {
+    /// The data directory.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "EGRET_DATA",
+        default_value = "./egret-data",
+        global = true
+    )]
+    data: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Create a stream, and the data directory if there is none.
+    Create(manage::Create),
+    /// List the streams.
+    List(manage::List),
+    /// Show a stream and its partitions.
+    Describe(manage::Describe),
+    /// Append standard input, a record a line.
+    Append(append::Append),
+    /// Write what a stream holds to standard output.
+    Cat(follow::Cat),
+    /// Write the last records, then each as it comes.
+    Tail(follow::Tail),
+    /// Forget what is before a position.
+    Truncate(manage::Truncate),
+    /// Delete a stream and all it holds.
+    Delete(manage::Delete),
+}
+
+impl Stream {
+    pub(super) fn run(self) -> Done {
+        let place = Place { dir: self.data };
+        match self.verb {
+            Verb::Create(verb) => verb.run(&place),
+            Verb::List(verb) => verb.run(&place),
+            Verb::Describe(verb) => verb.run(&place),
+            Verb::Append(verb) => verb.run(&place),
+            Verb::Cat(verb) => verb.run(&place),
+            Verb::Tail(verb) => verb.run(&place),
+            Verb::Truncate(verb) => verb.run(&place),
+            Verb::Delete(verb) => verb.run(&place),
+        }
+    }
+}
+
+/// Where the data is.
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+}
+
+impl Place {
+    /// Opens the directory, which must be one.
+    fn open(&self) -> Result<Directory, Exit> {
+        if !self.dir.is_dir() {
+            return Err(Exit::Refused(format!(
+                "{}: there is no data directory: create a stream in it first, or give --data DIR",
+                self.dir.display()
+            )));
+        }
+        Ok(Directory::open(&self.dir)?)
+    }
+
+    /// Opens the directory, making it if need be.
+    fn open_or_create(&self) -> Result<Directory, Exit> {
+        Ok(Directory::open(&self.dir)?)
+    }
+}

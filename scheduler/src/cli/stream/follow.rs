@@ -1,0 +1,204 @@
+//! Cat and tail: what a stream holds, and what comes, to standard output.
+//!
+//! Both survive the process that holds the directory: reading again is harmless, so when the holder
+//! goes away they attach to the next one, or hold the directory themselves, and go on where they were.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use egret_log::caps;
+use egret_log::directory::{Directory, Read};
+use egret_schemas::Position;
+use egret_schemas::bytes::{DecodeError, Reader};
+use egret_schemas::records::RecordRef;
+use egret_schemas::stream::{Place as From, ReadFrom, ReadHead};
+
+use super::Place;
+use super::append::{Separator, separator};
+use super::manage::the_partition;
+use super::text::{Standing, Text, put_json, put_line};
+use crate::cli::exit::{Done, Exit};
+
+/// What one read asks for.
+const CHUNK_BYTES: u32 = 1 << 20;
+
+/// Holders that may go away one after the other before it is given up.
+const HOLDERS_MAX: u32 = 5;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  egret stream cat orders
+  egret stream cat orders --from S1:100:0 --to S1:200:0
+  egret stream cat clicks --partition 2 -o json | jq .key")]
+pub(super) struct Cat {
+    /// The stream.
+    name: String,
+    /// Only this partition; without, one after the other.
+    #[arg(short, long, value_name = "N")]
+    partition: Option<u32>,
+    /// The first position to write.
+    #[arg(long, value_name = "POSITION")]
+    from: Option<Position>,
+    /// The first position no longer to write; without, what is there now.
+    #[arg(long, value_name = "POSITION")]
+    to: Option<Position>,
+    #[command(flatten)]
+    style: Style,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  egret stream tail orders
+  egret stream tail orders -n 0 -o json | jq .value")]
+pub(super) struct Tail {
+    /// The stream.
+    name: String,
+    /// Only this partition.
+    #[arg(short, long, value_name = "N")]
+    partition: Option<u32>,
+    /// How many records of each partition to begin with.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    records: u32,
+    #[command(flatten)]
+    style: Style,
+}
+
+#[derive(Debug, Args)]
+struct Style {
+    /// How to write records.
+    #[arg(short, long, value_enum, default_value_t = Text::Lines)]
+    output: Text,
+    /// Write keys too, with this between key and value; \t is a tab.
+    #[arg(short, long, value_name = "TEXT", value_parser = separator)]
+    key_separator: Option<Separator>,
+}
+
+impl Cat {
+    pub(super) fn run(self, place: &Place) -> Done {
+        let mut directory = place.open()?;
+        let partitions = if self.from.is_some() || self.to.is_some() {
+            vec![the_partition(&mut directory, &self.name, self.partition)?]
+        } else {
+            all_or_one(&mut directory, &self.name, self.partition)?
+        };
+        let begin = self.from.map_or(ReadFrom::Earliest, ReadFrom::At);
+        let mut reading = Reading::new(place, directory, self.name, Vec::new());
+        for partition in partitions {
+            reading.from = vec![From { partition, from: begin }];
+            let mut until = self.to;
+            loop {
+                let read = reading.next(0)?;
+                let end = read.next.first().map(|next| (next.next, next.end));
+                let until = *until.get_or_insert(end.map_or(Position::START, |(_, end)| end));
+                write(&read, &self.style, Some(until))?;
+                let is_over = end.is_none_or(|(next, _)| next >= until);
+                if is_over || read.batches.is_empty() {
+                    break;
+                }
+            }
+        }
+        Ok(reading.directory.close()?)
+    }
+}
+
+impl Tail {
+    pub(super) fn run(self, place: &Place) -> Done {
+        let mut directory = place.open()?;
+        let begin = match self.records {
+            0 => ReadFrom::Latest,
+            n => ReadFrom::Last(n),
+        };
+        let from = all_or_one(&mut directory, &self.name, self.partition)?
+            .into_iter()
+            .map(|partition| From { partition, from: begin })
+            .collect();
+        let mut reading = Reading::new(place, directory, self.name, from);
+        loop {
+            let read = reading.next(caps::READ_WAIT_MS_MAX)?;
+            write(&read, &self.style, None)?;
+        }
+    }
+}
+
+fn all_or_one(
+    directory: &mut Directory,
+    stream: &str,
+    named: Option<u32>,
+) -> Result<Vec<u32>, Exit> {
+    match named {
+        Some(partition) => Ok(vec![partition]),
+        None => Ok((0..directory.describe(stream)?.info.partitions).collect()),
+    }
+}
+
+/// Reads on and on, whoever holds the directory.
+struct Reading<'a> {
+    place: &'a Place,
+    directory: Directory,
+    stream: String,
+    from: Vec<From>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(place: &'a Place, directory: Directory, stream: String, from: Vec<From>) -> Self {
+        Reading { place, directory, stream, from }
+    }
+
+    fn next(&mut self, wait_ms: u32) -> Result<Read, Exit> {
+        for _ in 0..HOLDERS_MAX {
+            let head = ReadHead {
+                stream: self.stream.clone(),
+                from: self.from.clone(),
+                bytes_max: CHUNK_BYTES,
+                wait_ms,
+            };
+            match self.directory.read(head) {
+                Ok(read) => {
+                    for (from, next) in self.from.iter_mut().zip(&read.next) {
+                        from.from = ReadFrom::At(next.next);
+                    }
+                    return Ok(read);
+                }
+                Err(error) if error.holder_is_gone() => self.directory = self.place.open()?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let dir = self.place.dir.display();
+        Err(Exit::Failed(format!("{dir}: {HOLDERS_MAX} holders went away one after the other")))
+    }
+}
+
+/// Writes what stands before `until`.
+fn write(read: &Read, style: &Style, until: Option<Position>) -> Result<(), Exit> {
+    let mut out = Vec::with_capacity(read.payload.len() + read.payload.len() / 2);
+    let mut payload = Reader::new(&read.payload);
+    for batch in &read.batches {
+        for at in 0..batch.records {
+            let record = RecordRef::take(&mut payload).map_err(odd)?;
+            let position = Position { slot: batch.first.slot + at, ..batch.first };
+            if until.is_some_and(|until| position >= until) {
+                continue;
+            }
+            match style.output {
+                Text::Lines => put_line(
+                    &mut out,
+                    record,
+                    style.key_separator.as_ref().map(|separator| &separator.0[..]),
+                ),
+                Text::Json => {
+                    let number = batch.first_number + u64::from(at);
+                    let (partition, epoch) = (batch.partition, batch.epoch);
+                    put_json(&mut out, record, Standing { partition, position, number, epoch });
+                }
+            }
+        }
+    }
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&out)?;
+    stdout.flush()?;
+    Ok(())
+}
+
+fn odd(error: DecodeError) -> Exit {
+    Exit::Failed(format!("what the holder sent does not decode: {error}: use the same release"))
+}

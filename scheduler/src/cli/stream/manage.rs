@@ -1,0 +1,281 @@
+//! Create, list, describe, truncate, delete.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::Args;
+use egret_log::directory::Directory;
+use egret_schemas::Position;
+use egret_schemas::stream::{PartitionDescription, StreamDescription, StreamInfo};
+use serde_json::{Value, json};
+
+use super::Place;
+use crate::cli::exit::{Done, Exit};
+use crate::cli::output::{self, Form};
+
+/// How long a name a stream may have is the log's matter; that it is one word helps the shell.
+const FORMAT_HELP: &str = "bytes, utf8, json, or postcard:SCHEMA";
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  egret stream create orders
+  egret stream create clicks --partitions 8 --format json")]
+pub(super) struct Create {
+    /// The stream.
+    name: String,
+    /// How many partitions it has, for ever.
+    #[arg(short, long, default_value_t = 1, value_name = "N")]
+    partitions: u32,
+    /// What its records are; another format's readers and writers are refused.
+    #[arg(short, long, default_value = "bytes", value_name = "FORMAT", help = format!("What its records are: {FORMAT_HELP}"))]
+    format: String,
+    /// Bytes after which a partition goes on in a new segment; 0 takes the default.
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    segment_bytes: u64,
+    /// How to answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+impl Create {
+    pub(super) fn run(self, place: &Place) -> Done {
+        let mut directory = place.open_or_create()?;
+        let info = directory.create_stream(
+            &self.name,
+            self.partitions,
+            &self.format,
+            self.segment_bytes,
+        )?;
+        directory.close()?;
+        match self.output {
+            Form::Json => output::json(&info_json(&info))?,
+            Form::Table => output::line(&format!(
+                "created {}: {} of {}",
+                info.name,
+                partitions(info.partitions),
+                info.format
+            ))?,
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  egret stream list
+  egret stream list -o json | jq -r '.[].name'")]
+pub(super) struct List {
+    /// How to answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+impl List {
+    pub(super) fn run(self, place: &Place) -> Done {
+        let mut directory = place.open()?;
+        let streams = directory.streams()?;
+        directory.close()?;
+        match self.output {
+            Form::Json => {
+                output::json(&streams.iter().map(info_json).collect::<Vec<Value>>())?;
+            }
+            Form::Table => {
+                let row = |info: &StreamInfo| {
+                    vec![
+                        info.name.clone(),
+                        info.partitions.to_string(),
+                        info.format.clone(),
+                        owner(&info.owner),
+                    ]
+                };
+                output::table(
+                    &["STREAM", "PARTITIONS", "FORMAT", "OWNER"],
+                    streams.iter().map(row),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  egret stream describe orders
+  egret stream describe orders -o json | jq '.partitions[].records'")]
+pub(super) struct Describe {
+    /// The stream.
+    name: String,
+    /// How to answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+impl Describe {
+    pub(super) fn run(self, place: &Place) -> Done {
+        let mut directory = place.open()?;
+        let description = directory.describe(&self.name)?;
+        directory.close()?;
+        match self.output {
+            Form::Json => output::json(&description_json(&description))?,
+            Form::Table => {
+                let info = &description.info;
+                output::line(&format!(
+                    "{}: {} of {}, written by {}\n",
+                    info.name,
+                    partitions(info.partitions),
+                    info.format,
+                    if info.owner.is_empty() { "anybody" } else { &info.owner },
+                ))?;
+                let row = |p: &PartitionDescription| {
+                    vec![
+                        p.partition.to_string(),
+                        p.records.to_string(),
+                        p.entries.to_string(),
+                        p.segments.to_string(),
+                        p.first.to_string(),
+                        p.end.to_string(),
+                        p.term.to_string(),
+                        owner(&p.owner),
+                    ]
+                };
+                output::table(
+                    &[
+                        "PARTITION",
+                        "RECORDS",
+                        "ENTRIES",
+                        "SEGMENTS",
+                        "FIRST",
+                        "END",
+                        "TERM",
+                        "OWNER",
+                    ],
+                    description.partitions.iter().map(row),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  egret stream truncate orders --before S3:0:0
+  egret stream truncate clicks --partition 2 --before S1:120:0")]
+pub(super) struct Truncate {
+    /// The stream.
+    name: String,
+    /// The partition, of a stream that has more than one.
+    #[arg(short, long, value_name = "N")]
+    partition: Option<u32>,
+    /// The first position to keep.
+    #[arg(long, value_name = "POSITION")]
+    before: Position,
+}
+
+impl Truncate {
+    pub(super) fn run(self, place: &Place) -> Done {
+        let mut directory = place.open()?;
+        let partition = the_partition(&mut directory, &self.name, self.partition)?;
+        directory.truncate(&self.name, partition, self.before)?;
+        directory.close()?;
+        output::line(&format!(
+            "partition {partition} of {} begins at {} or later",
+            self.name, self.before
+        ))?;
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  egret stream delete orders
+  egret stream delete orders --yes")]
+pub(super) struct Delete {
+    /// The stream.
+    name: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl Delete {
+    pub(super) fn run(self, place: &Place) -> Done {
+        if !self.yes && !confirmed(&format!("delete {} and all it holds?", self.name))? {
+            return Err(Exit::Refused(format!("{} stays", self.name)));
+        }
+        let mut directory = place.open()?;
+        directory.delete_stream(&self.name)?;
+        directory.close()?;
+        output::line(&format!("deleted {}", self.name))?;
+        Ok(())
+    }
+}
+
+/// Asks on the terminal; where there is none, somebody has to have said yes before.
+fn confirmed(question: &str) -> Result<bool, Exit> {
+    if !io::stdin().is_terminal() {
+        return Err(Exit::Usage(format!("{question} Say so with --yes")));
+    }
+    let mut err = io::stderr().lock();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// The partition that was named, or the only one there is.
+pub(super) fn the_partition(
+    directory: &mut Directory,
+    stream: &str,
+    named: Option<u32>,
+) -> Result<u32, Exit> {
+    if let Some(partition) = named {
+        return Ok(partition);
+    }
+    let count = directory.describe(stream)?.info.partitions;
+    if count == 1 {
+        return Ok(0);
+    }
+    Err(Exit::Usage(format!(
+        "{stream} has {count} partitions, and a position is of one of them: give --partition N"
+    )))
+}
+
+fn partitions(count: u32) -> String {
+    if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") }
+}
+
+fn owner(owner: &str) -> String {
+    if owner.is_empty() { "-".to_owned() } else { owner.to_owned() }
+}
+
+fn info_json(info: &StreamInfo) -> Value {
+    json!({
+        "name": info.name,
+        "partitions": info.partitions,
+        "format": info.format,
+        "segment_bytes_max": info.segment_bytes_max,
+        "owner": (!info.owner.is_empty()).then_some(&info.owner),
+    })
+}
+
+fn description_json(description: &StreamDescription) -> Value {
+    let mut whole = info_json(&description.info);
+    whole["partitions"] = description
+        .partitions
+        .iter()
+        .map(|p| {
+            json!({
+                "partition": p.partition,
+                "records": p.records,
+                "entries": p.entries,
+                "segments": p.segments,
+                "first": p.first.to_string(),
+                "end": p.end.to_string(),
+                "term": p.term.0,
+                "owner": (!p.owner.is_empty()).then_some(&p.owner),
+            })
+        })
+        .collect();
+    whole
+}

@@ -1,0 +1,293 @@
+//! `egret stream`, run as people run it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// Runs `egret` with a data directory and standard input.
+fn egret(dir: &Path, args: &[&str], input: &[u8]) -> Output {
+    let mut child = spawn(dir, args);
+    // Who does not read it ends first; that is a fine end for a writer.
+    let _ = child.stdin.take().expect("it is piped").write_all(input);
+    child.wait_with_output().expect("egret ends")
+}
+
+fn spawn(dir: &Path, args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_egret"))
+        .args(args)
+        .env("EGRET_DATA", dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("egret starts")
+}
+
+/// Standard output of a command that must do.
+fn done(dir: &Path, args: &[&str], input: &[u8]) -> String {
+    let output = egret(dir, args, input);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?} ended with {}: {err}", output.status);
+    assert_eq!(err, "", "{args:?} did, and complained");
+    String::from_utf8(output.stdout).expect("the tests write text")
+}
+
+/// Exit code and standard error of a command that must not do.
+fn not_done(dir: &Path, args: &[&str], input: &[u8]) -> (i32, String) {
+    let output = egret(dir, args, input);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().expect("it ended by itself"), err)
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).expect("it is JSON")
+}
+
+#[test]
+fn what_is_appended_is_there_for_the_next_command() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let said = done(dir, &["stream", "create", "orders"], b"");
+    assert_eq!(said, "created orders: 1 partition of bytes\n");
+    let said = done(dir, &["stream", "append", "orders"], b"first\nsecond\n");
+    assert_eq!(said, "appended 2 records to orders\n");
+    assert_eq!(
+        done(dir, &["stream", "append", "orders"], b"third"),
+        "appended 1 record to orders\n"
+    );
+    assert_eq!(done(dir, &["stream", "cat", "orders"], b""), "first\nsecond\nthird\n");
+    let listed = json(&done(dir, &["stream", "list", "-o", "json"], b""));
+    assert_eq!(listed[0]["name"], "orders");
+    let described = json(&done(dir, &["stream", "describe", "orders", "-o", "json"], b""));
+    assert_eq!(described["partitions"][0]["records"], 3);
+    let table = done(dir, &["stream", "list"], b"");
+    let rows: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(rows, [["STREAM", "PARTITIONS", "FORMAT", "OWNER"], ["orders", "1", "bytes", "-"]]);
+}
+
+#[test]
+fn keys_decide_the_partition_and_come_back() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "clicks", "--partitions", "4"], b"");
+    let lines: Vec<String> = (0..100).map(|n| format!("user{}\tclick {n}", n % 10)).collect();
+    let input = lines.join("\n") + "\n";
+    let append = ["stream", "append", "clicks", "--key-separator", "\\t", "-o", "json"];
+    let appended = json(&done(dir, &append, input.as_bytes()));
+    assert_eq!(appended["records"], 100);
+    assert!(appended["parts"].as_array().unwrap().len() > 1, "{appended}");
+    // Each key in one partition, in the order it was given.
+    let mut partition_of = std::collections::BTreeMap::new();
+    let mut last_of = std::collections::BTreeMap::new();
+    let cat = done(dir, &["stream", "cat", "clicks", "-o", "json"], b"");
+    for line in cat.lines() {
+        let record = json(line);
+        let key = record["key"].as_str().unwrap().to_owned();
+        let partition = record["partition"].as_u64().unwrap();
+        let number: u64 = record["value"].as_str().unwrap()[6..].parse().unwrap();
+        assert_eq!(*partition_of.entry(key.clone()).or_insert(partition), partition);
+        let before = last_of.insert(key, number);
+        assert!(before.is_none_or(|before| before < number));
+    }
+    let mut back: Vec<String> =
+        done(dir, &["stream", "cat", "clicks", "--key-separator", "\t"], b"")
+            .lines()
+            .map(str::to_owned)
+            .collect();
+    back.sort();
+    let mut expected = lines;
+    expected.sort();
+    assert_eq!(back, expected);
+}
+
+#[test]
+fn binary_bytes_travel_as_base64_and_json_goes_in_again() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "a"], b"");
+    done(dir, &["stream", "create", "b"], b"");
+    done(dir, &["stream", "append", "a"], b"\xff\x00 raw\n\ntext \xc3\xa9\n");
+    let written = done(dir, &["stream", "cat", "a", "-o", "json"], b"");
+    let records: Vec<_> = written.lines().map(json).collect();
+    assert_eq!(records[0]["value_base64"], "/wAgcmF3");
+    assert_eq!(records[1]["value"], "");
+    assert_eq!(records[2]["value"], "text é");
+    done(dir, &["stream", "append", "b", "--input", "json"], written.as_bytes());
+    let raw = egret(dir, &["stream", "cat", "b"], b"").stdout;
+    assert_eq!(raw, b"\xff\x00 raw\n\ntext \xc3\xa9\n");
+}
+
+#[test]
+fn from_and_to_cut_a_partition() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s"], b"");
+    done(dir, &["stream", "append", "s"], b"a\nb\nc\nd\n");
+    let cat = done(dir, &["stream", "cat", "s", "-o", "json"], b"");
+    let at = |n: usize| json(cat.lines().nth(n).unwrap())["position"].as_str().unwrap().to_owned();
+    assert_eq!(done(dir, &["stream", "cat", "s", "--from", &at(1)], b""), "b\nc\nd\n");
+    assert_eq!(done(dir, &["stream", "cat", "s", "--to", &at(2)], b""), "a\nb\n");
+    let both = ["stream", "cat", "s", "--from", &at(1), "--to", &at(3)];
+    assert_eq!(done(dir, &both, b""), "b\nc\n");
+    done(dir, &["stream", "create", "wide", "--partitions", "2"], b"");
+    let (code, said) = not_done(dir, &["stream", "cat", "wide", "--from", "S1:0:0"], b"");
+    assert_eq!(code, 2);
+    assert!(said.contains("give --partition"), "{said}");
+}
+
+#[test]
+fn the_same_input_of_a_producer_is_not_there_twice() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s", "--partitions", "3"], b"");
+    let append = ["stream", "append", "s", "--producer", "nightly"];
+    assert_eq!(done(dir, &append, b"1\n2\n3\n4\n"), "appended 4 records to s\n");
+    let said = done(dir, &append, b"1\n2\n3\n4\n5\n6\n");
+    assert_eq!(said, "appended 2 records to s; 4 were there already\n");
+    let all = done(dir, &["stream", "cat", "s"], b"");
+    let mut lines: Vec<_> = all.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["1", "2", "3", "4", "5", "6"]);
+}
+
+#[test]
+fn tail_sees_what_another_process_appends_and_survives_its_own_holder() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s", "--partitions", "2"], b"");
+    done(dir, &["stream", "append", "s"], b"before\n");
+    // The first tail holds the directory, the second attaches to it.
+    let (mut holder, mut holder_lines) = tail(dir);
+    let (mut other, mut other_lines) = tail(dir);
+    done(dir, &["stream", "append", "s"], b"while held\n");
+    for lines in [&mut holder_lines, &mut other_lines] {
+        assert_eq!(lines.next().unwrap().unwrap(), "while held");
+    }
+    // Killed, not closed: the other one takes the directory over and goes on where it was.
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    done(dir, &["stream", "append", "s"], b"after the kill\n");
+    assert_eq!(other_lines.next().unwrap().unwrap(), "after the kill");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let mut all: Vec<String> =
+        done(dir, &["stream", "cat", "s"], b"").lines().map(str::to_owned).collect();
+    all.sort();
+    assert_eq!(all, ["after the kill", "before", "while held"]);
+}
+
+type Lines = std::io::Lines<BufReader<std::process::ChildStdout>>;
+
+/// A tail that has already written the record that was there.
+fn tail(dir: &Path) -> (Child, Lines) {
+    let mut child = spawn(dir, &["stream", "tail", "s", "-n", "1"]);
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let first = lines.next().expect("tail writes").expect("a pipe can be read");
+    assert_eq!(first, "before");
+    (child, lines)
+}
+
+#[test]
+fn tail_begins_with_the_last_records() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    // Segments so short that the last records stand in several.
+    done(dir, &["stream", "create", "s", "--segment-bytes", "1"], b"");
+    for line in ["a\nb\n", "c\n", "d\ne\nf\n", "g\n"] {
+        done(dir, &["stream", "append", "s"], line.as_bytes());
+    }
+    for (count, expected) in [("1", "g"), ("2", "f g"), ("5", "c d e f g"), ("99", "a b c d e f g")]
+    {
+        let mut child = spawn(dir, &["stream", "tail", "s", "-n", count]);
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let wanted = expected.split(' ').count();
+        let got: Vec<String> = lines.take(wanted).map(Result::unwrap).collect();
+        assert_eq!(got.join(" "), expected);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s"], b"");
+    let many = "a line that is long enough to fill a pipe when there are many\n".repeat(20_000);
+    done(dir, &["stream", "append", "s"], many.as_bytes());
+    let mut child = spawn(dir, &["stream", "cat", "s"]);
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    lines.next().unwrap().unwrap();
+    drop(lines);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn each_wrong_question_is_told_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let nowhere = dir.join("nowhere");
+    let (code, said) = not_done(&nowhere, &["stream", "list"], b"");
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("create a stream in it first"), "{said}");
+    assert!(!nowhere.exists(), "a question made a directory");
+    done(dir, &["stream", "create", "s", "--partitions", "2"], b"");
+    done(dir, &["stream", "create", "texts", "--format", "utf8"], b"");
+    let cases: &[(&[&str], &[u8], i32, &str)] = &[
+        (&["stream", "create", "s"], b"", 3, "exists already"),
+        (&["stream", "create", "a/b"], b"", 3, "use letters, digits"),
+        (&["stream", "create", "t", "--partitions", "0"], b"", 3, "a stream has 1 to 1024"),
+        (&["stream", "create", "t", "--format", "xml"], b"", 3, "one of bytes, utf8, json"),
+        (&["stream", "append", "none"], b"a\n", 3, "no stream `none`"),
+        (&["stream", "append", "s", "-p", "2"], b"a\n", 3, "there is no 2"),
+        (&["stream", "append", "s", "-k", ":"], b"a:1\nb\n", 1, "line 2 has no key"),
+        (&["stream", "append", "s", "-k", ":", "-i", "json"], b"", 2, "for lines"),
+        (&["stream", "append", "texts"], b"ok\n\xff\n", 1, "line 2 is no UTF-8"),
+        (&["stream", "cat", "none"], b"", 3, "no stream `none`"),
+        (&["stream", "cat", "s", "-p", "0", "--from", "S9:0:0"], b"", 3, "there is no S9:0:0"),
+        (&["stream", "cat", "s", "--from", "9"], b"", 2, "write it as `S3:17:0`"),
+        (&["stream", "tail", "none"], b"", 3, "no stream `none`"),
+        (&["stream", "truncate", "s", "-p", "0", "--before", "S9:0:0"], b"", 3, "beyond"),
+        (&["stream", "delete", "s"], b"", 2, "--yes"),
+        (&["stream", "delete", "none", "--yes"], b"", 3, "no stream `none`"),
+        (&["stream", "frobnicate"], b"", 2, "unrecognized subcommand"),
+        (&[], b"", 2, "Usage: egret"),
+    ];
+    for (args, input, code, part) in cases {
+        let (ended, said) = not_done(dir, args, input);
+        assert_eq!(ended, *code, "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?} should say {part:?}: {said}");
+    }
+}
+
+#[test]
+fn an_append_that_stops_says_what_is_durable() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s"], b"");
+    let (code, said) = not_done(dir, &["stream", "append", "s", "-k", ":"], b"a:1\nb:2\nc\n");
+    assert_eq!(code, 1);
+    assert!(said.contains("line 3 has no key") && said.contains("2 records are durable"), "{said}");
+    assert_eq!(done(dir, &["stream", "cat", "s"], b""), "1\n2\n");
+}
+
+#[test]
+fn truncated_and_deleted_is_gone() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s"], b"");
+    done(dir, &["stream", "append", "s"], b"a\nb\n");
+    done(dir, &["stream", "append", "s"], b"c\n");
+    let cat = done(dir, &["stream", "cat", "s", "-o", "json"], b"");
+    let third = json(cat.lines().nth(2).unwrap())["position"].as_str().unwrap().to_owned();
+    done(dir, &["stream", "truncate", "s", "--before", &third], b"");
+    assert_eq!(done(dir, &["stream", "cat", "s"], b""), "c\n");
+    let (code, said) = not_done(dir, &["stream", "cat", "s", "--from", "S1:0:0"], b"");
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("truncated") && said.contains(&third), "{said}");
+    done(dir, &["stream", "delete", "s", "--yes"], b"");
+    assert_eq!(not_done(dir, &["stream", "cat", "s"], b"").0, 3);
+    assert_eq!(done(dir, &["stream", "list", "-o", "json"], b""), "[]\n");
+}
