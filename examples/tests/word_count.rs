@@ -1,0 +1,318 @@
+//! The word count as a user runs it: against coreutils, on odd files, with wrong arguments.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it skips"
+)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Cargo builds examples before the tests of their package, beside them.
+fn binary() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.parent().unwrap().parent().unwrap().join("examples/word_count");
+    assert!(path.is_file(), "{} is built with the tests", path.display());
+    path
+}
+
+fn run(data: &Path, args: &[&OsStr]) -> Output {
+    Command::new(binary())
+        .arg("--data")
+        .arg(data)
+        .args(args)
+        .env_remove("EGRET_DATA")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn all(data: &Path, files: &[&Path]) -> Output {
+    let mut args = vec![OsStr::new("--all")];
+    args.extend(files.iter().map(|file| file.as_os_str()));
+    run(data, &args)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What coreutils count.
+fn reference(files: &[&Path]) -> Vec<u8> {
+    let script = r#"for f; do cat "$f"; echo; done | LC_ALL=C tr -s ' \t\n\v\f\r' '\n' \
+        | grep -av '^$' | LC_ALL=C sort | uniq -c | LC_ALL=C sed 's/^ *\([0-9]*\) /\1\t/'"#;
+    let out = Command::new("sh").arg("-c").arg(script).arg("sh").args(files).output().unwrap();
+    assert!(out.status.success());
+    out.stdout
+}
+
+fn assert_counts(data: &Path, files: &[&Path]) {
+    let out = all(data, files);
+    assert!(out.status.success(), "{}", said(&out));
+    let want = reference(files);
+    assert!(
+        out.stdout == want,
+        "{} differs from coreutils:\n{}\n--- want\n{}",
+        files[0].display(),
+        String::from_utf8_lossy(&out.stdout[..out.stdout.len().min(2000)]),
+        String::from_utf8_lossy(&want[..want.len().min(2000)]),
+    );
+}
+
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> World {
+        World { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+#[test]
+fn counts_equal_coreutils_on_text_and_on_the_programs_own_source() {
+    let world = World::new();
+    let a = world.file("a.txt", b"the quick brown fox\njumps over the lazy dog\nthe end");
+    let b = Path::new(env!("CARGO_MANIFEST_DIR")).join("word_count/main.rs");
+    assert_counts(&world.data(), &[&a, &b]);
+}
+
+#[test]
+fn white_space_of_every_kind_parts_words_and_the_end_of_a_file_ends_one() {
+    let world = World::new();
+    let a = world.file("a", b"a\tb\x0bc\x0cd\re  f\n\n\n  g");
+    let b = world.file("b", b"h\xc2\xa0i j");
+    assert_counts(&world.data(), &[&a, &b]);
+}
+
+#[test]
+fn empty_and_binary_files_count_like_any_other() {
+    let world = World::new();
+    let empty = world.file("empty", b"");
+    let mut bytes = Vec::new();
+    let mut x = 7u32;
+    for _ in 0..300_000 {
+        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // No NUL: coreutils' own tools do not all carry it through.
+        bytes.push(u8::try_from(x >> 24).unwrap().max(1));
+    }
+    let binary = world.file("binary", &bytes);
+    assert_counts(&world.data(), &[&empty, &binary]);
+    let out = all(&World::new().data(), &[&empty]);
+    assert!(out.status.success() && out.stdout.is_empty(), "{}", said(&out));
+}
+
+#[test]
+fn a_nul_byte_is_part_of_a_word() {
+    let world = World::new();
+    let file = world.file("nul", b"a\0b a\0b c");
+    let out = all(&world.data(), &[&file]);
+    assert_eq!(out.stdout, b"2\ta\0b\n1\tc\n");
+}
+
+#[test]
+fn a_line_of_64_mib_is_counted_and_a_word_of_more_is_refused() {
+    let world = World::new();
+    let mut long = b"word ".repeat((64 << 20) / 5);
+    long.extend_from_slice(b" and more words beyond it\nnext line\n");
+    let long = world.file("long", &long);
+    let out = all(&world.data(), &[&long]);
+    assert!(out.status.success(), "{}", said(&out));
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains(&format!("{}\tword\n", (64 << 20) / 5)), "{text}");
+    assert!(text.contains("1\tbeyond\n") && text.contains("1\tline\n"), "{text}");
+
+    let word = world.file("word", &vec![b'x'; (64 << 20) + 1]);
+    let out = all(&world.data(), &[&word]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).contains("break the line"), "{}", said(&out));
+}
+
+#[test]
+fn a_second_run_adds_nothing_and_says_so() {
+    let world = World::new();
+    let file = world.file("a", b"one two\ntwo\n");
+    assert_counts(&world.data(), &[&file]);
+    let out = all(&world.data(), &[&file]);
+    assert_eq!(out.stdout, b"1\tone\n2\ttwo\n");
+    assert!(said(&out).contains("nothing new"), "{}", said(&out));
+    let other = world.file("b", b"two three");
+    let out = all(&world.data(), &[&file, &other]);
+    assert_eq!(out.stdout, b"1\tone\n1\tthree\n3\ttwo\n");
+}
+
+#[test]
+fn a_file_that_changed_is_refused_with_what_to_do() {
+    let world = World::new();
+    let file = world.file("a", b"one two\nthree\n");
+    assert_counts(&world.data(), &[&file]);
+    for changed in [&b"one two\nthree\nfour\n"[..], b"one too\nthree\n", b"one\n"] {
+        fs::write(&file, changed).unwrap();
+        let out = all(&world.data(), &[&file]);
+        assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+        let said = said(&out);
+        assert!(said.contains("changed since it was loaded") && said.contains("--data"), "{said}");
+    }
+}
+
+#[test]
+fn missing_files_and_directories_are_named() {
+    let world = World::new();
+    let out = all(&world.data(), &[Path::new("/no/such/file")]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).contains("/no/such/file"), "{}", said(&out));
+    let out = all(&world.data(), &[world.dir.path()]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).contains("is a directory"), "{}", said(&out));
+}
+
+#[test]
+fn standard_input_is_counted_and_said_not_to_resume() {
+    let world = World::new();
+    let mut child = Command::new(binary())
+        .arg("--data")
+        .arg(world.data())
+        .args(["--all", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"x y\nx").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.stdout, b"2\tx\n1\ty\n");
+    assert!(said(&out).contains("cannot be resumed"), "{}", said(&out));
+}
+
+#[test]
+fn the_top_words_come_by_count_and_then_by_word() {
+    let world = World::new();
+    let file = world.file("a", b"b b a a c d d d");
+    let out = run(&world.data(), &[OsStr::new("--top"), OsStr::new("3"), file.as_os_str()]);
+    assert_eq!(out.stdout, b"3\td\n2\ta\n2\tb\n");
+}
+
+#[test]
+fn wrong_arguments_are_usage_errors() {
+    let world = World::new();
+    let file = world.file("a", b"a");
+    let with = |args: &[&str]| {
+        let mut all: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
+        all.push(file.as_os_str());
+        run(&world.data(), &all)
+    };
+    for wrong in [
+        &["--workers", "0"][..],
+        &["--workers", "many"],
+        &["--commit-ms", "0"],
+        &["--guarantee", "exactly-once"],
+        &["--top", "3", "--all"],
+        &["--unknown"],
+    ] {
+        let out = with(wrong);
+        assert_eq!(out.status.code(), Some(2), "{wrong:?}: {}", said(&out));
+    }
+    assert_eq!(run(&world.data(), &[]).status.code(), Some(2), "no file at all");
+    assert!(!world.data().exists(), "nothing was made for a usage error");
+}
+
+#[test]
+fn a_directory_that_cannot_be_one_is_an_error_not_a_panic() {
+    let world = World::new();
+    let file = world.file("a", b"a");
+    for bad in [file.join("data"), PathBuf::from("/proc/egret-data")] {
+        let out = all(&bad, &[&file]);
+        assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+        assert!(said(&out).starts_with("error: "), "{}", said(&out));
+        assert!(!said(&out).contains("panicked"), "{}", said(&out));
+    }
+}
+
+#[test]
+fn a_directory_counted_under_one_guarantee_is_refused_under_another() {
+    let world = World::new();
+    let file = world.file("a", b"a b");
+    assert_counts(&world.data(), &[&file]);
+    let args = [OsStr::new("--guarantee"), OsStr::new("at-least-once"), file.as_os_str()];
+    let out = run(&world.data(), &args);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).contains("counts"), "{}", said(&out));
+}
+
+#[test]
+fn the_number_of_workers_may_change_between_runs() {
+    let world = World::new();
+    let a = world.file("a", &b"lorem ipsum dolor\n".repeat(500));
+    let b = world.file("b", &b"dolor sit amet\n".repeat(500));
+    assert_counts(&world.data(), &[&a]);
+    let args = [
+        OsStr::new("--workers"),
+        OsStr::new("2"),
+        OsStr::new("--all"),
+        a.as_os_str(),
+        b.as_os_str(),
+    ];
+    let out = run(&world.data(), &args);
+    assert!(out.status.success(), "{}", said(&out));
+    assert_eq!(out.stdout, reference(&[&a, &b]));
+}
+
+/// Mounts a small file system, if this user may.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: &Path, megabytes: u32) -> Option<Small> {
+        fs::create_dir(at).unwrap();
+        let size = format!("size={megabytes}m");
+        let args = ["-t", "tmpfs", "-o", &size, "tmpfs"];
+        let mounted = Command::new("mount").args(args).arg(at).output().ok()?.status.success();
+        mounted.then(|| Small(at.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "the small disk is unmounted");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_nothing_acknowledged_is_lost() {
+    let world = World::new();
+    let Some(small) = Small::mount(&world.dir.path().join("small"), 220) else {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    };
+    let first = world.file("first", b"one two two\n");
+    let data = small.0.join("data");
+    assert_counts(&data, &[&first]);
+    let large = world.file("large", &b"some words that fill the disk up\n".repeat(8 << 20));
+    let out = all(&data, &[&first, &large]);
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    let text = said(&out);
+    assert!(text.contains("free some space"), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    // What was there is there, and counting what was loaded goes on.
+    let out = all(&data, &[&first]);
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    if out.status.success() {
+        assert!(text.contains("1\tone\n"), "{text}");
+    } else {
+        assert!(said(&out).contains("free some space"), "{}", said(&out));
+    }
+}

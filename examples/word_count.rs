@@ -1,2 +1,0 @@
-//! Word count.
-fn main() {}

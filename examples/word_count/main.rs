@@ -1,0 +1,169 @@
+//! Counts words: files go into a stream, a topology counts them, counts go into another stream.
+//!
+//! ```text
+//! cargo run --release --example word_count -- FILE...
+//! ```
+//! Kill it at any moment and run it again: loading and counting go on where they stopped, and every
+//! word is counted once. Run it again when it is done: nothing is added twice.
+
+#![expect(clippy::print_stderr, reason = "a program tells its user")]
+
+mod load;
+mod results;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use egret::{
+    Blob, ComponentResult, Context, Emitter, KeyedBolt, LogSink, LogSpout, Progress, RunArgs,
+    Topology, TopologyBuilder,
+};
+use egret_log::Log;
+use indicatif::{ProgressBar, ProgressStyle};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Counts the words of files, exactly, through Egret's durable log
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Results go to standard output as COUNT<TAB>WORD, everything else to standard \
+error.\n\nExamples:\n  word_count book.txt\n  word_count --all src/*.rs > counts.tsv\n  \
+cat *.log | word_count --data /tmp/logs -"
+)]
+struct Options {
+    #[command(flatten)]
+    run: RunArgs,
+    /// How many of the most frequent words to print
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    top: usize,
+    /// Print every word, ordered by its bytes
+    #[arg(long, conflicts_with = "top")]
+    all: bool,
+    /// Text files; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// The white space of the C locale.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
+}
+
+struct Count;
+
+impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
+    type State = u64;
+
+    fn execute(
+        &mut self,
+        _: &[u8],
+        count: &mut u64,
+        _: Blob,
+        _: &mut Emitter<(Blob, u64)>,
+        _: &Context,
+    ) -> ComponentResult {
+        *count += 1;
+        Ok(())
+    }
+
+    fn flush(
+        &mut self,
+        word: &[u8],
+        count: &mut u64,
+        out: &mut Emitter<(Blob, u64)>,
+        _: &Context,
+    ) -> ComponentResult {
+        out.emit((Blob::from(word), *count));
+        Ok(())
+    }
+}
+
+fn split(line: Blob, out: &mut Emitter<Blob>) {
+    for word in line.split(|byte| is_space(*byte)).filter(|word| !word.is_empty()) {
+        out.emit(Blob::from(word));
+    }
+}
+
+fn topology(options: &RunArgs) -> egret::Result<Topology> {
+    let mut t = TopologyBuilder::new("word_count");
+    t.guarantee(options.guarantee);
+    let tasks = options.workers;
+    let lines = t.spout("lines", tasks, LogSpout::<Blob>::from_stream("lines").bounded())?;
+    let words = lines.local_or_shuffle().bolt("split", tasks, || split)?;
+    let counts = words.fields(|word| word.as_bytes()).keyed("count", tasks, || Count)?;
+    counts.sink("counts", LogSink::to_stream("counts"))?;
+    t.finish()
+}
+
+/// Counts what is in the stream and not counted yet.
+fn count(log: &Log, options: &RunArgs) -> Result<u64> {
+    let topology = topology(options)?;
+    let progress = Arc::new(Progress::default());
+    let bar = ProgressBar::new_spinner().with_style(
+        ProgressStyle::with_template("counting {spinner} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let watcher = std::thread::spawn({
+        let (progress, done, bar) = (Arc::clone(&progress), Arc::clone(&done), bar.clone());
+        move || {
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                bar.set_message(format!(
+                    "{} lines, {}, {} commits",
+                    progress.tuples(),
+                    indicatif::HumanBytes(progress.bytes()),
+                    progress.commits()
+                ));
+                bar.tick();
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+        }
+    });
+    let outcome = topology.run(log, &options.options(), &progress);
+    done.store(true, std::sync::atomic::Ordering::Release);
+    watcher.thread().unpark();
+    watcher.join().map_err(|_| anyhow::anyhow!("the progress display stopped"))?;
+    bar.finish_and_clear();
+    Ok(outcome?.tuples)
+}
+
+fn run(options: &Options) -> Result<()> {
+    let log = options.run.open_log()?;
+    let mut added = 0;
+    for file in &options.files {
+        let loaded = load::load(&log, file)
+            .with_context(|| format!("{} was not loaded whole", file.display()))?;
+        eprintln!("{loaded}");
+        added += loaded.lines;
+    }
+    eprintln!("counting");
+    let counted = count(&log, &options.run)?;
+    match (added, counted) {
+        (0, 0) => eprintln!("nothing new: every line was loaded and counted before"),
+        (_, counted) => eprintln!("counted {counted} lines"),
+    }
+    results::print(&log, options.all, options.top)?;
+    eprintln!(
+        "streams `lines` and `counts` lie in {}: look at them with `egret stream --data {0} list`",
+        options.run.data.display()
+    );
+    log.close()?;
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if results::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
