@@ -1,1 +1,15 @@
-//! To be written.
+//! What tests and benchmarks of the whole share: inputs, measures, and the world they run in.
+
+#![expect(clippy::print_stdout, reason = "programs that print figures")]
+
+pub mod kill;
+pub mod measure;
+pub mod words;
+
+use std::path::PathBuf;
+
+/// Where scratch data goes: `EGRET_SCRATCH`, else the system's temporary directory. It must be on a real
+/// disk for figures to mean anything.
+pub fn scratch() -> PathBuf {
+    std::env::var_os("EGRET_SCRATCH").map_or_else(std::env::temp_dir, PathBuf::from)
+}

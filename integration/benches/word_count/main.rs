@@ -1,0 +1,180 @@
+//! Rows 1 and 11: words counted a second, against hand-written timely and a single thread, and what
+//! commits cost.
+//!
+//! ```text
+//! cargo bench -p egret-integration --bench word_count -- [--rounds 5] [--megabytes 64] [--workers 1,2]
+//! ```
+//! Every round runs every contender once, one after the other; the table gives medians over rounds.
+//! The input is made once, held in memory, and the same for all. `limit` is one thread that splits and
+//! counts with a hash table and nothing else.
+
+mod by_hand;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clap::Parser;
+use egret::component::{ComponentResult, Context, Next, Positions, Replay};
+use egret::{
+    Blob, Emitter, Guarantee, KeyedBolt, LogSink, Progress, RunOptions, Spout, TopologyBuilder,
+};
+use egret_integration::measure::{Table, measure};
+use egret_integration::words::{Lines, words};
+use egret_log::{Log, LogConfig};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+struct Options {
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Bytes of text in one run
+    #[arg(long, default_value_t = 64)]
+    megabytes: usize,
+    #[arg(long, value_delimiter = ',', default_value = "1,2")]
+    workers: Vec<u32>,
+    /// Distinct words
+    #[arg(long, value_delimiter = ',', default_value = "10000,450000")]
+    words: Vec<usize>,
+    /// Run only contenders whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Emits every line once; task `t` of `n` those with index `t mod n`.
+struct Tape {
+    lines: Arc<Lines>,
+    own: u32,
+    next: usize,
+    step: usize,
+}
+
+impl Spout<Blob> for Tape {
+    fn replay(&self) -> Replay {
+        Replay::Positional
+    }
+
+    fn open(&mut self, cx: &Context, committed: &Positions) -> ComponentResult {
+        self.step = cx.tasks() as usize;
+        self.own = cx.id().task;
+        self.next = match committed.get(&self.own.to_le_bytes()[..]) {
+            Some(at) => usize::try_from(u64::from_le_bytes(at[..].try_into()?))?,
+            None => self.own as usize,
+        };
+        Ok(())
+    }
+
+    fn next(
+        &mut self,
+        bytes: usize,
+        out: &mut Emitter<Blob>,
+        _: &Context,
+    ) -> ComponentResult<Next> {
+        let until = out.bytes() + bytes;
+        while out.bytes() < until {
+            let Some(line) = self.lines.get(self.next) else { return Ok(Next::Done) };
+            out.emit(Blob::from(line));
+            self.next += self.step;
+        }
+        Ok(Next::More)
+    }
+
+    fn positions(&self) -> Positions {
+        let at = (self.next as u64).to_le_bytes().to_vec();
+        BTreeMap::from([(self.own.to_le_bytes().to_vec(), at)])
+    }
+}
+
+struct Count;
+
+impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
+    type State = u64;
+
+    fn execute(
+        &mut self,
+        _: &[u8],
+        n: &mut u64,
+        _: Blob,
+        _: &mut Emitter<(Blob, u64)>,
+        _: &Context,
+    ) -> ComponentResult {
+        *n += 1;
+        Ok(())
+    }
+
+    fn flush(
+        &mut self,
+        word: &[u8],
+        n: &mut u64,
+        out: &mut Emitter<(Blob, u64)>,
+        _: &Context,
+    ) -> ComponentResult {
+        out.emit((Blob::from(word), *n));
+        Ok(())
+    }
+}
+
+/// One thread, no engine.
+fn limit(lines: &Lines) -> u64 {
+    let mut counts: hashbrown::HashMap<Vec<u8>, u64> = hashbrown::HashMap::new();
+    for word in (0..).map_while(|i| lines.get(i)).flat_map(words) {
+        *counts.entry_ref(word).or_insert(0) += 1;
+    }
+    counts.values().sum()
+}
+
+/// The topology, with its output in a stream; how many commits it made.
+fn egret(lines: &Arc<Lines>, workers: u32, guarantee: Guarantee, commit_ms: u64) -> u64 {
+    let dir = tempfile::tempdir_in(egret_integration::scratch()).expect("a directory");
+    let log = Log::open(dir.path(), LogConfig::default()).expect("a fresh log opens");
+    let progress = Arc::new(Progress::default());
+    let run = || -> egret::Result<()> {
+        let mut t = TopologyBuilder::new("bench");
+        t.guarantee(guarantee);
+        let lines = Arc::clone(lines);
+        let tape = move || Tape { lines: Arc::clone(&lines), own: 0, next: 0, step: 1 };
+        let lines = t.spout("lines", workers, tape)?;
+        let words = lines.local_or_shuffle().bolt("split", workers, || {
+            |line: Blob, out: &mut Emitter<Blob>| words(&line).for_each(|w| out.emit(Blob::from(w)))
+        })?;
+        let counts = words.fields(|w| w.as_bytes()).keyed("count", workers, || Count)?;
+        counts.sink("out", LogSink::to_stream("counts"))?;
+        let options = RunOptions { workers, commit_ms, ..RunOptions::default() };
+        t.finish()?.run(&log, &options, &progress)?;
+        Ok(())
+    };
+    run().expect("the topology runs");
+    log.close().expect("the log closes");
+    progress.commits()
+}
+
+fn main() {
+    let options = Options::parse();
+    for &distinct in &options.words {
+        let lines = Arc::new(Lines::generate(options.megabytes << 20, distinct));
+        for &workers in &options.workers {
+            let title = format!("{distinct} words, {workers} worker(s)");
+            let mut table = Table::new(&title, lines.words());
+            for _ in 0..options.rounds {
+                let mut run = |name: &str, contender: &dyn Fn() -> u64| {
+                    if name.contains(&options.only) {
+                        table.add(name, measure(contender));
+                    }
+                };
+                run("limit: one thread", &|| limit(&lines));
+                run("timely by hand", &|| by_hand::count(&lines, workers));
+                let none = 3_600_000;
+                run("egret, no commits", &|| egret(&lines, workers, Guarantee::AtMostOnce, none));
+                for (name, ms) in [("1 s", 1000), ("100 ms", 100), ("10 ms", 10)] {
+                    let name = format!("egret, commits every {name}");
+                    run(&name, &|| egret(&lines, workers, Guarantee::EffectivelyOnce, ms));
+                }
+            }
+            table.print("timely by hand");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! A program killed again and again, and what may be said of its output afterwards.
+//!
+//! * [`program`]: the word count as a real process, killed with `SIGKILL` at chosen moments;
+//! * [`input`]: real text, and what coreutils say of it;
+//! * [`reader`]: what readers of the output stream saw meanwhile;
+//! * [`history`]: the output stream as it ended, and the oracles over it.
+
+pub mod history;
+pub mod input;
+pub mod program;
+pub mod reader;
