@@ -30,6 +30,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use egret_schemas::Position;
+use egret_schemas::bytes::Reader;
+use egret_schemas::records::RecordRef;
 use egret_schemas::stream::{
     AppendHead, AppendedPart, BatchInfo, Code, Failure, Next, Outcome, ReadHead, StreamDescription,
     StreamInfo, StreamReply, StreamRequest,
@@ -48,6 +50,9 @@ const HOLDER_WAIT: Duration = Duration::from_secs(10);
 
 /// How often to look meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Holders that may go away under one request before it is given up.
+const HOLDERS_MAX: u32 = 5;
 
 /// A data directory, held or attached to.
 #[derive(Debug)]
@@ -71,6 +76,36 @@ struct Held {
     log: Log,
 }
 
+impl Way {
+    /// Attaches, or holds; waits for a holder that is starting or ending.
+    fn find(dir: &Path) -> Result<Way, DirectoryError> {
+        let deadline = clock::now() + HOLDER_WAIT;
+        loop {
+            match Client::connect(dir, None) {
+                Ok(client) => return Ok(Way::Attached(client)),
+                Err(ConnectError::Nobody { .. }) => {}
+                Err(ConnectError::Refused { failure, .. }) if failure.code == Code::Closing => {}
+                Err(other) => return Err(other.into()),
+            }
+            match Log::open(dir, LogConfig { serve: true, ..LogConfig::default() }) {
+                Ok(log) => {
+                    let answerer = Answerer::new(&log);
+                    let bell = Arc::default();
+                    return Ok(Way::Held(Box::new(Held { answerer, bell, log })));
+                }
+                // It is about to serve, or to let go, or it never will.
+                Err(OpenError::Lock(LockError::Held { pid, .. })) => {
+                    if clock::now() >= deadline {
+                        return Err(DirectoryError::NotServed { dir: dir.to_owned(), pid });
+                    }
+                    thread::sleep(LOOK_EVERY);
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+    }
+}
+
 /// Why something could not be done with a data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -84,7 +119,11 @@ pub enum DirectoryError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// Somebody holds it and does not serve it.
-    #[error("{dir}: process {pid} holds this directory and does not serve it: end it first", dir = .dir.display(), pid = .pid.map_or("another".to_owned(), |pid| pid.to_string()))]
+    #[error(
+        "{dir}: {holder} holds this directory and does not serve it: end it first, or try again later",
+        dir = .dir.display(),
+        holder = match pid { Some(pid) => format!("process {pid}"), None => "another process".into() }
+    )]
     NotServed {
         /// The directory.
         dir: PathBuf,
@@ -124,11 +163,11 @@ impl DirectoryError {
         }
     }
 
-    /// Whether the holder went away, so that another may be found, or take its place.
-    pub fn holder_is_gone(&self) -> bool {
+    /// Whether the holder went away, so that another may be found, or its place be taken.
+    fn holder_is_gone(&self) -> bool {
         match self {
             DirectoryError::Call { source, .. } => {
-                matches!(source, CallError::Gone | CallError::Connection(_))
+                !matches!(source, CallError::Reply(_) | CallError::OutOfOrder { .. })
             }
             DirectoryError::Failed(failure) => failure.code == Code::Closing,
             _ => false,
@@ -138,6 +177,7 @@ impl DirectoryError {
     /// Whether what was asked may have been done.
     pub fn outcome(&self) -> Outcome {
         match self {
+            DirectoryError::Call { source: CallError::NotSent(_), .. } => Outcome::Definite,
             DirectoryError::Call { .. } | DirectoryError::Odd { .. } => Outcome::Unknown,
             DirectoryError::Failed(failure) => failure.outcome,
             _ => Outcome::Definite,
@@ -168,29 +208,7 @@ pub struct Read {
 impl Directory {
     /// Attaches to the holder of `dir`, or holds it, creating it if need be.
     pub fn open(dir: &Path) -> Result<Directory, DirectoryError> {
-        let deadline = clock::now() + HOLDER_WAIT;
-        let at = |way| Ok(Directory { dir: dir.to_owned(), way });
-        loop {
-            match Client::connect(dir, None) {
-                Ok(client) => return at(Way::Attached(client)),
-                Err(ConnectError::Nobody { .. }) => {}
-                Err(other) => return Err(other.into()),
-            }
-            match Log::open(dir, LogConfig { serve: true, ..LogConfig::default() }) {
-                Ok(log) => {
-                    let answerer = Answerer::new(&log);
-                    return at(Way::Held(Box::new(Held { answerer, bell: Arc::default(), log })));
-                }
-                // It is about to serve, or to let go, or it never will.
-                Err(OpenError::Lock(LockError::Held { pid, .. })) => {
-                    if clock::now() >= deadline {
-                        return Err(DirectoryError::NotServed { dir: dir.to_owned(), pid });
-                    }
-                    thread::sleep(LOOK_EVERY);
-                }
-                Err(other) => return Err(other.into()),
-            }
-        }
+        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir)? })
     }
 
     /// Whether this process holds it.
@@ -296,7 +314,25 @@ impl Directory {
         self.call(request, Bytes::new(), Duration::ZERO)
     }
 
+    /// Asks, and asks the next holder where nothing was done or asking again does no harm.
     fn call(
+        &mut self,
+        request: StreamRequest,
+        payload: Bytes,
+        wait: Duration,
+    ) -> Result<Answered, DirectoryError> {
+        for _ in 1..HOLDERS_MAX {
+            match self.call_once(request.clone(), payload.clone(), wait) {
+                Err(error) if error.holder_is_gone() && may_repeat(&error, &request, &payload) => {
+                    self.way = Way::find(&self.dir)?;
+                }
+                done => return done,
+            }
+        }
+        self.call_once(request, payload, wait)
+    }
+
+    fn call_once(
         &mut self,
         request: StreamRequest,
         payload: Bytes,
@@ -321,4 +357,25 @@ impl Directory {
     fn odd(&self) -> DirectoryError {
         DirectoryError::Odd { dir: self.dir.clone() }
     }
+}
+
+/// Whether asking again cannot do a thing twice.
+fn may_repeat(error: &DirectoryError, request: &StreamRequest, payload: &Bytes) -> bool {
+    if error.outcome() == Outcome::Definite {
+        return true;
+    }
+    match request {
+        StreamRequest::ListStreams { .. }
+        | StreamRequest::DescribeStream { .. }
+        | StreamRequest::Read(_) => true,
+        StreamRequest::Append(head) => !head.producer.is_empty() && all_numbered(head, payload),
+        _ => false,
+    }
+}
+
+/// Whether each record has a sequence, by which it is known again.
+fn all_numbered(head: &AppendHead, payload: &Bytes) -> bool {
+    let mut records = Reader::new(payload);
+    (0..head.records)
+        .all(|_| RecordRef::take(&mut records).is_ok_and(|record| record.sequence.is_some()))
 }

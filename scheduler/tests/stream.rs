@@ -6,21 +6,59 @@ use std::process::{Child, Command, Output, Stdio};
 
 /// Runs `egret` with a data directory and standard input.
 fn egret(dir: &Path, args: &[&str], input: &[u8]) -> Output {
-    let mut child = spawn(dir, args);
+    let mut running = spawn(dir, args);
     // Who does not read it ends first; that is a fine end for a writer.
-    let _ = child.stdin.take().expect("it is piped").write_all(input);
-    child.wait_with_output().expect("egret ends")
+    let _ = running.input().write_all(input);
+    running.end()
 }
 
-fn spawn(dir: &Path, args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_egret"))
+/// A command that is under way; killed when the test is over, however that ends.
+struct Running(Option<Child>);
+
+impl Running {
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it has not ended yet")
+    }
+
+    /// Its standard input; closed when dropped.
+    fn input(&mut self) -> std::process::ChildStdin {
+        self.child().stdin.take().expect("it is piped")
+    }
+
+    /// Its standard output, line by line.
+    fn lines(&mut self) -> Lines {
+        BufReader::new(self.child().stdout.take().expect("it is piped")).lines()
+    }
+
+    /// Waits for its end.
+    fn end(mut self) -> Output {
+        let child = self.0.take().expect("it has not ended yet");
+        child.wait_with_output().expect("egret ends")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // It may have ended by itself, which is what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+type Lines = std::io::Lines<BufReader<std::process::ChildStdout>>;
+
+fn spawn(dir: &Path, args: &[&str]) -> Running {
+    let child = Command::new(env!("CARGO_BIN_EXE_egret"))
         .args(args)
         .env("EGRET_DATA", dir)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("egret starts")
+        .expect("egret starts");
+    Running(Some(child))
 }
 
 /// Standard output of a command that must do.
@@ -157,34 +195,94 @@ fn tail_sees_what_another_process_appends_and_survives_its_own_holder() {
     done(dir, &["stream", "create", "s", "--partitions", "2"], b"");
     done(dir, &["stream", "append", "s"], b"before\n");
     // The first tail holds the directory, the second attaches to it.
-    let (mut holder, mut holder_lines) = tail(dir);
-    let (mut other, mut other_lines) = tail(dir);
+    let (holder, mut holder_lines) = tail(dir);
+    let (other, mut other_lines) = tail(dir);
     done(dir, &["stream", "append", "s"], b"while held\n");
     for lines in [&mut holder_lines, &mut other_lines] {
         assert_eq!(lines.next().unwrap().unwrap(), "while held");
     }
     // Killed, not closed: the other one takes the directory over and goes on where it was.
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    drop(holder);
     done(dir, &["stream", "append", "s"], b"after the kill\n");
     assert_eq!(other_lines.next().unwrap().unwrap(), "after the kill");
-    other.kill().unwrap();
-    other.wait().unwrap();
+    drop(other);
     let mut all: Vec<String> =
         done(dir, &["stream", "cat", "s"], b"").lines().map(str::to_owned).collect();
     all.sort();
     assert_eq!(all, ["after the kill", "before", "while held"]);
 }
 
-type Lines = std::io::Lines<BufReader<std::process::ChildStdout>>;
-
 /// A tail that has already written the record that was there.
-fn tail(dir: &Path) -> (Child, Lines) {
-    let mut child = spawn(dir, &["stream", "tail", "s", "-n", "1"]);
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+fn tail(dir: &Path) -> (Running, Lines) {
+    let mut running = spawn(dir, &["stream", "tail", "s", "-n", "1"]);
+    let mut lines = running.lines();
     let first = lines.next().expect("tail writes").expect("a pipe can be read");
     assert_eq!(first, "before");
-    (child, lines)
+    (running, lines)
+}
+
+/// Waits until somebody serves the directory.
+fn served(dir: &Path) {
+    let deadline = std::time::Duration::from_secs(30);
+    #[expect(clippy::disallowed_methods, reason = "a test that hangs is to fail instead")]
+    let started = std::time::Instant::now();
+    while !dir.join("egret.sock").exists() {
+        assert!(started.elapsed() < deadline, "nobody serves {}", dir.display());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_append_goes_on_when_the_holder_ends_or_is_killed() {
+    // Numbered, an append without an answer can be asked for again; else only one that was told no.
+    let plain: &[&str] = &["stream", "append", "s"];
+    let numbered: &[&str] = &["stream", "append", "s", "--producer", "p"];
+    for (append, killed) in [(plain, false), (numbered, true)] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path();
+        done(dir, &["stream", "create", "s"], b"");
+        let mut holder = spawn(dir, plain);
+        served(dir);
+        let mut other = spawn(dir, append);
+        let mut input = other.input();
+        input.write_all(b"attached\n").unwrap();
+        let mut tail = spawn(dir, &["stream", "tail", "s"]);
+        let mut lines = tail.lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "attached");
+        if killed {
+            drop(holder);
+        } else {
+            drop(holder.input());
+            assert!(holder.end().status.success());
+        }
+        input.write_all(b"alone\n").unwrap();
+        drop(input);
+        let output = other.end();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "killed: {killed}: {complained}");
+        assert_eq!(lines.next().unwrap().unwrap(), "alone");
+        drop(tail);
+        assert_eq!(done(dir, &["stream", "cat", "s"], b""), "attached\nalone\n");
+    }
+}
+
+#[test]
+fn many_at_once_find_one_holder_and_lose_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s", "--partitions", "2"], b"");
+    let all: Vec<Running> = (0..8).map(|_| spawn(dir, &["stream", "append", "s"])).collect();
+    for (n, mut running) in all.into_iter().enumerate() {
+        let lines: String = (0..50).map(|line| format!("{n}-{line}\n")).collect();
+        running.input().write_all(lines.as_bytes()).unwrap();
+        let output = running.end();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut all: Vec<String> =
+        done(dir, &["stream", "cat", "s"], b"").lines().map(str::to_owned).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 400);
 }
 
 #[test]
@@ -198,13 +296,10 @@ fn tail_begins_with_the_last_records() {
     }
     for (count, expected) in [("1", "g"), ("2", "f g"), ("5", "c d e f g"), ("99", "a b c d e f g")]
     {
-        let mut child = spawn(dir, &["stream", "tail", "s", "-n", count]);
-        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut running = spawn(dir, &["stream", "tail", "s", "-n", count]);
         let wanted = expected.split(' ').count();
-        let got: Vec<String> = lines.take(wanted).map(Result::unwrap).collect();
+        let got: Vec<String> = running.lines().take(wanted).map(Result::unwrap).collect();
         assert_eq!(got.join(" "), expected);
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 }
 
@@ -215,11 +310,9 @@ fn a_closed_pipe_is_a_quiet_end() {
     done(dir, &["stream", "create", "s"], b"");
     let many = "a line that is long enough to fill a pipe when there are many\n".repeat(20_000);
     done(dir, &["stream", "append", "s"], many.as_bytes());
-    let mut child = spawn(dir, &["stream", "cat", "s"]);
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    lines.next().unwrap().unwrap();
-    drop(lines);
-    let output = child.wait_with_output().unwrap();
+    let mut running = spawn(dir, &["stream", "cat", "s"]);
+    running.lines().next().unwrap().unwrap();
+    let output = running.end();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }

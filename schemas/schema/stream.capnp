@@ -14,7 +14,9 @@
 #   3. `read` with `waitMs` is answered as soon as there is something to read in any of its
 #      partitions, and with no batches when the time is over; a client follows a stream by asking
 #      again from `next`.
-#   4. Either side closes when it wants. A request without a reply may or may not have been done.
+#   4. Either side closes when it wants. A holder that goes away in order says so: `failed` with
+#      `closing` and correlation 0 means that no request without a reply was carried out. When it just
+#      goes, such a request may or may not have been.
 #
 # A message is a frame, little-endian:
 #

@@ -50,12 +50,16 @@ pub enum ConnectError {
     },
 }
 
-/// Why a request has no reply. It may have been carried out.
+/// Why a request has no reply. It may have been carried out, unless it was [`NotSent`](CallError::NotSent).
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The connection broke.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+    /// The connection was closed before the request was through. Only whole requests are carried out,
+    /// so this one was not.
+    #[error("the request was not sent: {0}")]
+    NotSent(ConnectionError),
     /// The holder went away.
     #[error(
         "the holder of the directory went away before it answered: look what is there, then try again"
@@ -111,7 +115,9 @@ impl Client {
                 Err(ConnectError::Hello { dir: dir(), source: odd.into() })
             }
             // It closed between being found and being spoken to.
-            Err(CallError::Gone) => Err(ConnectError::Nobody { dir: dir() }),
+            Err(CallError::Gone | CallError::NotSent(_)) => {
+                Err(ConnectError::Nobody { dir: dir() })
+            }
             Err(source) => Err(ConnectError::Hello { dir: dir(), source }),
         }
     }
@@ -140,10 +146,10 @@ impl Client {
         // be sent any more.
         let frame = match (sent, self.connection.receive(LIMITS, Some(wait))) {
             (_, Ok(Some(frame))) => frame,
+            (Err(error), _) => return Err(CallError::NotSent(error)),
             (Ok(()), Ok(None)) => return Err(CallError::Gone),
             (Ok(()), Err(error)) if is_gone(&error) => return Err(CallError::Gone),
-            (Err(error), _) if is_gone(&error) => return Err(CallError::Gone),
-            (Err(error), _) | (Ok(()), Err(error)) => return Err(error.into()),
+            (Ok(()), Err(error)) => return Err(error.into()),
         };
         let reply = StreamReply::decode(&frame.header)?;
         let about_the_connection =

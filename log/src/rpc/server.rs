@@ -146,7 +146,7 @@ impl Shared {
     fn enter(&self, stream: &UnixStream) -> Result<(u64, Arc<Bell>), Failure> {
         let mut open = self.open();
         if open.closing {
-            return Err(failure(Code::Closing, "the holder of this directory is going away", ""));
+            return Err(going_away());
         }
         if open.connections.len() >= caps::CONNECTIONS_MAX {
             let message = format!("{} connections are open already", caps::CONNECTIONS_MAX);
@@ -291,7 +291,16 @@ fn converse(
             break;
         }
     }
+    if bell.is_closed() {
+        // Said after every answer: whatever else was asked was not carried out.
+        let goodbye = StreamReply::Failed(going_away());
+        connection.send(0, &goodbye.encode(), &[])?;
+    }
     Ok(())
+}
+
+fn going_away() -> Failure {
+    failure(Code::Closing, "the holder of this directory is going away", "")
 }
 
 fn greet(header: &[u8], shared: &Shared) -> StreamReply {

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use egret_log::directory::Appended;
+use egret_log::directory::{Appended, DirectoryError};
 use egret_log::{caps, clock};
 use egret_schemas::Position;
 use egret_schemas::stream::{AppendHead, Outcome, Route};
@@ -96,7 +96,7 @@ impl Append {
             let bytes = chunk.payload.len() as u64;
             let appended = directory
                 .append(head, chunk.payload.into())
-                .map_err(|error| tally.broken(chunk.records, error.into()))?;
+                .map_err(|error| tally.broken(chunk.records, error))?;
             tally.add(&appended, bytes);
             if let Some(failure) = appended.failure {
                 let rest = chunk.records
@@ -268,13 +268,12 @@ impl Tally {
         self.records + self.duplicates
     }
 
-    /// An append without an answer.
-    fn broken(&self, sent: u32, error: Exit) -> Exit {
-        match error {
-            Exit::Refused(why) if self.durable() == 0 => Exit::Refused(why),
-            Exit::Refused(why) => Exit::Failed(self.told(Outcome::Definite, sent, &why)),
-            other => Exit::Failed(self.told(Outcome::Unknown, sent, &other.to_string())),
+    /// An append that was refused as a whole, or had no answer.
+    fn broken(&self, sent: u32, error: DirectoryError) -> Exit {
+        if error.is_refusal() && self.durable() == 0 {
+            return error.into();
         }
+        Exit::Failed(self.told(error.outcome(), sent, &error.to_string()))
     }
 
     /// What went wrong, and what is durable all the same.

@@ -1,7 +1,7 @@
 //! Cat and tail: what a stream holds, and what comes, to standard output.
 //!
 //! Both survive the process that holds the directory: reading again is harmless, so when the holder
-//! goes away they attach to the next one, or hold the directory themselves, and go on where they were.
+//! goes away they find the next one, or hold the directory themselves, and go on where they were.
 
 use std::io::{self, Write};
 
@@ -21,9 +21,6 @@ use crate::cli::exit::{Done, Exit};
 
 /// What one read asks for.
 const CHUNK_BYTES: u32 = 1 << 20;
-
-/// Holders that may go away one after the other before it is given up.
-const HOLDERS_MAX: u32 = 5;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -82,7 +79,7 @@ impl Cat {
             all_or_one(&mut directory, &self.name, self.partition)?
         };
         let begin = self.from.map_or(ReadFrom::Earliest, ReadFrom::At);
-        let mut reading = Reading::new(place, directory, self.name, Vec::new());
+        let mut reading = Reading { directory, stream: self.name, from: Vec::new() };
         for partition in partitions {
             reading.from = vec![From { partition, from: begin }];
             let mut until = self.to;
@@ -112,7 +109,7 @@ impl Tail {
             .into_iter()
             .map(|partition| From { partition, from: begin })
             .collect();
-        let mut reading = Reading::new(place, directory, self.name, from);
+        let mut reading = Reading { directory, stream: self.name, from };
         loop {
             let read = reading.next(caps::READ_WAIT_MS_MAX)?;
             write(&read, &self.style, None)?;
@@ -131,40 +128,22 @@ fn all_or_one(
     }
 }
 
-/// Reads on and on, whoever holds the directory.
-struct Reading<'a> {
-    place: &'a Place,
+/// Reads on and on.
+struct Reading {
     directory: Directory,
     stream: String,
     from: Vec<From>,
 }
 
-impl<'a> Reading<'a> {
-    fn new(place: &'a Place, directory: Directory, stream: String, from: Vec<From>) -> Self {
-        Reading { place, directory, stream, from }
-    }
-
+impl Reading {
     fn next(&mut self, wait_ms: u32) -> Result<Read, Exit> {
-        for _ in 0..HOLDERS_MAX {
-            let head = ReadHead {
-                stream: self.stream.clone(),
-                from: self.from.clone(),
-                bytes_max: CHUNK_BYTES,
-                wait_ms,
-            };
-            match self.directory.read(head) {
-                Ok(read) => {
-                    for (from, next) in self.from.iter_mut().zip(&read.next) {
-                        from.from = ReadFrom::At(next.next);
-                    }
-                    return Ok(read);
-                }
-                Err(error) if error.holder_is_gone() => self.directory = self.place.open()?,
-                Err(error) => return Err(error.into()),
-            }
+        let (stream, from) = (self.stream.clone(), self.from.clone());
+        let read =
+            self.directory.read(ReadHead { stream, from, bytes_max: CHUNK_BYTES, wait_ms })?;
+        for (from, next) in self.from.iter_mut().zip(&read.next) {
+            from.from = ReadFrom::At(next.next);
         }
-        let dir = self.place.dir.display();
-        Err(Exit::Failed(format!("{dir}: {HOLDERS_MAX} holders went away one after the other")))
+        Ok(read)
     }
 }
 
