@@ -174,6 +174,16 @@ fn from_and_to_cut_a_partition() {
 }
 
 #[test]
+fn an_append_may_create_what_it_needs() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("new");
+    let append = ["stream", "append", "notes", "--create"];
+    assert_eq!(done(&dir, &append, b"hello\n"), "appended 1 record to notes\n");
+    assert_eq!(done(&dir, &append, b"again\n"), "appended 1 record to notes\n");
+    assert_eq!(done(&dir, &["stream", "cat", "notes"], b""), "hello\nagain\n");
+}
+
+#[test]
 fn the_same_input_of_a_producer_is_not_there_twice() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path();

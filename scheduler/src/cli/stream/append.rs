@@ -11,10 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use egret_log::directory::{Appended, DirectoryError};
+use egret_log::directory::{Appended, Directory, DirectoryError};
 use egret_log::{caps, clock};
 use egret_schemas::Position;
-use egret_schemas::stream::{AppendHead, Outcome, Route};
+use egret_schemas::stream::{AppendHead, Code, Outcome, Route};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -33,6 +33,7 @@ const QUIET: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   printf 'a\\nb\\n' | egret stream append orders
+  echo hello | egret stream append notes --create
   egret stream append clicks --key-separator '\\t' < clicks.tsv
   egret stream append orders --producer nightly < orders.txt    # again: adds only what is missing
   egret stream cat orders -o json | egret stream append copy --input json")]
@@ -45,6 +46,9 @@ pub(super) struct Append {
     /// What stands between key and value in each line; \t is a tab.
     #[arg(short, long, value_name = "TEXT", value_parser = separator)]
     key_separator: Option<Separator>,
+    /// Create the stream if there is none: one partition of bytes.
+    #[arg(long)]
+    create: bool,
     /// How records are written on standard input.
     #[arg(short, long, value_enum, default_value_t = Text::Lines)]
     input: Text,
@@ -74,7 +78,10 @@ impl Append {
             let why = "--key-separator is for lines: in JSON a record has a field `key`";
             return Err(Exit::Usage(why.to_owned()));
         }
-        let mut directory = place.open()?;
+        let mut directory = if self.create { place.open_or_create()? } else { place.open()? };
+        if self.create {
+            create(&mut directory, &self.name)?;
+        }
         let format = directory.describe(&self.name)?.info.format;
         let form = LineForm {
             separator: self.key_separator.clone().map(|separator| separator.0),
@@ -139,6 +146,14 @@ impl Append {
                 output::line(&format!("appended {what} to {}{there}", self.name))
             }
         }
+    }
+}
+
+/// Creates the stream, unless it is there.
+fn create(directory: &mut Directory, stream: &str) -> Done {
+    match directory.create_stream(stream, 1, "bytes", 0) {
+        Err(DirectoryError::Failed(failure)) if failure.code == Code::Exists => Ok(()),
+        other => Ok(other.map(drop)?),
     }
 }
 
