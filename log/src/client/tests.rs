@@ -123,6 +123,7 @@ fn a_ledger_listed_and_never_created_recovers_as_empty_for_ever() {
         Err(RecoverError::CommittedButAbsent { .. })
     ));
     assert_eq!(ledgers.recover(id, Term(2), CloseAt::End), Ok(None));
+    assert_eq!(ledgers.end(id), Ok(LedgerEnd::Closed { last: None }));
     let late = ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap_err();
     assert_eq!(late, CreateError::Exists { ledger: id });
 }

@@ -358,3 +358,27 @@ pub(super) fn decode(
 ) -> ReadError {
     ReadError::Decode { segment: segment.id, ledger: segment.ledger, entry, why }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_between_looking_and_watching_is_not_missed() {
+        let hub = Hub::default();
+        let calls = Arc::new(AtomicU64::new(0));
+        let counter = calls.clone();
+        let wake: Wake = Arc::new(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        let seen = hub.version();
+        hub.notify();
+        hub.watch(seen, wake.clone());
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "at once");
+        hub.watch(hub.version(), wake);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        hub.notify();
+        hub.notify();
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "and once");
+    }
+}

@@ -486,6 +486,26 @@ fn recovery_at_any_commit_over_rolls_drops_exactly_the_rest() {
     }
 }
 
+/// Segments rolled behind an open one are open, too: none of them is the end for readers.
+#[test]
+fn the_visible_end_is_in_the_first_open_segment() {
+    let world = world();
+    world.owned(1);
+    let mut writer = open(&world.log, 1, None);
+    let at: Vec<_> =
+        (0..4u32).map(|n| append(&mut writer, epoch(1, n), &[&n.to_string()])).collect();
+    let end = || world.log.describe("t").unwrap().partitions[0].clone();
+    assert_eq!((end().end, end().records), (Position::START, 0));
+    let latest = world.log.reader("t", 0, ReadFrom::Latest).unwrap();
+    assert_eq!(latest.position(), Position::START);
+    writer.publish(at[1]).unwrap();
+    assert_eq!((end().end.to_string().as_str(), end().records), ("S3:0:0", 2));
+    assert!(world.log.truncate("t", 0, "S3:1:0".parse().unwrap()).is_err());
+    world.log.truncate("t", 0, "S3:0:0".parse().unwrap()).unwrap();
+    writer.publish(at[3]).unwrap();
+    assert_eq!(all(&world.log, "t"), strings(2..4));
+}
+
 #[test]
 fn a_restart_without_new_commits_repeats() {
     let world = world();
