@@ -5,13 +5,13 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Barrier};
 
 use bytes::Bytes;
-use egret_schemas::{EntryId, LedgerId, Term};
+use egret_schemas::{EntryId, Incarnation, LedgerId, Term};
 
-use super::memory_bookie::ledgers;
+use super::memory_bookie::{MemoryBookie, ledgers};
 use super::*;
 use crate::ledger::metadata::TransitionError;
 use crate::ledger::{CloseAt, LedgerKind};
-use crate::message::Refusal;
+use crate::message::{Refusal, Reply, ReplyTo, Request, Transport, Wake};
 use crate::outcome::Outcome;
 
 fn owned() -> LedgerKind {
@@ -80,6 +80,74 @@ fn concurrent_callers_wait_together() {
     });
     assert_eq!(writer.last_confirmed(), Some(EntryId(3)));
     assert_eq!(bookie.adds(), 4);
+}
+
+/// A bookie that takes its time to take note of what readers may see.
+#[derive(Debug)]
+struct LateLac {
+    bookie: Arc<MemoryBookie>,
+    arrived: std::sync::mpsc::SyncSender<()>,
+    go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Transport for LateLac {
+    fn send(&self, to: Incarnation, request: Request, reply: ReplyTo) {
+        if let Request::WriteLac { .. } = request {
+            self.arrived.send(()).unwrap();
+            self.go_on.lock().unwrap().recv().unwrap();
+        }
+        self.bookie.send(to, request, reply);
+    }
+
+    fn call(&self, to: Incarnation, request: Request) -> Reply {
+        self.bookie.call(to, request)
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.bookie.incarnation()
+    }
+
+    fn watch_lac(&self, ledger: LedgerId, beyond: Option<EntryId>, wake: Wake) {
+        self.bookie.watch_lac(ledger, beyond, wake);
+    }
+}
+
+/// One thread's answer confirms another thread's entry, too. That other one was once woken before
+/// the bookie was told what readers may see, and did not find its own record.
+#[test]
+fn what_is_acknowledged_is_visible_to_whoever_was_told() {
+    let (bookie, plain) = ledgers();
+    let (arrived, arrives) = sync_channel(1);
+    let (go, go_on) = sync_channel(1);
+    let late = LateLac { bookie: bookie.clone(), arrived, go_on: std::sync::Mutex::new(go_on) };
+    let ledgers = Ledgers::new(Arc::new(late), plain.metadata().clone());
+    let id = ledgers.reserve().unwrap();
+    let writer = ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap();
+    bookie.hold_adds();
+    let (told, tells) = sync_channel(4);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let (writer, ledgers, told) = (&writer, &ledgers, told.clone());
+            scope.spawn(move || {
+                let entry = writer.append_wait(text("x")).unwrap();
+                told.send(ledgers.read(id, entry)).unwrap();
+            });
+        }
+        let asynchronous = told.clone();
+        bookie.release_in_reverse(2);
+        arrives.recv().unwrap();
+        let read = ledgers.clone();
+        writer.when_confirmed(
+            EntryId(1),
+            Box::new(move |done| asynchronous.send(read.read(id, done.unwrap())).unwrap()),
+        );
+        let early = tells.recv_timeout(std::time::Duration::from_millis(100));
+        assert!(early.is_err(), "told before readers see it: {early:?}");
+        go.send(()).unwrap();
+        for _ in 0..3 {
+            assert_eq!(tells.recv().unwrap(), Ok(text("x")));
+        }
+    });
 }
 
 #[test]

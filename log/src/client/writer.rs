@@ -4,7 +4,8 @@
 //! lock guards the core only: it is never held while a bookie writes, nor while a callback runs. A
 //! callback must not append: it runs on the thread that makes room for appends that wait.
 //!
-//! What holds when a callback gets `Ok(entry)`: `entry` and every entry before it are acknowledged.
+//! What holds when a callback gets `Ok(entry)`, or a wait returns it: `entry` and every entry before it
+//! are acknowledged, and in a plain ledger readers see them already: the bookie is told first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,6 +52,8 @@ impl fmt::Debug for Shared {
 struct State {
     core: Writer,
     effects: Vec<WriterEffect>,
+    /// The last entry whose callers may know that it is acknowledged.
+    told: Option<EntryId>,
     /// Callbacks by the entry they wait for; those of one entry in order.
     waiting: BTreeMap<EntryId, Vec<AppendDone>>,
     /// Entries that failed and whose caller waits in [`Started::wait`].
@@ -58,10 +61,13 @@ struct State {
     blocked: usize,
 }
 
+/// A callback and what it is told.
+type Told = (AppendDone, Result<EntryId, AppendError>);
+
 /// What is to be done once the lock is released.
 #[derive(Default)]
 struct After {
-    done: Vec<(AppendDone, Result<EntryId, AppendError>)>,
+    done: Vec<Told>,
     publish: Option<EntryId>,
 }
 
@@ -76,6 +82,7 @@ impl LedgerWriter {
         let state = State {
             core: Writer::new(ledger, metadata),
             effects: Vec::new(),
+            told: None,
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
             blocked: 0,
@@ -270,18 +277,8 @@ impl Started {
         let (shared, entry) = (&self.shared, self.entry);
         let payload = self.payload.take().expect("it is sent once");
         let reply = shared.transport.call(shared.to, shared.add(entry, self.lac, payload));
-        let (after, result) = {
-            let mut state = shared.lock();
-            let State { core, effects, .. } = &mut *state;
-            core.on_answer(0, entry, judge(reply), effects);
-            let after = shared.collect(&mut state);
-            (after, state.result(shared.ledger, entry))
-        };
-        shared.finish(after);
-        match result {
-            Some(result) => result,
-            None => shared.wait_confirmed(entry),
-        }
+        shared.on_reply(entry, reply);
+        shared.wait_confirmed(entry)
     }
 }
 
@@ -336,19 +333,13 @@ impl Shared {
     /// Takes the core's effects: what can be done under the lock is, the rest is returned.
     fn collect(&self, state: &mut State) -> After {
         let mut after = After::default();
-        let mut changed = false;
+        let mut confirmed = None;
         let mut effects = std::mem::take(&mut state.effects);
         for effect in effects.drain(..) {
             match effect {
-                WriterEffect::Confirm { entry } => {
-                    changed = true;
-                    let waiting = state.waiting.remove(&entry);
-                    let done = waiting.into_iter().flatten().map(|done| (done, Ok(entry)));
-                    after.done.extend(done);
-                }
+                WriterEffect::Confirm { entry } => confirmed = Some(entry),
                 WriterEffect::Publish { lac } => after.publish = Some(lac),
                 WriterEffect::Fail { entry, failure, outcome } => {
-                    changed = true;
                     let ledger = self.ledger;
                     for done in state.waiting.remove(&entry).into_iter().flatten() {
                         let why = failure.clone();
@@ -356,22 +347,45 @@ impl Shared {
                         after.done.push((done, Err(error)));
                     }
                     state.failed.insert(entry, (failure, outcome));
+                    self.wake(state);
                 }
                 WriterEffect::Send { .. } => unreachable!("answers send nothing at one bookie"),
             }
         }
         state.effects = effects;
-        if changed && state.blocked > 0 {
-            self.changed.notify_all();
+        if let (Some(upto), None) = (confirmed, after.publish) {
+            self.tell(state, upto, &mut after.done);
         }
         after
     }
 
-    fn finish(&self, after: After) {
+    /// Lets callers know that everything up to `upto` is acknowledged.
+    fn tell(&self, state: &mut State, upto: EntryId, done: &mut Vec<Told>) {
+        state.told = state.told.max(Some(upto));
+        while let Some(first) = state.waiting.first_entry()
+            && Some(*first.key()) <= state.told
+        {
+            let (entry, waiting) = first.remove_entry();
+            done.extend(waiting.into_iter().map(|callback| (callback, Ok(entry))));
+        }
+        self.wake(state);
+    }
+
+    fn wake(&self, state: &State) {
+        if state.blocked > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn finish(&self, mut after: After) {
         if let Some(lac) = after.publish {
             let request = Request::WriteLac { ledger: self.ledger, term: self.term, lac };
             // Nothing is lost when it is not taken: the next add carries the same.
             self.transport.send(self.to, request, Box::new(|_| {}));
+            let mut state = self.lock();
+            if Some(lac) <= state.core.confirmed() {
+                self.tell(&mut state, lac, &mut after.done);
+            }
         }
         for (done, result) in after.done {
             done(result);
@@ -382,7 +396,7 @@ impl Shared {
 impl State {
     /// How the entry went, once that is known.
     fn result(&self, ledger: LedgerId, entry: EntryId) -> Option<Result<EntryId, AppendError>> {
-        if Some(entry) <= self.core.confirmed() {
+        if Some(entry) <= self.told {
             return Some(Ok(entry));
         }
         let (why, outcome) = self.failed.get(&entry)?.clone();

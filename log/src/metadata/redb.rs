@@ -486,6 +486,13 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_value_is_told_by_its_name() {
+        let mut stored = encode("/k", &Versioned { value: b"value".to_vec(), revision: 3 });
+        stored[15] ^= 1;
+        assert_eq!(decode("/k", &stored), Err("its checksum does not match".to_owned()));
+    }
+
+    #[test]
     fn a_lost_record_is_noticed() {
         let disk = disk();
         let store = open(&disk).unwrap();

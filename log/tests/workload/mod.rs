@@ -86,12 +86,12 @@ impl Model {
         self.truncated = Some(before);
         self.topology(&log, 5)?;
         self.idempotent(&writer, 9)?;
-        log.close().expect("nothing of it is a directory");
+        log.close().map_err(text)?;
 
         let log = open()?;
         self.append(&log.writer("s", 0).map_err(text)?, 9)?;
         self.topology(&log, 3)?;
-        log.close().expect("nothing of it is a directory");
+        log.close().map_err(text)?;
         Ok(())
     }
 
@@ -171,7 +171,7 @@ impl Model {
         if self.created.contains(&"t") {
             self.check_transactional(&log, told);
         }
-        log.close().expect("nothing of it is a directory");
+        log.close().unwrap_or_else(|error| panic!("{told}: {error}"));
         // Once more, now that everything was recovered and closed.
         let log = open().unwrap_or_else(|error| panic!("{told}, again: {error}"));
         if self.created.contains(&"s") {
