@@ -1,9 +1,13 @@
 //! The power goes at every write of the metadata store, and before and after every request to the
-//! bookie; the bookie itself loses nothing. `tests/crash.rs` does the same with the real one.
+//! bookie; the bookie itself loses nothing. `tests/crash.rs` does the same with the real one; here is
+//! its control, which needs a bookie that breaks a rule on purpose.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::LogConfig;
+use crate::bookie::BookieConfig;
 use crate::client::memory_bookie::MemoryBookie;
 use crate::disk::{Disk, FaultyDisk, OpenHow};
 use crate::metadata::RedbMeta;
@@ -49,4 +53,34 @@ fn a_cut_anywhere_leaves_what_was_acknowledged_and_nothing_invented() {
         cut += 1;
     }
     assert!(cut > 300, "the workload has {cut} operations");
+}
+
+/// The control of `tests/crash.rs`: acknowledging before the journal is synced must be found out.
+#[test]
+fn acknowledging_before_the_sync_is_found_out() {
+    let hasty = BookieConfig {
+        journal_file_bytes: 64 << 10,
+        write_cache_bytes: 512,
+        background: false,
+        acknowledge_before_sync: true,
+        ..BookieConfig::default()
+    };
+    let open = |disk: &FaultyDisk| {
+        let (disk, bookie) = (Some(Arc::new(disk.clone()) as Arc<_>), hasty.clone());
+        let config = LogConfig { disk, bookie, ..LogConfig::default() };
+        Log::open(Path::new("/data"), config).map_err(|error| error.to_string())
+    };
+    let found = (60..600).step_by(3).any(|cut| {
+        let disk = FaultyDisk::new();
+        disk.crash_after(cut);
+        let mut model = workload::Model::default();
+        let ran = model.run(&|| open(&disk));
+        assert!(ran.is_err(), "cut {cut} is behind the end");
+        (0..3).any(|seed| {
+            let found = disk.reboot(seed);
+            let check = || model.clone().check(&|| open(&found), "as it must be");
+            catch_unwind(AssertUnwindSafe(check)).is_err()
+        })
+    });
+    assert!(found, "these tests would not notice a lost record");
 }
