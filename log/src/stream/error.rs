@@ -158,7 +158,10 @@ pub enum OpenWriterError {
         segment: SegmentId,
     },
     /// The commit names a segment the partition never had.
-    #[error("the commit names {segment}, which this partition never had: it is of another stream")]
+    #[error(
+        "the commit names {segment}, which this partition never had: the stream was deleted and made \
+         again since; restore it from a copy, or begin anew under another name or in another directory"
+    )]
     UnknownSegment {
         /// The segment.
         segment: SegmentId,
