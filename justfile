@@ -23,11 +23,13 @@ fix:
 
 # Replays one schedule of crashes: `just sim seed=7`.
 sim seed="seed=1":
-    cargo run --release -p egret-integration --bin crash_and_kill -- --{{ seed }} --seconds 10
+    cargo build --release --workspace --bins --examples
+    target/release/crash_and_kill --{{ seed }} --kills 10
 
 # Kills and restarts for as long as wanted: `just soak minutes=30`.
 soak minutes="minutes=10":
-    cargo run --release -p egret-integration --bin crash_and_kill -- --seconds "$(( {{ trim_start_match(minutes, 'minutes=') }} * 60 ))"
+    cargo build --release --workspace --bins --examples
+    target/release/crash_and_kill --seconds "$(( {{ trim_start_match(minutes, 'minutes=') }} * 60 ))"
 
 # One benchmark: `just bench append`; the rows are in integration/docs/figures.md.
 bench row:
