@@ -64,14 +64,3 @@ fn a_cut_anywhere_leaves_what_was_acknowledged_and_nothing_invented() {
     }
     assert!(cut > 500, "the script has {cut} operations");
 }
-
-/// With the bookie's own threads an operation's number may mean a neighbour's the next time: what is
-/// cut here is what a real process would be doing.
-#[test]
-fn a_cut_with_threads_under_way_leaves_what_was_acknowledged() {
-    let threads = BookieConfig { background: true, idle_mark_ms: 1, ..small() };
-    let mut cut = 0;
-    while one(cut, 1, &threads) {
-        cut += 11;
-    }
-}
