@@ -356,3 +356,42 @@ fn results_of_a_commit_are_emitted_though_the_frontier_moved_on_inside_it() {
     assert_eq!(last_counts(&log), expected(&lines));
     log.close().unwrap();
 }
+
+#[test]
+fn every_grouping_delivers_to_the_tasks_it_names() {
+    type Attach = fn(&egret::Stream<Blob>) -> egret::Grouped<Blob>;
+    let groupings: [(&str, Attach, u32); 4] = [
+        ("shuffle", |s| s.shuffle(), 90),
+        ("global", |s| s.global(), 90),
+        ("local-or-shuffle", |s| s.local_or_shuffle(), 90),
+        ("all", |s| s.all(), 270),
+    ];
+    for (name, attach, want) in groupings {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        write_lines(&log, text(90));
+        let mut t = TopologyBuilder::new("grouped");
+        t.guarantee(Guarantee::AtLeastOnce);
+        let lines = t.spout("lines", 2, LogSpout::<Blob>::from_stream("lines").bounded()).unwrap();
+        let seen: Arc<[AtomicU32; 3]> = Arc::default();
+        let (counters, tasks) = (Arc::clone(&seen), Arc::new(AtomicU32::new(0)));
+        attach(&lines)
+            .sink("out", 3, move || {
+                let own = usize::try_from(tasks.fetch_add(1, Ordering::Relaxed) % 3).unwrap();
+                let counters = Arc::clone(&counters);
+                move |_: Blob| {
+                    counters[own].fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .unwrap();
+        run(&log, &t.finish().unwrap(), &options(2, 5)).unwrap();
+        let seen: Vec<u32> = seen.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+        assert_eq!(seen.iter().sum::<u32>(), want, "{name}: {seen:?}");
+        match name {
+            "all" => assert_eq!(seen, [90, 90, 90]),
+            "global" => assert_eq!(seen.iter().filter(|n| **n > 0).count(), 1, "{seen:?}"),
+            _ => {}
+        }
+        log.close().unwrap();
+    }
+}
