@@ -110,6 +110,9 @@ fn load_file(writers: &[PartitionWriter], file: &Path) -> Result<Loaded> {
     if meta.is_dir() {
         bail!("{} is a directory: name the files in it", path.display());
     }
+    if !meta.is_file() {
+        bail!("{} is not a regular file: pipe it in and name `-`", path.display());
+    }
     let file_bytes = meta.len();
     let name = Bytes::copy_from_slice(path.as_os_str().as_encoded_bytes());
     let states: Vec<_> =
@@ -124,7 +127,9 @@ fn load_file(writers: &[PartitionWriter], file: &Path) -> Result<Loaded> {
         states.iter().map(|s| s.as_ref().and_then(|state| state.last_sequence)).collect();
     let mut loader =
         Loader { writers, producer: Some(name), hash: Xxh3::new(), lines: 0, file_bytes };
-    loader.all(&mut BufReader::with_capacity(1 << 20, input), file_bytes, &done, &bar)?;
+    // What is appended to the file meanwhile is not part of this load.
+    let mut input = BufReader::with_capacity(1 << 20, input.take(file_bytes));
+    loader.all(&mut input, file_bytes, &done, &bar)?;
     bar.finish_and_clear();
     let name = file.display().to_string();
     Ok(Loaded { name, lines: loader.lines, lines_before, resumable: true })
