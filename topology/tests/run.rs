@@ -395,3 +395,19 @@ fn every_grouping_delivers_to_the_tasks_it_names() {
         log.close().unwrap();
     }
 }
+
+/// Once, a stream that was deleted and made again was read on from the old one's position, and what
+/// stood before it was never counted.
+#[test]
+fn a_source_that_was_deleted_and_made_again_is_refused_not_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    write_lines(&log, text(30));
+    let topology = topology(1, Guarantee::EffectivelyOnce, |_| {});
+    run(&log, &topology, &options(1, 1)).unwrap();
+    log.delete_stream("lines").unwrap();
+    write_lines(&log, text(90));
+    let error = run(&log, &topology, &options(1, 1)).unwrap_err().to_string();
+    assert!(error.contains("`lines` was deleted and made again"), "{error}");
+    log.close().unwrap();
+}

@@ -7,7 +7,7 @@
 use std::marker::PhantomData;
 
 use egret_log::stream::{PartitionReader, Poll, ReadFrom, Record};
-use egret_schemas::Position;
+use egret_schemas::{LedgerId, Position, SegmentId};
 
 use super::FromRecord;
 use crate::builder::SpoutSource;
@@ -31,6 +31,9 @@ struct Split {
     rest: std::vec::IntoIter<Record>,
     at: Position,
     end: Option<Position>,
+    /// The ledger of the segment `at` is in; its number is never used again, so it tells this stream
+    /// from a later one of the same name.
+    ledger: Option<(SegmentId, LedgerId)>,
 }
 
 impl<T> std::fmt::Debug for LogSpout<T> {
@@ -58,6 +61,40 @@ impl<T: FromRecord> LogSpout<T> {
     }
 }
 
+/// The ledger of a segment, if the partition has the segment.
+fn ledger_of(
+    cx: &Context,
+    stream: &str,
+    partition: u32,
+    segment: SegmentId,
+) -> ComponentResult<Option<(SegmentId, LedgerId)>> {
+    let described = cx.log().describe_partition(stream, partition)?;
+    let found = described.segments.iter().find(|s| s.id == segment);
+    Ok(found.map(|s| (s.id, s.ledger)))
+}
+
+impl<T: FromRecord> LogSpout<T> {
+    /// The position a commit names, if it is one of this very stream.
+    fn resume(&self, cx: &Context, partition: u32, text: &str) -> ComponentResult<Position> {
+        let (at, ledger) = text.split_once('@').ok_or("a committed position names its ledger")?;
+        let at: Position = at.parse()?;
+        let found = ledger_of(cx, &self.stream, partition, at.segment)?;
+        match (ledger, found) {
+            ("-", _) => Ok(at),
+            (ledger, Some((_, there))) if there.to_string() == ledger => Ok(at),
+            // Truncated away: the reader says so, with where the stream begins now.
+            (_, None) if at.segment.0 > 1 => Ok(at),
+            _ => Err(format!(
+                "stream `{}` was deleted and made again since its last commit at {at}: its records are \
+                 not those that were counted; run the topology under another name or in another \
+                 directory",
+                self.stream
+            )
+            .into()),
+        }
+    }
+}
+
 fn split_key(partition: u32) -> Vec<u8> {
     partition.to_string().into_bytes()
 }
@@ -71,7 +108,7 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
         let info = cx.log().stream(&self.stream)?;
         for partition in (0..info.config.partitions).filter(|p| p % cx.tasks() == cx.id().task) {
             let at = match committed.get(&split_key(partition)) {
-                Some(text) => Some(std::str::from_utf8(text)?.parse::<Position>()?),
+                Some(text) => Some(self.resume(cx, partition, std::str::from_utf8(text)?)?),
                 None => None,
             };
             let from = match at {
@@ -83,7 +120,8 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
             let end = if self.bounded { Some(reader.end()?) } else { None };
             let at = at.unwrap_or(reader.position());
             let rest = Vec::new().into_iter();
-            self.splits.push(Split { partition, reader, rest, at, end });
+            let ledger = ledger_of(cx, &self.stream, partition, at.segment)?;
+            self.splits.push(Split { partition, reader, rest, at, end, ledger });
         }
         Ok(())
     }
@@ -94,7 +132,8 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
         let mut done = 0;
         while out.bytes() < until && idle + done < self.splits.len() {
             let turn = self.turn % self.splits.len();
-            match self.splits[turn].advance(until, out, cx)? {
+            let stream = self.stream.as_str();
+            match self.splits[turn].advance(stream, until, out, cx)? {
                 Step::Emitted => (idle, done) = (0, 0),
                 Step::Idle => idle += 1,
                 Step::Done => done += 1,
@@ -109,7 +148,10 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
     }
 
     fn positions(&self) -> Positions {
-        let position = |s: &Split| (split_key(s.partition), s.at.to_string().into_bytes());
+        let position = |s: &Split| {
+            let ledger = s.ledger.map_or_else(|| "-".to_owned(), |(_, ledger)| ledger.to_string());
+            (split_key(s.partition), format!("{}@{ledger}", s.at).into_bytes())
+        };
         self.splits.iter().map(position).collect()
     }
 }
@@ -124,6 +166,7 @@ impl Split {
     /// Emits up to one entry's records.
     fn advance<T: FromRecord>(
         &mut self,
+        stream: &str,
         until: usize,
         out: &mut Emitter<T>,
         cx: &Context,
@@ -143,6 +186,9 @@ impl Split {
                 }
                 Poll::Batch(batch) => {
                     self.at = batch.first;
+                    if self.ledger.is_none_or(|(segment, _)| segment != self.at.segment) {
+                        self.ledger = ledger_of(cx, stream, self.partition, self.at.segment)?;
+                    }
                     self.rest = batch.records.into_iter();
                 }
             }
