@@ -152,7 +152,10 @@ fn run(options: &Options) -> Result<()> {
         "streams `lines` and `counts` lie in {}: look at them with `egret stream --data {0} list`",
         options.run.data.display()
     );
-    log.close()?;
+    if let Err(error) = log.close() {
+        // Everything is printed and durable; the next start reads the journal instead.
+        eprintln!("warning: {error}");
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use egret_log::Log;
 use egret_log::stream::ReadFrom;
 
@@ -16,10 +16,18 @@ pub(crate) fn counts(log: &Log) -> Result<BTreeMap<Vec<u8>, u64>> {
     for partition in 0..info.config.partitions {
         let mut reader = log.reader("counts", partition, ReadFrom::Earliest)?;
         let end = reader.end()?;
+        let mut is_first = true;
         while let Some(batch) = reader.next_wait(Duration::ZERO)? {
             if batch.first >= end {
                 break;
             }
+            if is_first && batch.first_number > 0 {
+                bail!(
+                    "partition {partition} of stream `counts` was truncated: words counted before are \
+                     not in it, so there is no whole table to print"
+                );
+            }
+            is_first = false;
             for record in batch.records {
                 let count = std::str::from_utf8(&record.value)?.parse()?;
                 counts.insert(record.key.context("a count without its word")?.to_vec(), count);
