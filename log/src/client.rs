@@ -3,6 +3,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`bookies`] | which bookies there are, and the way to each |
 //! | [`ledgers`] | create, recover, read, watch and delete ledgers |
 //! | [`writer`] | the handle through which one ledger is written |
 //! | [`error`] | one error enum for each operation |
@@ -11,6 +12,7 @@
 //! an idle journal there is no hand-over to another one between an append and its sync. No lock is
 //! held across it: callers on several threads share one journal sync.
 
+pub mod bookies;
 pub mod error;
 pub mod ledgers;
 pub mod writer;
@@ -20,6 +22,7 @@ pub(crate) mod memory_bookie;
 #[cfg(test)]
 mod tests;
 
+pub use bookies::{Bookies, Candidate, OneBookie};
 pub use error::{AppendError, CloseError, CreateError, DeleteError, ReadError, RecoverError};
 pub use ledgers::{LedgerEnd, Ledgers};
 pub use writer::{AppendDone, LedgerWriter, Started};

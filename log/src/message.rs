@@ -157,6 +157,9 @@ pub enum Refusal {
         /// Bytes left.
         free: u64,
     },
+    /// The bookie takes no new ledgers and entries, on an operator's word; reads go on.
+    #[error("the bookie is read-only: it takes nothing new until its operator says so")]
+    ReadOnly,
     /// Too much is waiting.
     #[error("the bookie is overloaded: try again in {retry_after_ms} ms")]
     Overloaded {
@@ -191,6 +194,18 @@ pub enum Unknown {
         asked: Incarnation,
         /// Who answered.
         own: Incarnation,
+    },
+    /// The bookie started after an unclean stop and may have lost what it acknowledged of this ledger;
+    /// until that is settled from the other copies its word on what it lacks is worth nothing.
+    #[error("the bookie may have lost entries of this ledger when it stopped: its copies are being mended")]
+    Limbo,
+    /// The bookie cannot be reached.
+    #[error("{to} cannot be reached: {why}")]
+    Unreachable {
+        /// The bookie, and where it was looked for.
+        to: String,
+        /// What the system said.
+        why: String,
     },
     /// The bookie is closing.
     #[error("the bookie is closing")]
