@@ -197,7 +197,9 @@ pub enum Unknown {
     },
     /// The bookie started after an unclean stop and may have lost what it acknowledged of this ledger;
     /// until that is settled from the other copies its word on what it lacks is worth nothing.
-    #[error("the bookie may have lost entries of this ledger when it stopped: its copies are being mended")]
+    #[error(
+        "the bookie may have lost entries of this ledger when it stopped: its copies are being mended"
+    )]
     Limbo,
     /// The bookie cannot be reached.
     #[error("{to} cannot be reached: {why}")]
