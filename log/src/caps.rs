@@ -38,6 +38,17 @@ pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 /// Bytes one ledger writer keeps unacknowledged before its appends wait.
 pub const WRITER_IN_FLIGHT_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
 
+/// What the other bookies of a ledger have and one has not, before that one counts as failed: some
+/// seconds of a disk's stall, and what one dead bookie may cost a writer in memory.
+pub const REPLICA_BEHIND_BYTES_MAX: usize = 64 << 20;
+
+/// How long a writer stands still for a metadata store that does not answer, before it ends: longer
+/// than a store's election takes, shorter than its callers' patience.
+pub const ENSEMBLE_CHANGE_MS_MAX: u64 = 30_000;
+
+/// Ledgers' records a client remembers for reading: a scan reads one segment after the other.
+pub const LEDGER_RECORDS_CACHED: usize = 1024;
+
 /// Partitions of one stream: the ring has 65,536 places; beyond this a partition costs more than it
 /// spreads.
 pub const PARTITIONS_MAX: u32 = 1024;

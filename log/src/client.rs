@@ -4,8 +4,11 @@
 //! | module | holds |
 //! |---|---|
 //! | [`bookies`] | which bookies there are, and the way to each |
-//! | [`ledgers`] | create, recover, read, watch and delete ledgers |
-//! | [`writer`] | the handle through which one ledger is written |
+//! | [`placement`] | on which of them a fragment is put, pure |
+//! | [`ledgers`] | create, recover, watch and delete ledgers |
+//! | [`writer`] | the handle through which one ledger is written; other bookies for failed ones |
+//! | `recover`, `reads` | what a recovery asks for, carried out; one entry from whoever has it |
+//! | `fan_out`, `timer` | one question to several bookies; things done a little later |
 //! | [`error`] | one error enum for each operation |
 //!
 //! [`LedgerWriter::append_wait`] goes through `Transport::call` on the caller's own thread, so with
@@ -14,15 +17,23 @@
 
 pub mod bookies;
 pub mod error;
+mod fan_out;
 pub mod ledgers;
+pub mod placement;
+mod reads;
+mod recover;
+mod timer;
 pub mod writer;
 
 #[cfg(test)]
 pub(crate) mod memory_bookie;
+#[cfg(test)]
+mod several_tests;
 #[cfg(test)]
 mod tests;
 
 pub use bookies::{Bookies, Candidate, OneBookie};
 pub use error::{AppendError, CloseError, CreateError, DeleteError, ReadError, RecoverError};
 pub use ledgers::{LedgerEnd, Ledgers};
+pub use placement::{Copies, TooFewBookies};
 pub use writer::{AppendDone, LedgerWriter, Started};

@@ -109,6 +109,17 @@ pub enum MetaError {
 }
 
 impl MetaError {
+    /// Whether asking again may go better.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            MetaError::Poisoned { .. }
+            | MetaError::Damaged { .. }
+            | MetaError::Io { .. }
+            | MetaError::Closed
+            | MetaError::TwiceInTxn { .. } => false,
+        }
+    }
+
     /// Whether the transaction may have happened.
     pub fn outcome(&self) -> Outcome {
         match self {

@@ -3,6 +3,7 @@
 use egret_schemas::bytes::DecodeError;
 use egret_schemas::{EntryId, LedgerId};
 
+use super::placement::TooFewBookies;
 use crate::ledger::TransitionError;
 use crate::ledger::reader::Doubt;
 use crate::ledger::recovery::RecoveryFailure;
@@ -49,6 +50,9 @@ pub enum CreateError {
     /// Its record could not be written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// There are not enough bookies for its copies.
+    #[error(transparent)]
+    TooFew(#[from] TooFewBookies),
     /// Someone created it, or closed it as never created.
     #[error("{ledger} exists already: a newer owner has taken over")]
     Exists {

@@ -7,23 +7,25 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use egret_schemas::bytes::{Reader, Writer as _};
-use egret_schemas::{BookieId, EntryId, LedgerId, Term};
+use egret_schemas::{BookieId, EntryId, Incarnation, LedgerId, Term};
 
+use super::bookies::{Bookies, OneBookie};
 use super::error::{
     CloseError, CreateError, DeleteError, ReadError, RecordError, RecoverError, doubt,
 };
+use super::placement::{self, Copies, TooFewBookies};
+use super::reads::Reads;
+use super::timer::Timer;
 use super::writer::LedgerWriter;
-use crate::ledger::effect::RecoveryEffect;
+use super::{fan_out, recover};
 use crate::ledger::metadata::{LedgerKind, LedgerMetadata, LedgerState, Proposal, TransitionError};
 use crate::ledger::metadata_codec;
-use crate::ledger::reader::{EntryRead, ReadAnswer, ReadStep};
-use crate::ledger::recovery::Recovery;
-use crate::ledger::writer::AddAnswer;
+use crate::ledger::writer::WriterFailure;
 use crate::ledger::{CloseAt, Ensemble, Member, Quorum};
 use crate::message::{Refusal, Reply, Request, Transport, Wake};
 use crate::metadata::{Compare, MetaError, MetaStore, Op, TxnOutcome};
@@ -52,7 +54,7 @@ impl LedgerEnd {
     }
 }
 
-/// The ledgers of one bookie and one metadata store. Cheap to clone.
+/// The ledgers of some bookies and one metadata store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ledgers {
     inner: Arc<Inner>,
@@ -60,12 +62,15 @@ pub struct Ledgers {
 
 #[derive(Debug)]
 struct Inner {
-    transport: Arc<dyn Transport>,
+    bookies: Arc<dyn Bookies>,
+    copies: Copies,
     meta: Arc<dyn MetaStore>,
     process: u128,
     operation: AtomicU64,
     /// Allotted to this process and not used yet.
     ids: Mutex<Range<u64>>,
+    reads: Reads,
+    timer: Timer,
 }
 
 /// Ledger numbers one process takes from the store at once: one synced transaction for so many
@@ -82,14 +87,21 @@ fn key(id: LedgerId) -> String {
 }
 
 impl Ledgers {
-    /// Over a way to the bookie and a metadata store.
-    pub fn new(transport: Arc<dyn Transport>, meta: Arc<dyn MetaStore>) -> Ledgers {
+    /// Over bookies and a metadata store; new ledgers have so many copies.
+    pub fn new(bookies: Arc<dyn Bookies>, copies: Copies, meta: Arc<dyn MetaStore>) -> Ledgers {
         // The standard library's hasher is seeded from the system's randomness.
         let random = || u128::from(RandomState::new().hash_one(0u8));
         let process = random() << 64 | random();
         let operation = AtomicU64::new(1);
         let ids = Mutex::new(0..0);
-        Ledgers { inner: Arc::new(Inner { transport, meta, process, operation, ids }) }
+        let (reads, timer) = (Reads::default(), Timer::default());
+        let inner = Inner { bookies, copies, meta, process, operation, ids, reads, timer };
+        Ledgers { inner: Arc::new(inner) }
+    }
+
+    /// Over the way to one bookie: one copy.
+    pub fn on_one(transport: Arc<dyn Transport>, meta: Arc<dyn MetaStore>) -> Ledgers {
+        Ledgers::new(Arc::new(OneBookie::new(transport)), Copies::ONE, meta)
     }
 
     /// The metadata store.
@@ -97,9 +109,18 @@ impl Ledgers {
         &self.inner.meta
     }
 
-    /// The way to the bookie.
-    pub fn transport(&self) -> &Arc<dyn Transport> {
-        &self.inner.transport
+    /// The bookies.
+    pub fn bookies(&self) -> &Arc<dyn Bookies> {
+        &self.inner.bookies
+    }
+
+    /// What is done a little later.
+    pub(super) fn timer(&self) -> &Timer {
+        &self.inner.timer
+    }
+
+    pub(super) fn reads(&self) -> &Reads {
+        &self.inner.reads
     }
 
     /// A mark for a value about to be compared-and-set, unlike any other ever made.
@@ -146,13 +167,12 @@ impl Ledgers {
         id: LedgerId,
         kind: LedgerKind,
         term: Term,
-    ) -> (Compare, Op, LedgerMetadata) {
-        let member =
-            Member { bookie: BookieId(1), incarnation: self.inner.transport.incarnation() };
-        let ensemble = Ensemble::new(vec![member]);
-        let metadata = LedgerMetadata::open(kind, Quorum::ONE, ensemble, term, self.proposal());
+    ) -> Result<(Compare, Op, LedgerMetadata), TooFewBookies> {
+        let candidates = self.inner.bookies.candidates();
+        let (quorum, ensemble) = placement::choose(self.inner.copies, &candidates, id.0)?;
+        let metadata = LedgerMetadata::open(kind, quorum, ensemble, term, self.proposal());
         let op = Op::Put(key(id), metadata_codec::encode(&metadata));
-        (Compare::Absent(key(id)), op, metadata)
+        Ok((Compare::Absent(key(id)), op, metadata))
     }
 
     /// Creates a ledger under a number that was [reserved](Ledgers::reserve).
@@ -162,7 +182,7 @@ impl Ledgers {
         kind: LedgerKind,
         term: Term,
     ) -> Result<LedgerWriter, CreateError> {
-        let (compare, op, metadata) = self.prepare(id, kind, term);
+        let (compare, op, metadata) = self.prepare(id, kind, term)?;
         let committed = match self.inner.meta.txn(&[compare], &[op]) {
             Ok(TxnOutcome::Committed { .. }) => true,
             Ok(TxnOutcome::Conflict) | Err(MetaError::Poisoned { .. }) => {
@@ -176,29 +196,40 @@ impl Ledgers {
         self.create_prepared(id, &metadata)
     }
 
-    /// Creates the ledger on its bookie, its record having been committed.
+    /// Creates the ledger on its bookies, its record having been committed. An ack quorum of them is
+    /// enough to begin; others are looked for at once in place of those that would not.
     pub fn create_prepared(
         &self,
         id: LedgerId,
         metadata: &LedgerMetadata,
     ) -> Result<LedgerWriter, CreateError> {
-        let request = Request::Create {
-            ledger: id,
-            term: metadata.term,
-            transactional: metadata.kind.is_transactional(),
+        let members = metadata.last_fragment().1.members();
+        let question = |&member: &Member| {
+            let transactional = metadata.kind.is_transactional();
+            let request = Request::Create { ledger: id, term: metadata.term, transactional };
+            (self.inner.bookies.transport(member), member.incarnation, request)
         };
-        let to = metadata.last_fragment().1.member(0).incarnation;
-        match self.inner.transport.call(to, request) {
-            Reply::Done => {
-                Ok(LedgerWriter::new(self.clone(), self.inner.transport.clone(), id, metadata))
+        let replies = fan_out::ask(members.iter().map(question).collect(), members.len(), |_| true);
+        let mut failed = Vec::new();
+        for (slot, reply) in replies.into_iter().enumerate() {
+            match reply.expect("all were waited for") {
+                Reply::Done => {}
+                Reply::Refused(Refusal::Exists | Refusal::StaleTerm { .. }) => {
+                    return Err(CreateError::Exists { ledger: id });
+                }
+                Reply::Refused(why) => failed.push((slot, WriterFailure::Refused(why))),
+                Reply::Unknown(why) => failed.push((slot, WriterFailure::Unknown(why))),
+                other => unreachable!("an answer to a create: {other:?}"),
             }
-            Reply::Refused(Refusal::Exists | Refusal::StaleTerm { .. }) => {
-                Err(CreateError::Exists { ledger: id })
-            }
-            Reply::Refused(why) => Err(CreateError::Refused { ledger: id, why }),
-            Reply::Unknown(why) => Err(CreateError::Unknown { ledger: id, why }),
-            other => unreachable!("an answer to a create: {other:?}"),
         }
+        if members.len() - failed.len() < metadata.quorum.ack() {
+            return Err(match failed.swap_remove(0).1 {
+                WriterFailure::Refused(why) => CreateError::Refused { ledger: id, why },
+                WriterFailure::Unknown(why) => CreateError::Unknown { ledger: id, why },
+                other => unreachable!("it was made above: {other}"),
+            });
+        }
+        Ok(LedgerWriter::new(self.clone(), id, metadata, failed))
     }
 
     /// A ledger's record.
@@ -206,7 +237,7 @@ impl Ledgers {
         Ok(self.load(id)?.0)
     }
 
-    fn load(&self, id: LedgerId) -> Result<(LedgerMetadata, u64), RecordError> {
+    pub(super) fn load(&self, id: LedgerId) -> Result<(LedgerMetadata, u64), RecordError> {
         self.find(id)?.ok_or(RecordError::NoLedger { ledger: id })
     }
 
@@ -218,7 +249,7 @@ impl Ledgers {
     }
 
     /// Compare-and-sets a record by a pure transition, until it holds or may not.
-    fn change(
+    pub(super) fn change(
         &self,
         id: LedgerId,
         transition: impl Fn(&LedgerMetadata, Proposal) -> Result<LedgerMetadata, TransitionError>,
@@ -284,7 +315,7 @@ impl Ledgers {
             }
             Err(other) => return Err(other.into()),
         };
-        let last = self.find_end(id, term, taken, close)?;
+        let last = recover::find_end(self, id, term, taken, close)?;
         self.change(id, |held, proposal| held.close(term, last, proposal))?;
         Ok(last)
     }
@@ -299,54 +330,19 @@ impl Ledgers {
         if let CloseAt::Entry(Some(entry)) = close {
             return Err(RecoverError::CommittedButAbsent { ledger: id, entry });
         }
-        let (absent, _, mut metadata) = self.prepare(id, LedgerKind::Plain, term);
+        // It has no entries: whoever is named as holding it has nothing of it.
+        let candidates = self.inner.bookies.candidates();
+        let nobody = Member { bookie: BookieId(0), incarnation: Incarnation(0) };
+        let member = candidates.first().map_or(nobody, |candidate| candidate.member);
+        let (ensemble, proposal) = (Ensemble::new(vec![member]), self.proposal());
+        let kind = LedgerKind::Plain;
+        let mut metadata = LedgerMetadata::open(kind, Quorum::ONE, ensemble, term, proposal);
         metadata.state = LedgerState::Closed { last: None };
+        let absent = Compare::Absent(key(id));
         let op = Op::Put(key(id), metadata_codec::encode(&metadata));
         match self.inner.meta.txn(&[absent], &[op])? {
             TxnOutcome::Committed { .. } => Ok(None),
             TxnOutcome::Conflict => Ok(Some(self.load(id)?.0)),
-        }
-    }
-
-    /// Carries out what the recovery core asks for, one request after the other.
-    fn find_end(
-        &self,
-        id: LedgerId,
-        term: Term,
-        taken: LedgerMetadata,
-        close: CloseAt,
-    ) -> Result<Option<EntryId>, RecoverError> {
-        let transport = &self.inner.transport;
-        let mut todo = Vec::new();
-        let mut out = Vec::new();
-        let mut core = Recovery::start(id, taken, close, &mut out);
-        loop {
-            todo.extend(out.drain(..).rev());
-            match todo.pop().expect("a recovery that waits for nothing has ended") {
-                RecoveryEffect::Fence { slot, to } => {
-                    let request = Request::Fence { ledger: id, term };
-                    core.on_fence(slot, transport.call(to.incarnation, request), &mut out);
-                }
-                RecoveryEffect::Read { slot, to, entry } => {
-                    let request = Request::Read { ledger: id, entry, fence: Some(term) };
-                    let reply = transport.call(to.incarnation, request);
-                    core.on_read(slot, entry, ReadAnswer::judge(id, entry, reply), &mut out);
-                }
-                RecoveryEffect::Add { to, entry, lac, crc, payload, .. } => {
-                    let request = Request::Add { ledger: id, entry, term, lac, crc, payload };
-                    let answer = match transport.call(to.incarnation, request) {
-                        Reply::Done => AddAnswer::Done,
-                        Reply::Refused(refusal) => AddAnswer::Refused(refusal),
-                        Reply::Unknown(unknown) => AddAnswer::Unknown(unknown),
-                        other => unreachable!("an answer to an add: {other:?}"),
-                    };
-                    core.on_add(entry, answer, &mut out);
-                }
-                RecoveryEffect::Close { last } => return Ok(last),
-                RecoveryEffect::Fail(why) => {
-                    return Err(RecoverError::Recovery { ledger: id, why });
-                }
-            }
         }
     }
 
@@ -356,15 +352,41 @@ impl Ledgers {
         match metadata.state {
             LedgerState::Closed { last } => Ok(LedgerEnd::Closed { last }),
             LedgerState::Deleting => Err(RecordError::NoLedger { ledger: id }.into()),
-            LedgerState::Open | LedgerState::InRecovery => {
-                let to = metadata.last_fragment().1.member(0).incarnation;
-                match self.inner.transport.call(to, Request::ReadLac { ledger: id }) {
-                    Reply::Lac { lac, .. } => Ok(LedgerEnd::Open { lac }),
-                    // Its record was written and the bookie was not told yet.
-                    Reply::Refused(Refusal::NoLedger) => Ok(LedgerEnd::Open { lac: None }),
-                    other => Err(ReadError::NoEnd { ledger: id, why: doubt(other) }),
+            LedgerState::Open | LedgerState::InRecovery => self.lac(id, &metadata),
+        }
+    }
+
+    /// What the bookies know of how far an open ledger may be read. As many are heard as every ack
+    /// quorum has one of.
+    fn lac(&self, id: LedgerId, metadata: &LedgerMetadata) -> Result<LedgerEnd, ReadError> {
+        let (first, ensemble) = metadata.last_fragment();
+        let question = |&member: &Member| {
+            let way = self.inner.bookies.transport(member);
+            (way, member.incarnation, Request::ReadLac { ledger: id })
+        };
+        let quorum = metadata.quorum;
+        let enough = quorum.ensemble() - quorum.ack() + 1;
+        // Of a bookie that was not told of the ledger yet, nothing is readable there.
+        let worth =
+            |reply: &Reply| matches!(reply, Reply::Lac { .. } | Reply::Refused(Refusal::NoLedger));
+        let replies =
+            fan_out::ask(ensemble.members().iter().map(question).collect(), enough, worth);
+        // A fragment begins behind what was acknowledged.
+        let mut end = if metadata.kind.is_transactional() { None } else { first.before() };
+        let (mut heard, mut why) = (0, None);
+        for reply in replies.into_iter().flatten() {
+            match reply {
+                Reply::Lac { lac, .. } => {
+                    heard += 1;
+                    end = end.max(lac);
                 }
+                Reply::Refused(Refusal::NoLedger) => heard += 1,
+                other => why = Some(doubt(other)),
             }
+        }
+        match why {
+            Some(why) if heard == 0 => Err(ReadError::NoEnd { ledger: id, why }),
+            _ => Ok(LedgerEnd::Open { lac: end }),
         }
     }
 
@@ -380,29 +402,26 @@ impl Ledgers {
     /// Reads an entry whether readers may see it or not: for recovery, and for callers that know
     /// the [end](Ledgers::end) already. The checksum is verified.
     pub fn read_unconfirmed(&self, id: LedgerId, entry: EntryId) -> Result<Bytes, ReadError> {
-        // At one bookie the record need not be asked who has it.
-        let (mut read, mut step) = EntryRead::new(std::iter::once(0));
-        let to = self.inner.transport.incarnation();
-        loop {
-            step = match step {
-                ReadStep::Ask(_) => {
-                    let request = Request::Read { ledger: id, entry, fence: None };
-                    let reply = self.inner.transport.call(to, request);
-                    read.on_answer(ReadAnswer::judge(id, entry, reply))
-                }
-                ReadStep::Found(payload) => return Ok(payload),
-                ReadStep::Missing => return Err(ReadError::Missing { ledger: id, entry }),
-                ReadStep::Doubtful(why) => {
-                    return Err(ReadError::Doubtful { ledger: id, entry, why });
-                }
-            }
-        }
+        super::reads::read(self, id, entry)
     }
 
     /// Calls `wake` once when readers may see beyond `beyond`, or the ledger was fenced or deleted;
     /// at once if it is so. A ledger closed by its own writer does not call: whoever closes it tells.
     pub fn watch(&self, id: LedgerId, beyond: Option<EntryId>, wake: Wake) {
-        self.inner.transport.watch_lac(id, beyond, wake);
+        let Ok(record) = self.inner.reads.record(self, id) else { return wake() };
+        let members = record.last_fragment().1.members();
+        if let [only] = members[..] {
+            return self.inner.bookies.transport(only).watch_lac(id, beyond, wake);
+        }
+        let called = Arc::new(AtomicBool::new(false));
+        let once: Wake = Arc::new(move || {
+            if !called.swap(true, Ordering::AcqRel) {
+                wake();
+            }
+        });
+        for &member in members {
+            self.inner.bookies.transport(member).watch_lac(id, beyond, Arc::clone(&once));
+        }
     }
 
     /// Forgets a closed ledger: a tombstone in its record, then the bookies, then the record. What a
@@ -427,11 +446,23 @@ impl Ledgers {
             Err(RecordError::NoLedger { .. }) => return Ok(()),
             Err(other) => return Err(other.into()),
         };
-        let to = marked.last_fragment().1.member(0).incarnation;
-        match self.inner.transport.call(to, Request::Delete { ledger: id }) {
-            Reply::Done | Reply::Refused(Refusal::NoLedger | Refusal::Deleted) => {}
-            other => return Err(DeleteError::Bookie { ledger: id, why: doubt(other) }),
+        let mut members: Vec<Member> =
+            marked.fragments.values().flat_map(|ensemble| ensemble.members()).copied().collect();
+        members.sort_unstable();
+        members.dedup();
+        members.retain(|member| member.bookie != BookieId(0));
+        let question = |&member: &Member| {
+            let way = self.inner.bookies.transport(member);
+            (way, member.incarnation, Request::Delete { ledger: id })
+        };
+        let replies = fan_out::ask(members.iter().map(question).collect(), members.len(), |_| true);
+        for reply in replies.into_iter().flatten() {
+            match reply {
+                Reply::Done | Reply::Refused(Refusal::NoLedger | Refusal::Deleted) => {}
+                other => return Err(DeleteError::Bookie { ledger: id, why: doubt(other) }),
+            }
         }
+        self.inner.reads.forget(id);
         self.inner.meta.txn(&[], &[Op::Delete(key(id))])?;
         Ok(())
     }

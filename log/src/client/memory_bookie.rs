@@ -28,6 +28,10 @@ struct State {
     held: Vec<(Request, ReplyTo)>,
     refuse_adds: Option<Refusal>,
     refuse_creates: Option<Refusal>,
+    /// Nothing is done, and everything is answered at once with this.
+    down: Option<Unknown>,
+    /// Nothing is answered; what was asked meanwhile is done and answered afterwards.
+    silent: Option<Vec<(Request, ReplyTo)>>,
     adds: usize,
     /// A disk whose power is this bookie's; one operation on it for each request that changes
     /// something, so that the power can go before and after each.
@@ -207,6 +211,29 @@ impl MemoryBookie {
         self.state.lock().unwrap().refuse_creates = refusal;
     }
 
+    pub(crate) fn set_down(&self, down: bool) {
+        let lost = || Unknown::Unreachable { to: "a bookie".to_owned(), why: "down".to_owned() };
+        self.state.lock().unwrap().down = down.then(lost);
+    }
+
+    /// Says nothing for a while, or takes up what was asked meanwhile.
+    pub(crate) fn set_silent(&self, silent: bool) {
+        let mut state = self.state.lock().unwrap();
+        let later = match silent {
+            true => state.silent.replace(Vec::new()),
+            false => state.silent.take(),
+        };
+        drop(state);
+        for (request, reply) in later.into_iter().flatten() {
+            self.send(Incarnation(1), request, reply);
+        }
+    }
+
+    pub(crate) fn holds(&self, ledger: LedgerId, entry: EntryId) -> bool {
+        let state = self.state.lock().unwrap();
+        state.ledgers.get(&ledger).is_some_and(|ledger| ledger.entries.contains_key(&entry))
+    }
+
     pub(crate) fn power(&self, file: Arc<dyn crate::disk::DiskFile>) {
         let mut state = self.state.lock().unwrap();
         state.power = Some(file);
@@ -241,6 +268,14 @@ impl Transport for MemoryBookie {
         let mut wakes = Vec::new();
         let answer = {
             let mut state = self.state.lock().unwrap();
+            if let Some(down) = &state.down {
+                let answer = Reply::Unknown(down.clone());
+                drop(state);
+                return reply(answer);
+            }
+            if let Some(later) = &mut state.silent {
+                return later.push((request, reply));
+            }
             if state.hold && matches!(request, Request::Add { .. }) {
                 state.held.push((request, reply));
                 self.arrived.notify_all();
@@ -254,7 +289,8 @@ impl Transport for MemoryBookie {
 
     fn call(&self, to: Incarnation, request: Request) -> Reply {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        self.send(to, request, Box::new(move |reply| sender.send(reply).unwrap()));
+        // Whoever asked may have gone on without this answer.
+        self.send(to, request, Box::new(move |reply| drop(sender.send(reply))));
         receiver.recv().unwrap()
     }
 
@@ -277,5 +313,5 @@ impl Transport for MemoryBookie {
 pub(crate) fn ledgers() -> (Arc<MemoryBookie>, super::Ledgers) {
     let bookie = Arc::new(MemoryBookie::default());
     let meta = Arc::new(crate::metadata::MemoryMeta::new());
-    (bookie.clone(), super::Ledgers::new(bookie, meta))
+    (bookie.clone(), super::Ledgers::on_one(bookie, meta))
 }

@@ -1,46 +1,65 @@
 //! The handle through which one ledger is written.
 //!
-//! The [core](crate::ledger::writer) decides; this carries adds to the bookie and answers back. Its
+//! The [core](crate::ledger::writer) decides; this carries adds to the bookies and answers back. Its
 //! lock guards the core only: it is never held while a bookie writes, nor while a callback runs. A
 //! callback must not append: it runs on the thread that makes room for appends that wait.
 //!
 //! What holds when a callback gets `Ok(entry)`, or a wait returns it: `entry` and every entry before it
-//! are acknowledged, and in a plain ledger readers see them already: the bookie is told first.
+//! are acknowledged, and in a plain ledger the bookies were told that readers may see them. In one
+//! process readers see them then; over sockets the word arrives behind the answer.
+//!
+//! Bookies in place of failed ones are found by a thread of its own (`change`), because that asks the
+//! metadata store and waits.
+
+mod change;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use egret_schemas::{EntryId, Incarnation, LedgerId, Term};
 
+use self::change::Change;
 use super::error::{AppendError, CloseError};
 use super::ledgers::Ledgers;
-use crate::caps;
 use crate::ledger::effect::WriterEffect;
 use crate::ledger::writer::{AddAnswer, Writer, WriterFailure};
 use crate::ledger::{LedgerKind, LedgerMetadata};
-use crate::message::{Reply, Request, Transport, Unknown, entry_crc};
+use crate::message::{Refusal, Reply, Request, Transport, Unknown, entry_crc};
 use crate::outcome::Outcome;
+use crate::{caps, clock};
 
 /// Called once, on any thread, when an append is acknowledged or failed. It must not block.
 pub type AppendDone = Box<dyn FnOnce(Result<EntryId, AppendError>) + Send>;
+
+/// How often an add is sent to a bookie that says it has too much to do, before the bookie counts as
+/// failed.
+const OVERLOADED_TRIES: u32 = 64;
+
+/// Entries by which the bookies may learn of what readers may see while more adds are under way, which
+/// tell them as well.
+const LAC_EVERY: u64 = 16;
 
 /// Writes one ledger; one owner. See the [module](self).
 #[derive(Debug)]
 pub struct LedgerWriter {
     shared: Arc<Shared>,
-    ledgers: Ledgers,
     kind: LedgerKind,
 }
 
 struct Shared {
-    transport: Arc<dyn Transport>,
-    to: Incarnation,
+    ledgers: Ledgers,
     ledger: LedgerId,
     term: Term,
     state: Mutex<State>,
     changed: Condvar,
+    /// Nobody holds the handle any more.
+    abandoned: AtomicBool,
+    changers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl fmt::Debug for Shared {
@@ -52,6 +71,14 @@ impl fmt::Debug for Shared {
 struct State {
     core: Writer,
     effects: Vec<WriterEffect>,
+    /// The way to the bookie of each slot.
+    ways: Vec<Arc<dyn Transport>>,
+    /// When to ask again for bookies that nobody could be found for.
+    retry_at: Option<Instant>,
+    /// Bookies that failed before may be asked again.
+    retrying: bool,
+    /// What the bookies were told last.
+    lac_told: Option<EntryId>,
     /// The last entry whose callers may know that it is acknowledged.
     told: Option<EntryId>,
     /// Callbacks by the entry they wait for; those of one entry in order.
@@ -64,38 +91,74 @@ struct State {
 /// A callback and what it is told.
 type Told = (AppendDone, Result<EntryId, AppendError>);
 
+/// A bookie and how to reach it.
+type Way = (Arc<dyn Transport>, Incarnation);
+
+/// One add on its way to one bookie.
+#[derive(Debug, Clone)]
+struct Sending {
+    slot: usize,
+    era: u32,
+    way: Arc<dyn Transport>,
+    to: Incarnation,
+    entry: EntryId,
+    lac: Option<EntryId>,
+    payload: Bytes,
+    tries: u32,
+}
+
 /// What is to be done once the lock is released.
 #[derive(Default)]
 struct After {
+    sends: Vec<Sending>,
     done: Vec<Told>,
-    publish: Option<EntryId>,
+    publish: Option<(EntryId, Vec<Way>)>,
+    change: Option<Change>,
 }
 
 impl LedgerWriter {
+    /// The writer of a ledger that was created on its bookies, but for `failed` ones.
     pub(super) fn new(
         ledgers: Ledgers,
-        transport: Arc<dyn Transport>,
         ledger: LedgerId,
         metadata: &LedgerMetadata,
+        failed: Vec<(usize, WriterFailure)>,
     ) -> LedgerWriter {
-        let member = metadata.last_fragment().1.member(0);
+        let members = metadata.last_fragment().1.members();
+        let ways = members.iter().map(|&member| ledgers.bookies().transport(member)).collect();
         let state = State {
             core: Writer::new(ledger, metadata),
             effects: Vec::new(),
+            ways,
+            retry_at: None,
+            retrying: false,
+            lac_told: None,
             told: None,
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
             blocked: 0,
         };
-        let shared = Shared {
-            transport,
-            to: member.incarnation,
+        let shared = Arc::new(Shared {
+            ledgers,
             ledger,
             term: metadata.term,
             state: Mutex::new(state),
             changed: Condvar::new(),
-        };
-        LedgerWriter { shared: Arc::new(shared), ledgers, kind: metadata.kind.clone() }
+            abandoned: AtomicBool::new(false),
+            changers: Mutex::default(),
+        });
+        if !failed.is_empty() {
+            let after = {
+                let mut state = shared.lock();
+                let State { core, effects, .. } = &mut *state;
+                for (slot, failure) in failed {
+                    core.on_slot_failed(slot, failure, effects);
+                }
+                shared.collect(&mut state)
+            };
+            shared.finish(after);
+        }
+        LedgerWriter { shared, kind: metadata.kind.clone() }
     }
 
     /// The ledger written.
@@ -116,6 +179,16 @@ impl LedgerWriter {
     /// The last entry given a number.
     pub fn last_appended(&self) -> Option<EntryId> {
         self.shared.lock().core.last_appended()
+    }
+
+    /// The last entry that is, with all before it, on every bookie it was meant for.
+    pub fn last_replicated(&self) -> Option<EntryId> {
+        self.shared.lock().core.replicated()
+    }
+
+    /// How many bookies of the ensemble failed and could not be replaced: so many copies are missing.
+    pub fn missing_bookies(&self) -> usize {
+        self.shared.lock().core.given_up().count()
     }
 
     /// Why this writer ended, if it has.
@@ -173,16 +246,21 @@ impl LedgerWriter {
         {
             state = shared.wait(state);
         }
-        let State { core, effects, .. } = &mut *state;
-        let entry = core
-            .append(payload, effects)
-            .map_err(|why| AppendError::Ended { ledger: shared.ledger, why })?;
-        match effects.pop() {
-            Some(WriterEffect::Send { lac, payload, .. }) if effects.is_empty() => {
-                Ok(Started { shared: shared.clone(), entry, lac, payload: Some(payload) })
-            }
-            other => unreachable!("one bookie, one add: {other:?}"),
+        if state.retry_at.is_some_and(|when| when <= clock::now()) {
+            shared.retry(&mut state);
         }
+        let State { core, effects, ways, .. } = &mut *state;
+        let before = effects.len();
+        let entry = core
+            .append(payload.clone(), effects)
+            .map_err(|why| AppendError::Ended { ledger: shared.ledger, why })?;
+        let sends = effects.drain(before..).map(|effect| sending(effect, ways)).collect();
+        let after = if effects.is_empty() { None } else { Some(shared.collect(&mut state)) };
+        drop(state);
+        if let Some(after) = after {
+            shared.finish(after);
+        }
+        Ok(Started { shared: Arc::clone(shared), entry, payload, sends })
     }
 
     /// Calls `done` when everything appended so far is acknowledged, or failed.
@@ -241,8 +319,14 @@ impl LedgerWriter {
         if !allowed {
             return Err(CloseError::NotThere { ledger, confirmed, asked: last });
         }
-        self.ledgers.close(ledger, self.shared.term, last)?;
+        self.shared.ledgers.close(ledger, self.shared.term, last)?;
         Ok(())
+    }
+}
+
+impl Drop for LedgerWriter {
+    fn drop(&mut self) {
+        self.shared.abandon();
     }
 }
 
@@ -252,8 +336,8 @@ impl LedgerWriter {
 pub struct Started {
     shared: Arc<Shared>,
     entry: EntryId,
-    lac: Option<EntryId>,
-    payload: Option<Bytes>,
+    payload: Bytes,
+    sends: Vec<Sending>,
 }
 
 impl Started {
@@ -274,22 +358,48 @@ impl Started {
 
     /// Sends it on this thread and waits until it, and every entry before it, is acknowledged.
     pub fn wait(mut self) -> Result<EntryId, AppendError> {
-        let (shared, entry) = (&self.shared, self.entry);
-        let payload = self.payload.take().expect("it is sent once");
-        let reply = shared.transport.call(shared.to, shared.add(entry, self.lac, payload));
-        shared.on_reply(entry, reply);
-        shared.wait_confirmed(entry)
+        if let [_] = self.sends[..] {
+            let sending = self.sends.pop().expect("there is one");
+            let crc = entry_crc(self.shared.ledger, self.entry, &self.payload);
+            let request = self.shared.add(&sending, crc);
+            let reply = sending.way.call(sending.to, request);
+            self.shared.on_reply(sending, crc, reply);
+        } else {
+            self.dispatch();
+        }
+        self.shared.wait_confirmed(self.entry)
+    }
+
+    fn dispatch(&mut self) {
+        if self.sends.is_empty() {
+            return;
+        }
+        let crc = entry_crc(self.shared.ledger, self.entry, &self.payload);
+        for sending in self.sends.drain(..) {
+            self.shared.dispatch(sending, crc);
+        }
     }
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
-        if let Some(payload) = self.payload.take() {
-            let (shared, entry) = (self.shared.clone(), self.entry);
-            let request = shared.add(entry, self.lac, payload);
-            let reply = move |reply| shared.on_reply(entry, reply);
-            self.shared.transport.send(self.shared.to, request, Box::new(reply));
-        }
+        self.dispatch();
+    }
+}
+
+fn sending(effect: WriterEffect, ways: &[Arc<dyn Transport>]) -> Sending {
+    match effect {
+        WriterEffect::Send { slot, to, era, entry, lac, payload } => Sending {
+            slot,
+            era,
+            way: Arc::clone(&ways[slot]),
+            to: to.incarnation,
+            entry,
+            lac,
+            payload,
+            tries: 0,
+        },
+        other => unreachable!("an append sends: {other:?}"),
     }
 }
 
@@ -305,16 +415,33 @@ impl Shared {
         state
     }
 
-    fn add(&self, entry: EntryId, lac: Option<EntryId>, payload: Bytes) -> Request {
-        let crc = entry_crc(self.ledger, entry, &payload);
+    fn add(&self, sending: &Sending, crc: u32) -> Request {
+        let &Sending { entry, lac, .. } = sending;
+        let payload = sending.payload.clone();
         Request::Add { ledger: self.ledger, entry, term: self.term, lac, crc, payload }
     }
 
-    fn on_reply(&self, entry: EntryId, reply: Reply) {
+    fn dispatch(self: &Arc<Self>, sending: Sending, crc: u32) {
+        let request = self.add(&sending, crc);
+        let (way, to, shared) = (Arc::clone(&sending.way), sending.to, Arc::clone(self));
+        way.send(to, request, Box::new(move |reply| shared.on_reply(sending, crc, reply)));
+    }
+
+    fn on_reply(self: &Arc<Self>, mut sending: Sending, crc: u32, reply: Reply) {
+        if let Reply::Refused(Refusal::Overloaded { retry_after_ms }) = reply
+            && sending.tries < OVERLOADED_TRIES
+        {
+            sending.tries += 1;
+            let shared = Arc::clone(self);
+            let again = move || shared.dispatch(sending, crc);
+            let wait = Duration::from_millis(u64::from(retry_after_ms.clamp(1, 1_000)));
+            return self.ledgers.timer().after(wait, again);
+        }
         let after = {
             let mut state = self.lock();
             let State { core, effects, .. } = &mut *state;
-            core.on_answer(0, entry, judge(reply), effects);
+            let Sending { slot, era, entry, .. } = sending;
+            core.on_answer(slot, era, entry, judge(reply), effects);
             self.collect(&mut state)
         };
         self.finish(after);
@@ -333,12 +460,12 @@ impl Shared {
     /// Takes the core's effects: what can be done under the lock is, the rest is returned.
     fn collect(&self, state: &mut State) -> After {
         let mut after = After::default();
-        let mut confirmed = None;
+        let (mut confirmed, mut publish) = (None, None);
         let mut effects = std::mem::take(&mut state.effects);
         for effect in effects.drain(..) {
             match effect {
                 WriterEffect::Confirm { entry } => confirmed = Some(entry),
-                WriterEffect::Publish { lac } => after.publish = Some(lac),
+                WriterEffect::Publish { lac } => publish = Some(lac),
                 WriterEffect::Fail { entry, failure, outcome } => {
                     let ledger = self.ledger;
                     for done in state.waiting.remove(&entry).into_iter().flatten() {
@@ -349,12 +476,25 @@ impl Shared {
                     state.failed.insert(entry, (failure, outcome));
                     self.wake(state);
                 }
-                WriterEffect::Send { .. } => unreachable!("answers send nothing at one bookie"),
+                WriterEffect::ChangeEnsemble { first, failed } => {
+                    let again = std::mem::take(&mut state.retrying);
+                    let ensemble = state.core.ensemble().clone();
+                    after.change = Some(Change { first, failed, ensemble, again });
+                }
+                send @ WriterEffect::Send { .. } => after.sends.push(sending(send, &state.ways)),
             }
         }
         state.effects = effects;
-        if let (Some(upto), None) = (confirmed, after.publish) {
-            self.tell(state, upto, &mut after.done);
+        match publish.filter(|&lac| state.is_worth_telling(lac)) {
+            Some(lac) => {
+                state.lac_told = Some(lac);
+                after.publish = Some((lac, state.live()));
+            }
+            None => {
+                if let Some(upto) = confirmed {
+                    self.tell(state, upto, &mut after.done);
+                }
+            }
         }
         after
     }
@@ -377,23 +517,50 @@ impl Shared {
         }
     }
 
-    fn finish(&self, mut after: After) {
-        if let Some(lac) = after.publish {
-            let request = Request::WriteLac { ledger: self.ledger, term: self.term, lac };
-            // Nothing is lost when it is not taken: the next add carries the same.
-            self.transport.send(self.to, request, Box::new(|_| {}));
-            let mut state = self.lock();
-            if Some(lac) <= state.core.confirmed() {
-                self.tell(&mut state, lac, &mut after.done);
+    /// Does what is to be done without the lock, and what comes of it.
+    fn finish(self: &Arc<Self>, mut after: After) {
+        loop {
+            for sending in after.sends.drain(..) {
+                let crc = entry_crc(self.ledger, sending.entry, &sending.payload);
+                self.dispatch(sending, crc);
             }
-        }
-        for (done, result) in after.done {
-            done(result);
+            if let Some((lac, bookies)) = after.publish.take() {
+                for (way, to) in bookies {
+                    let request = Request::WriteLac { ledger: self.ledger, term: self.term, lac };
+                    // Nothing is lost when it is not taken: the next add carries the same.
+                    way.send(to, request, Box::new(|_| {}));
+                }
+                let mut state = self.lock();
+                if Some(lac) <= state.core.confirmed() {
+                    self.tell(&mut state, lac, &mut after.done);
+                }
+            }
+            for (done, result) in after.done.drain(..) {
+                done(result);
+            }
+            match after.change.take().and_then(|change| self.start_change(change)) {
+                Some(next) => after = next,
+                None => return,
+            }
         }
     }
 }
 
 impl State {
+    /// Whether the bookies are told by a message of its own: always where there is one bookie, which
+    /// may be in this process; of several while nothing else is under way to tell them.
+    fn is_worth_telling(&self, lac: EntryId) -> bool {
+        let since = EntryId::after(self.lac_told);
+        self.ways.len() == 1 || self.core.is_idle() || lac.0 >= since.0 + LAC_EVERY
+    }
+
+    /// The bookies that are told things.
+    fn live(&self) -> Vec<Way> {
+        let ensemble = self.core.ensemble();
+        let way = |slot: usize| (Arc::clone(&self.ways[slot]), ensemble.member(slot).incarnation);
+        self.core.live().map(way).collect()
+    }
+
     /// How the entry went, once that is known.
     fn result(&self, ledger: LedgerId, entry: EntryId) -> Option<Result<EntryId, AppendError>> {
         if Some(entry) <= self.told {

@@ -131,6 +131,7 @@ fn of_ledger_append(error: &LedgerAppendError) -> Code {
             WriterFailure::Fenced { .. } => Code::Fenced,
             WriterFailure::Refused(refusal) => of_refusal(refusal),
             WriterFailure::Unknown(unknown) => of_unknown(unknown),
+            WriterFailure::Behind { .. } | WriterFailure::NotChanged { .. } => Code::Internal,
         },
     }
 }

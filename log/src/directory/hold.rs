@@ -18,6 +18,7 @@ use egret_schemas::{EntryId, Incarnation, LedgerId};
 
 use super::Answerer;
 use crate::bookie::{self, Bookie, BookieConfig, CheckpointError};
+use crate::client::Ledgers;
 use crate::disk::{DirLock, Disk, LockError, RealDisk};
 use crate::message::{Reply, ReplyTo, Request, Transport, Wake};
 use crate::metadata::{Compare, MetaError, MetaStore, Op, RedbMeta, TxnOutcome, Versioned};
@@ -91,8 +92,10 @@ impl Log {
         let meta = RedbMeta::open(&*disk, &dir.join("meta.redb"))?;
         let incarnation = bookie.incarnation();
         let log = Log::assemble(
-            Arc::new(Locked { what: bookie.clone(), _lock: Arc::clone(&lock) }),
-            Arc::new(Locked { what: meta, _lock: Arc::clone(&lock) }),
+            Ledgers::on_one(
+                Arc::new(Locked { what: bookie.clone(), _lock: Arc::clone(&lock) }),
+                Arc::new(Locked { what: meta, _lock: Arc::clone(&lock) }),
+            ),
             Some(Box::new(Held { dir: dir.to_owned(), bookie, lock })),
         )?;
         let server = if config.serve {

@@ -17,6 +17,8 @@ pub enum WriterEffect {
         slot: usize,
         /// Who is in it.
         to: Member,
+        /// Since when; the answer is told with it.
+        era: u32,
         /// The entry.
         entry: EntryId,
         /// What readers may see.
@@ -33,6 +35,14 @@ pub enum WriterEffect {
     Publish {
         /// The last entry they may see.
         lac: EntryId,
+    },
+    /// Find bookies in place of those that failed, create the ledger there, commit the ensemble; then
+    /// tell `on_ensemble`, `on_no_replacement` or `on_not_changed`.
+    ChangeEnsemble {
+        /// The first entry the new ensemble holds.
+        first: EntryId,
+        /// The slots to fill anew.
+        failed: Vec<usize>,
     },
     /// The entry will not be acknowledged by this writer.
     Fail {

@@ -82,6 +82,17 @@ impl Quorum {
         usize::from(self.ack)
     }
 
+    /// The same with an ensemble of `bookies`, no fewer than acknowledge.
+    ///
+    /// # Panics
+    /// When they are fewer.
+    pub fn at_most(self, bookies: usize) -> Quorum {
+        assert!(bookies >= self.ack(), "{bookies} bookies for a quorum of {self}");
+        let bookies = u8::try_from(bookies).unwrap_or(u8::MAX);
+        let ensemble = self.ensemble.min(bookies);
+        Quorum { ensemble, write: self.write.min(ensemble), ack: self.ack }
+    }
+
     pub(crate) fn sizes(self) -> (u8, u8, u8) {
         (self.ensemble, self.write, self.ack)
     }

@@ -75,6 +75,10 @@ pub struct LedgerMetadata {
     pub proposal: Proposal,
 }
 
+/// Fragments a ledger may have: its record is one value in the metadata store, and a segment rolls
+/// long before.
+pub const FRAGMENTS_MAX: usize = 1024;
+
 /// A change the record does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransitionError {
@@ -115,6 +119,9 @@ pub enum TransitionError {
     /// It is open, and only closed ledgers may be deleted.
     #[error("the ledger is not closed: recover it before deleting it")]
     NotClosed,
+    /// Its bookies changed too often.
+    #[error("the ledger has {FRAGMENTS_MAX} fragments: begin another")]
+    TooManyFragments,
     /// It is being deleted.
     #[error("the ledger was deleted")]
     Deleted,
@@ -215,6 +222,9 @@ impl LedgerMetadata {
         }
         assert_eq!(ensemble.members().len(), self.quorum.ensemble(), "an ensemble of full size");
         assert!(first >= self.last_fragment().0, "only the last fragment may change");
+        if self.fragments.len() >= FRAGMENTS_MAX && !self.fragments.contains_key(&first) {
+            return Err(TransitionError::TooManyFragments);
+        }
         let mut next = LedgerMetadata { proposal, ..self.clone() };
         next.fragments.insert(first, ensemble);
         Ok(next)

@@ -93,6 +93,8 @@ impl ReadAnswer {
 pub enum ReadStep {
     /// Ask the replica in this slot.
     Ask(usize),
+    /// Answers are to come; when they take long, [`EntryRead::hedge`].
+    Wait,
     /// Here it is.
     Found(Bytes),
     /// Every replica proved that it has no such entry.
@@ -104,22 +106,26 @@ pub enum ReadStep {
 /// One entry being read, replica after replica.
 #[derive(Debug)]
 pub struct EntryRead {
+    /// Not asked yet, the next one last.
     slots: Vec<usize>,
+    /// Asked, and not heard.
+    asked: usize,
     doubt: Option<Doubt>,
 }
 
 impl EntryRead {
-    /// Starts with the write set of the entry; the first step says whom to ask.
+    /// Starts with the write set of the entry, in the order in which to ask; the first step says whom.
     pub fn new(write_set: impl Iterator<Item = usize>) -> (EntryRead, ReadStep) {
         let mut slots: Vec<usize> = write_set.collect();
         slots.reverse();
-        let mut read = EntryRead { slots, doubt: None };
+        let mut read = EntryRead { slots, asked: 0, doubt: None };
         let step = read.next();
         (read, step)
     }
 
-    /// The replica just asked answered.
+    /// A replica that was asked answered.
     pub fn on_answer(&mut self, answer: ReadAnswer) -> ReadStep {
+        self.asked -= 1;
         match answer {
             ReadAnswer::Entry { payload, .. } => return ReadStep::Found(payload),
             ReadAnswer::NoEntry => {}
@@ -128,14 +134,28 @@ impl EntryRead {
         self.next()
     }
 
+    /// Whether there is a replica to ask beside those that were.
+    pub fn can_hedge(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
+    /// An answer takes long: asks the next replica beside it.
+    pub fn hedge(&mut self) -> ReadStep {
+        self.next()
+    }
+
     fn next(&mut self) -> ReadStep {
-        match (self.slots.pop(), self.doubt.take()) {
-            (Some(slot), doubt) => {
+        if let Some(slot) = self.slots.pop() {
+            self.asked += 1;
+            return ReadStep::Ask(slot);
+        }
+        match self.doubt.take() {
+            doubt if self.asked > 0 => {
                 self.doubt = doubt;
-                ReadStep::Ask(slot)
+                ReadStep::Wait
             }
-            (None, Some(doubt)) => ReadStep::Doubtful(doubt),
-            (None, None) => ReadStep::Missing,
+            Some(doubt) => ReadStep::Doubtful(doubt),
+            None => ReadStep::Missing,
         }
     }
 }
@@ -178,6 +198,18 @@ mod tests {
 
         let (mut read, _) = EntryRead::new([2, 0].into_iter());
         read.on_answer(late());
+        assert_eq!(read.on_answer(judge(entry(b"x"))), ReadStep::Found(Bytes::from_static(b"x")));
+    }
+
+    #[test]
+    fn a_slow_replica_is_waited_for_when_the_others_have_nothing() {
+        let none = || judge(Reply::NoEntry { lac: None });
+        let (mut read, _) = EntryRead::new([0, 1, 2].into_iter());
+        assert!(read.can_hedge());
+        assert_eq!(read.hedge(), ReadStep::Ask(1));
+        assert_eq!(read.on_answer(none()), ReadStep::Ask(2));
+        assert!(!read.can_hedge());
+        assert_eq!(read.on_answer(none()), ReadStep::Wait);
         assert_eq!(read.on_answer(judge(entry(b"x"))), ReadStep::Found(Bytes::from_static(b"x")));
     }
 }

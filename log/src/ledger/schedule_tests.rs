@@ -1,17 +1,19 @@
-//! The cores against three bookies under random schedules: messages late, lost and out of order,
-//! bookies silent for a while, a writer that dies or goes on unaware, two recoverers at once.
+//! The cores against five bookies under random schedules, three of them at a time: messages late,
+//! lost and out of order, bookies silent for a while, ensembles changed under
+//! the writer, a writer that dies or goes on unaware, two recoverers at once.
 //!
 //! A failing seed prints itself; `one(seed, ..)` replays it.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use egret_schemas::{EntryId, LedgerId, Term};
+use egret_schemas::{BookieId, EntryId, Incarnation, LedgerId, Term};
 
+use super::ensemble::{Ensemble, Member};
 use super::metadata::tests::three;
 use super::reader::ReadAnswer;
 use super::recovery::{CloseAt, Recovery};
-use super::writer::{AddAnswer, Writer};
+use super::writer::{AddAnswer, Writer, WriterFailure};
 use super::{
     LedgerKind, LedgerMetadata, LedgerState, Proposal, RecoveryEffect, TransitionError,
     WriterEffect,
@@ -99,13 +101,62 @@ enum Who {
     Recoverer(usize),
 }
 
+/// A slot of an ensemble: who is in it, and since when as the writer counts.
+#[derive(Clone, Copy)]
+struct Place {
+    slot: usize,
+    at: usize,
+    era: u32,
+}
+
+fn place(slot: usize, to: Member, era: u32) -> Place {
+    Place { slot, at: usize::try_from(to.bookie.0).unwrap() - 1, era }
+}
+
 enum Message {
-    Add { who: Who, slot: usize, term: Term, entry: EntryId, lac: Option<EntryId>, payload: Bytes },
-    Added { who: Who, slot: usize, entry: EntryId, answer: AddAnswer },
-    Fence { who: usize, slot: usize, term: Term },
-    Fenced { who: usize, slot: usize, reply: Reply },
-    Read { who: usize, slot: usize, term: Term, entry: EntryId },
-    Answered { who: usize, slot: usize, entry: EntryId, reply: Reply },
+    Add {
+        who: Who,
+        to: Place,
+        term: Term,
+        entry: EntryId,
+        lac: Option<EntryId>,
+        payload: Bytes,
+    },
+    Added {
+        who: Who,
+        to: Place,
+        entry: EntryId,
+        answer: AddAnswer,
+    },
+    Fence {
+        who: usize,
+        to: Place,
+        term: Term,
+    },
+    Fenced {
+        who: usize,
+        slot: usize,
+        reply: Reply,
+    },
+    Read {
+        who: usize,
+        to: Place,
+        term: Term,
+        entry: EntryId,
+    },
+    Answered {
+        who: usize,
+        slot: usize,
+        entry: EntryId,
+        reply: Reply,
+    },
+    /// To the metadata store: the writer wants other bookies.
+    Change {
+        first: EntryId,
+        failed: Vec<usize>,
+    },
+    /// And its answer.
+    Changed(Result<(LedgerMetadata, Vec<usize>), Option<TransitionError>>),
 }
 
 struct Recoverer {
@@ -119,7 +170,10 @@ struct World {
     loss_percent: u64,
     close: CloseAt,
     metadata: LedgerMetadata,
-    bookies: [Bookie; 3],
+    bookies: [Bookie; 5],
+    changes: u64,
+    /// Whether there are other bookies than the first three.
+    spares: bool,
     messages: Vec<Message>,
     writer: Option<Writer>,
     acked: Option<EntryId>,
@@ -145,6 +199,8 @@ impl World {
             writer: Some(Writer::new(LEDGER, &metadata)),
             metadata,
             bookies: Default::default(),
+            changes: 0,
+            spares: seed % 3 != 0,
             messages: Vec::new(),
             acked: None,
             recoverers: vec![recoverer(2), recoverer(3)],
@@ -159,13 +215,14 @@ impl World {
 
     fn unanswered(message: Message) -> Message {
         match message {
-            Message::Add { who, slot, entry, .. } => {
-                Message::Added { who, slot, entry, answer: AddAnswer::Unknown(lost()) }
+            Message::Add { who, to, entry, .. } => {
+                Message::Added { who, to, entry, answer: AddAnswer::Unknown(lost()) }
             }
-            Message::Fence { who, slot, .. } => {
-                Message::Fenced { who, slot, reply: Reply::Unknown(lost()) }
+            Message::Fence { who, to, .. } => {
+                Message::Fenced { who, slot: to.slot, reply: Reply::Unknown(lost()) }
             }
-            Message::Read { who, slot, entry, .. } => {
+            Message::Read { who, to, entry, .. } => {
+                let slot = to.slot;
                 Message::Answered { who, slot, entry, reply: Reply::Unknown(lost()) }
             }
             answer => answer,
@@ -183,15 +240,12 @@ impl World {
     fn carry_writer(&mut self, effects: Vec<WriterEffect>) {
         for effect in effects {
             match effect {
-                WriterEffect::Send { slot, entry, lac, payload, .. } => {
-                    self.request(Message::Add {
-                        who: Who::Writer,
-                        slot,
-                        term: Term(1),
-                        entry,
-                        lac,
-                        payload,
-                    })
+                WriterEffect::Send { slot, to, era, entry, lac, payload } => {
+                    let (who, to, term) = (Who::Writer, place(slot, to, era), Term(1));
+                    self.request(Message::Add { who, to, term, entry, lac, payload });
+                }
+                WriterEffect::ChangeEnsemble { first, failed } => {
+                    self.messages.push(Message::Change { first, failed });
                 }
                 WriterEffect::Confirm { entry } => {
                     assert_eq!(entry, EntryId::after(self.acked), "in order");
@@ -200,6 +254,55 @@ impl World {
                 WriterEffect::Publish { .. } | WriterEffect::Fail { .. } => {}
             }
         }
+    }
+
+    /// What a driver and the metadata store do: fill the slots from whoever is not in the ensemble,
+    /// sometimes not all of them, and compare-and-set.
+    fn change(&mut self, first: EntryId, failed: &[usize]) -> Message {
+        let mut members = self.metadata.last_fragment().1.members().to_vec();
+        let mut renewed = Vec::new();
+        for &slot in failed {
+            let free: Vec<u64> =
+                (1..=5).filter(|n| members.iter().all(|m| m.bookie != BookieId(*n))).collect();
+            if self.spares && !free.is_empty() && self.dice.roll(4) > 0 {
+                let n = free[self.dice.pick(free.len())];
+                members[slot] =
+                    Member { bookie: BookieId(n), incarnation: Incarnation(u128::from(n)) };
+                renewed.push(slot);
+            }
+        }
+        if renewed.is_empty() {
+            return Message::Changed(Err(None));
+        }
+        let next = self.metadata.change_ensemble(
+            Term(1),
+            first,
+            Ensemble::new(members),
+            Proposal::default(),
+        );
+        Message::Changed(match next {
+            Ok(next) => {
+                self.changes += 1;
+                self.metadata = next.clone();
+                Ok((next, renewed))
+            }
+            Err(why) => Err(Some(why)),
+        })
+    }
+
+    fn changed(&mut self, result: Result<(LedgerMetadata, Vec<usize>), Option<TransitionError>>) {
+        let Some(writer) = &mut self.writer else { return };
+        let mut out = Vec::new();
+        match result {
+            _ if writer.failure().is_some() => {}
+            Ok((committed, renewed)) => writer.on_ensemble(&committed, &renewed, &mut out),
+            Err(None) => writer.on_no_replacement(&mut out),
+            Err(Some(_)) => {
+                let held = self.metadata.term;
+                writer.on_not_changed(WriterFailure::Fenced { held }, &mut out);
+            }
+        }
+        self.carry_writer(out);
     }
 
     /// Takes the metadata into recovery, or finds that nothing is left to do.
@@ -227,15 +330,15 @@ impl World {
         let term = self.recoverers[who].term;
         for effect in effects {
             match effect {
-                RecoveryEffect::Fence { slot, .. } => {
-                    self.request(Message::Fence { who, slot, term });
+                RecoveryEffect::Fence { slot, to } => {
+                    self.request(Message::Fence { who, to: place(slot, to, 0), term });
                 }
-                RecoveryEffect::Read { slot, entry, .. } => {
-                    self.request(Message::Read { who, slot, term, entry });
+                RecoveryEffect::Read { slot, to, entry } => {
+                    self.request(Message::Read { who, to: place(slot, to, 0), term, entry });
                 }
-                RecoveryEffect::Add { slot, entry, lac, payload, .. } => {
-                    let who = Who::Recoverer(who);
-                    self.request(Message::Add { who, slot, term, entry, lac, payload });
+                RecoveryEffect::Add { slot, to, entry, lac, payload, .. } => {
+                    let (who, to) = (Who::Recoverer(who), place(slot, to, 0));
+                    self.request(Message::Add { who, to, term, entry, lac, payload });
                 }
                 RecoveryEffect::Close { last } => {
                     self.recoverers[who].done = true;
@@ -269,36 +372,34 @@ impl World {
         let lose = self.dice.roll(100) < self.loss_percent;
         let silent = |b: &Bookie| b.silent;
         match message {
-            Message::Add { slot, .. }
-            | Message::Fence { slot, .. }
-            | Message::Read { slot, .. }
-                if silent(&self.bookies[slot]) =>
+            Message::Add { to, .. } | Message::Fence { to, .. } | Message::Read { to, .. }
+                if silent(&self.bookies[to.at]) =>
             {
                 self.messages.push(Self::unanswered(message));
             }
-            Message::Add { who, slot, term, entry, lac, payload } => {
-                let answer = self.bookies[slot].add(term, entry, lac, payload);
+            Message::Add { who, to, term, entry, lac, payload } => {
+                let answer = self.bookies[to.at].add(term, entry, lac, payload);
                 let answer = if lose { AddAnswer::Unknown(lost()) } else { answer };
-                self.messages.push(Message::Added { who, slot, entry, answer });
+                self.messages.push(Message::Added { who, to, entry, answer });
             }
-            Message::Fence { who, slot, term } => {
-                let bookie = &mut self.bookies[slot];
+            Message::Fence { who, to, term } => {
+                let bookie = &mut self.bookies[to.at];
                 let reply = match bookie.fence(term) {
                     Ok(()) => Reply::Fenced { lac: bookie.lac, last: None },
                     Err(refused) => refused,
                 };
                 let reply = if lose { Reply::Unknown(lost()) } else { reply };
-                self.messages.push(Message::Fenced { who, slot, reply });
+                self.messages.push(Message::Fenced { who, slot: to.slot, reply });
             }
-            Message::Read { who, slot, term, entry } => {
-                let reply = self.bookies[slot].read(term, entry);
+            Message::Read { who, to, term, entry } => {
+                let reply = self.bookies[to.at].read(term, entry);
                 let reply = if lose { Reply::Unknown(lost()) } else { reply };
-                self.messages.push(Message::Answered { who, slot, entry, reply });
+                self.messages.push(Message::Answered { who, slot: to.slot, entry, reply });
             }
-            Message::Added { who: Who::Writer, slot, entry, answer } => {
+            Message::Added { who: Who::Writer, to, entry, answer } => {
                 let mut out = Vec::new();
                 if let Some(writer) = &mut self.writer {
-                    writer.on_answer(slot, entry, answer, &mut out);
+                    writer.on_answer(to.slot, to.era, entry, answer, &mut out);
                 }
                 self.carry_writer(out);
             }
@@ -312,6 +413,11 @@ impl World {
                 let answer = ReadAnswer::judge(LEDGER, entry, reply);
                 self.with_recovery(who, |core, out| core.on_read(slot, entry, answer, out));
             }
+            Message::Change { first, failed } => {
+                let answer = self.change(first, &failed);
+                self.messages.push(answer);
+            }
+            Message::Changed(result) => self.changed(result),
         }
     }
 
@@ -332,9 +438,9 @@ impl World {
             0..15 => self.append(),
             15..90 => self.deliver(),
             90..93 => {
-                let slot = self.dice.pick(3);
-                let others_up = (0..3).all(|b| b == slot || !self.bookies[b].silent);
-                let bookie = &mut self.bookies[slot];
+                let at = self.dice.pick(5);
+                let others_up = (0..5).all(|b| b == at || !self.bookies[b].silent);
+                let bookie = &mut self.bookies[at];
                 bookie.silent = !bookie.silent && others_up;
             }
             93 => self.writer = None,
@@ -371,8 +477,10 @@ impl World {
         let LedgerState::Closed { last } = self.metadata.state else { panic!("not closed") };
         assert!(self.acked <= last, "acknowledged {:?}, closed at {last:?}", self.acked);
         for entry in (0..EntryId::after(last).0).map(EntryId) {
-            let copies =
-                self.bookies.iter().filter_map(|b| b.entries.get(&entry)).collect::<Vec<_>>();
+            let ensemble = self.metadata.fragment_of(entry).1.members().iter();
+            let copies: Vec<_> = ensemble
+                .filter_map(|&m| self.bookies[place(0, m, 0).at].entries.get(&entry))
+                .collect();
             assert!(copies.len() >= 2, "{} copies of {entry}", copies.len());
             assert!(copies.iter().all(|c| **c == payload(entry)));
         }
@@ -387,6 +495,8 @@ fn run(seed: u64, reads_fence: bool) -> World {
     for bookie in &mut world.bookies {
         bookie.reads_do_not_fence = !reads_fence;
     }
+    // With other bookies to go to, the story of the control becomes too rare to wait for.
+    world.spares &= reads_fence;
     for _ in 0..150 {
         world.step();
     }
@@ -397,10 +507,13 @@ fn run(seed: u64, reads_fence: bool) -> World {
 
 #[test]
 fn acknowledged_entries_survive_and_closers_agree() {
-    let mut acked = 0;
+    let (mut acked, mut changes) = (0, 0);
     for seed in 0..6000 {
         match std::panic::catch_unwind(|| run(seed, true)) {
-            Ok(world) => acked += world.acked.map_or(0, |last| last.0 + 1),
+            Ok(world) => {
+                acked += world.acked.map_or(0, |last| last.0 + 1);
+                changes += world.changes;
+            }
             Err(panic) => {
                 eprintln!("seed {seed}: replay with run({seed}, true)");
                 std::panic::resume_unwind(panic);
@@ -408,6 +521,7 @@ fn acknowledged_entries_survive_and_closers_agree() {
         }
     }
     assert!(acked > 12_000, "the schedules acknowledge something: {acked}");
+    assert!(changes > 2_000, "and change ensembles: {changes}");
 }
 
 /// The control: were recovery reads not to fence (Apache BookKeeper up to 4.13), these schedules

@@ -2,18 +2,35 @@
 //! lost.
 //!
 //! Acknowledgements leave strictly in order: an entry is confirmed once it *and every one before it*
-//! is durable on an ack quorum. A bookie that failed gets no further entries; the writer goes on
-//! while an ack quorum is left, and fails when an entry can no longer reach one. A fenced add is like
-//! a timeout: it may have been written, only recovery tells.
+//! is durable on an ack quorum. A fenced add is like a timeout: it may have been written, only
+//! recovery tells.
+//!
+//! **A bookie that fails** gets no further entries, and another is asked for in its place:
+//!
+//! ```text
+//!  a slot fails ──▶ ChangeEnsemble{first = confirmed + 1}   confirmations stand still
+//!                     │                        │
+//!         on_ensemble │ committed              │ on_no_replacement
+//!                     ▼                        ▼
+//!   its acks are forgotten, all that is not    on with those left, or the end when they are
+//!   confirmed is sent to the new bookie        fewer than an ack quorum
+//! ```
+//! No acknowledgement depends on an ensemble before it is committed: while one is asked for nothing
+//! is confirmed, so every unconfirmed entry is in the fragment that begins at `first`.
+//!
+//! **A bookie that is slow** is carried along for as long as what the others confirmed and it did not
+//! stays within [`caps::REPLICA_BEHIND_BYTES_MAX`]; then it counts as failed.
 
-use std::collections::VecDeque;
+mod window;
 
 use bytes::Bytes;
 use egret_schemas::{EntryId, LedgerId, Term};
 
+use self::window::{Pending, Window, bit, bits};
 use super::effect::WriterEffect;
-use super::ensemble::Ensemble;
+use super::ensemble::{Ensemble, Quorum};
 use super::metadata::LedgerMetadata;
+use crate::caps;
 use crate::message::{Refusal, Unknown};
 use crate::outcome::Outcome;
 
@@ -34,7 +51,7 @@ pub enum WriterFailure {
     /// A newer owner raised the term.
     #[error("fenced at {held}: a newer owner has taken over")]
     Fenced {
-        /// The term the bookie holds.
+        /// The term the bookie, or the ledger's record, holds.
         held: Term,
     },
     /// Too few bookies accept entries.
@@ -43,31 +60,50 @@ pub enum WriterFailure {
     /// Too few bookies answer.
     #[error(transparent)]
     Unknown(Unknown),
+    /// Too few bookies keep up.
+    #[error("a bookie is {bytes} bytes behind the others: look at its disk and its network")]
+    Behind {
+        /// What the others have and it has not.
+        bytes: usize,
+    },
+    /// Another ensemble could not be agreed on: what it would hold may be there.
+    #[error("the ledger's bookies could not be changed: {why}")]
+    NotChanged {
+        /// What the metadata store, or the ledger's record, said.
+        why: String,
+    },
 }
 
-/// An entry sent and not confirmed. Slots are bits.
-#[derive(Debug, Clone, Copy)]
-struct Pending {
-    bytes: usize,
-    acked: u32,
-    refused: u32,
-    unknown: u32,
+/// An ensemble asked for and not committed. Slots are bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Change {
+    /// The first entry it would hold.
+    first: EntryId,
+    /// The slots to be filled anew.
+    failed: u32,
 }
 
 /// The writer's state; see the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Writer {
     ledger: LedgerId,
     term: Term,
     ensemble: Ensemble,
-    quorum: super::Quorum,
+    quorum: Quorum,
     transactional: bool,
-    /// Entries from `confirmed + 1` on, in order.
-    pending: VecDeque<Pending>,
-    pending_bytes: usize,
-    confirmed: Option<EntryId>,
+    window: Window,
     visible: Option<EntryId>,
-    failed_slots: u32,
+    /// Slots that get no further entries.
+    failed: u32,
+    /// Those of them that nobody could be found for.
+    given_up: u32,
+    change: Option<Change>,
+    /// Counts the committed changes; an answer to an earlier send of the same slot proves nothing.
+    era: u32,
+    /// The era in which a slot's bookie came.
+    since: Vec<u32>,
+    /// Why the last slot failed.
+    last_failure: Option<WriterFailure>,
     failure: Option<WriterFailure>,
 }
 
@@ -75,17 +111,22 @@ impl Writer {
     /// The writer of a ledger just created.
     pub fn new(ledger: LedgerId, metadata: &LedgerMetadata) -> Writer {
         assert_eq!(metadata.state, super::LedgerState::Open, "only an open ledger is written");
+        let ensemble = metadata.last_fragment().1.clone();
+        let size = ensemble.members().len();
         Writer {
             ledger,
             term: metadata.term,
-            ensemble: metadata.last_fragment().1.clone(),
+            ensemble,
             quorum: metadata.quorum,
             transactional: metadata.kind.is_transactional(),
-            pending: VecDeque::new(),
-            pending_bytes: 0,
-            confirmed: None,
+            window: Window::new(size),
             visible: None,
-            failed_slots: 0,
+            failed: 0,
+            given_up: 0,
+            change: None,
+            era: 0,
+            since: vec![0; size],
+            last_failure: None,
             failure: None,
         }
     }
@@ -100,9 +141,14 @@ impl Writer {
         self.term
     }
 
+    /// The bookies written to, as committed.
+    pub fn ensemble(&self) -> &Ensemble {
+        &self.ensemble
+    }
+
     /// The last entry acknowledged, with all before it.
     pub fn confirmed(&self) -> Option<EntryId> {
-        self.confirmed
+        self.window.confirmed()
     }
 
     /// What readers may see, as far as this writer told.
@@ -112,17 +158,44 @@ impl Writer {
 
     /// The last entry given a number.
     pub fn last_appended(&self) -> Option<EntryId> {
-        EntryId(EntryId::after(self.confirmed).0 + self.pending.len() as u64).before()
+        self.window.last_appended()
     }
 
     /// Bytes sent and not confirmed.
     pub fn pending_bytes(&self) -> usize {
-        self.pending_bytes
+        self.window.pending_bytes()
     }
 
-    /// Whether anything is sent and not confirmed.
+    /// Whether nothing that was sent can still be confirmed.
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+        self.failure.is_some() || self.window.confirmed() == self.window.last_appended()
+    }
+
+    /// The last entry that it and all before it are on every bookie of its write set: what is behind
+    /// it and confirmed waits for a slow bookie, or for repair.
+    pub fn replicated(&self) -> Option<EntryId> {
+        self.window.replicated()
+    }
+
+    /// Slots nobody could be found for: entries lack a copy there.
+    pub fn given_up(&self) -> impl Iterator<Item = usize> + use<> {
+        bits(self.given_up)
+    }
+
+    /// Slots whose bookies get entries.
+    pub fn live(&self) -> impl Iterator<Item = usize> + use<> {
+        let size = self.ensemble.members().len();
+        bits(!self.failed).take_while(move |&slot| slot < size)
+    }
+
+    /// Whether readers see what is published instead of what is confirmed.
+    pub fn is_transactional(&self) -> bool {
+        self.transactional
+    }
+
+    /// Whether another ensemble was asked for and is not settled.
+    pub fn is_changing(&self) -> bool {
+        self.change.is_some()
     }
 
     /// Why it ended, if it has.
@@ -143,77 +216,175 @@ impl Writer {
             return Err(failure.clone());
         }
         let entry = EntryId::after(self.last_appended());
-        let mut pending = Pending { bytes: payload.len(), acked: 0, refused: 0, unknown: 0 };
+        let mut pending = Pending::new(payload.clone());
         for slot in self.ensemble.write_set(entry, self.quorum) {
-            if self.failed_slots >> slot & 1 == 1 {
-                pending.refused |= 1 << slot;
+            if self.failed & bit(slot) != 0 {
+                pending.refused |= bit(slot);
                 continue;
             }
-            out.push(WriterEffect::Send {
-                slot,
-                to: self.ensemble.member(slot),
-                entry,
-                lac: self.visible,
-                payload: payload.clone(),
-            });
+            pending.owed |= bit(slot);
+            out.push(self.send(slot, entry, payload.clone()));
         }
-        let live = self.quorum.write() - pending.refused.count_ones() as usize;
-        assert!(live >= self.quorum.ack(), "a writer without an ack quorum has ended");
-        self.pending_bytes += pending.bytes;
-        self.pending.push_back(pending);
+        let live = pending.owed.count_ones() as usize;
+        assert!(
+            live >= self.quorum.ack() || self.change.is_some(),
+            "a writer without an ack quorum has ended or waits for bookies"
+        );
+        self.window.push(pending);
         Ok(entry)
     }
 
-    /// A bookie answered an add.
+    fn send(&self, slot: usize, entry: EntryId, payload: Bytes) -> WriterEffect {
+        let to = self.ensemble.member(slot);
+        WriterEffect::Send { slot, to, era: self.since[slot], entry, lac: self.visible, payload }
+    }
+
+    /// A bookie answered an add that was sent with `era`.
     pub fn on_answer(
         &mut self,
         slot: usize,
+        era: u32,
         entry: EntryId,
         answer: AddAnswer,
+        out: &mut Vec<WriterEffect>,
+    ) {
+        assert!(Some(entry) <= self.last_appended(), "an answer to an entry sent");
+        if self.failure.is_some() || era != self.since[slot] {
+            return;
+        }
+        let failure = match answer {
+            AddAnswer::Done => {
+                self.window.on_done(slot, entry);
+                return self.confirm(out);
+            }
+            AddAnswer::Refused(Refusal::StaleTerm { held }) => {
+                self.window.on_unknown(slot, entry);
+                return self.fail(WriterFailure::Fenced { held }, out);
+            }
+            AddAnswer::Refused(refusal) => {
+                self.window.on_refused(slot, entry);
+                if is_about_the_entry(&refusal) {
+                    return self.fail(WriterFailure::Refused(refusal), out);
+                }
+                WriterFailure::Refused(refusal)
+            }
+            AddAnswer::Unknown(unknown) => {
+                self.window.on_unknown(slot, entry);
+                WriterFailure::Unknown(unknown)
+            }
+        };
+        self.on_slot_failed(slot, failure, out);
+    }
+
+    /// A slot's bookie gets nothing more; another is asked for.
+    pub fn on_slot_failed(
+        &mut self,
+        slot: usize,
+        failure: WriterFailure,
+        out: &mut Vec<WriterEffect>,
+    ) {
+        if self.failure.is_some() || self.failed & bit(slot) != 0 {
+            return;
+        }
+        self.failed |= bit(slot);
+        self.last_failure = Some(failure);
+        self.window.forgive(slot);
+        self.ask_for_bookies(out);
+    }
+
+    /// Asks for bookies in place of those that failed, unless it was asked already.
+    fn ask_for_bookies(&mut self, out: &mut Vec<WriterEffect>) {
+        let failed = self.failed & !self.given_up;
+        if self.change.is_some() || failed == 0 {
+            return;
+        }
+        let change = Change { first: EntryId::after(self.confirmed()), failed };
+        self.change = Some(change);
+        out.push(WriterEffect::ChangeEnsemble {
+            first: change.first,
+            failed: bits(failed).collect(),
+        });
+    }
+
+    /// The ensemble asked for was committed: `renewed` slots have a bookie that the ledger was created
+    /// on; other slots that failed stay as they are.
+    ///
+    /// # Panics
+    /// When none was asked for, or what was committed is not what was asked for.
+    pub fn on_ensemble(
+        &mut self,
+        committed: &LedgerMetadata,
+        renewed: &[usize],
         out: &mut Vec<WriterEffect>,
     ) {
         if self.failure.is_some() {
             return;
         }
-        let base = EntryId::after(self.confirmed);
-        assert!(entry < EntryId(base.0 + self.pending.len() as u64), "an answer to an entry sent");
-        let index = entry.0.checked_sub(base.0).map(|i| usize::try_from(i).expect("in memory"));
-        let failure = match answer {
-            AddAnswer::Done => {
-                if let Some(index) = index {
-                    self.pending[index].acked |= 1 << slot;
-                    self.confirm(out);
-                }
-                return;
-            }
-            AddAnswer::Refused(Refusal::StaleTerm { held }) => {
-                if let Some(index) = index {
-                    self.pending[index].unknown |= 1 << slot;
-                }
-                return self.fail(WriterFailure::Fenced { held }, out);
-            }
-            AddAnswer::Refused(refusal) => {
-                if let Some(index) = index {
-                    self.pending[index].refused |= 1 << slot;
-                }
-                WriterFailure::Refused(refusal)
-            }
-            AddAnswer::Unknown(unknown) => {
-                if let Some(index) = index {
-                    self.pending[index].unknown |= 1 << slot;
-                }
-                WriterFailure::Unknown(unknown)
-            }
-        };
-        self.failed_slots |= 1 << slot;
-        let lost_entry = index.is_some_and(|index| {
-            let pending = self.pending[index];
-            let lost = (pending.refused | pending.unknown).count_ones() as usize;
-            self.quorum.write() - lost < self.quorum.ack()
-        });
-        if lost_entry || !self.can_append() {
+        let change = self.change.take().expect("an ensemble is committed when it was asked for");
+        let (first, ensemble) = committed.last_fragment();
+        assert_eq!(first, change.first, "the fragment begins behind what is confirmed");
+        let renewed = renewed.iter().fold(0, |all, &slot| all | bit(slot));
+        assert_eq!(renewed & !change.failed, 0, "only slots that failed are filled anew");
+        for slot in bits(!renewed).take_while(|&slot| slot < ensemble.members().len()) {
+            assert_eq!(ensemble.member(slot), self.ensemble.member(slot), "the others stay");
+        }
+        self.ensemble = ensemble.clone();
+        self.era += 1;
+        bits(renewed).for_each(|slot| self.since[slot] = self.era);
+        self.failed &= !renewed;
+        self.given_up = (self.given_up | change.failed) & !renewed;
+        self.window.forget(renewed);
+        let mut again = Vec::new();
+        self.window.renew(
+            renewed,
+            |entry| {
+                self.ensemble.write_set(entry, self.quorum).fold(0, |set, slot| set | bit(slot))
+            },
+            &mut again,
+        );
+        for (slot, entry, payload) in again {
+            out.push(self.send(slot, entry, payload));
+        }
+        self.settle(out);
+    }
+
+    /// Nobody could be found for the slots that failed: on with those left, if they are enough.
+    pub fn on_no_replacement(&mut self, out: &mut Vec<WriterEffect>) {
+        if self.failure.is_some() {
+            return;
+        }
+        let change = self.change.take().expect("an answer to a change that was asked for");
+        self.given_up |= change.failed;
+        self.settle(out);
+    }
+
+    /// The ensemble could not be changed, and may have been by someone else.
+    pub fn on_not_changed(&mut self, failure: WriterFailure, out: &mut Vec<WriterEffect>) {
+        if self.failure.is_none() {
+            self.change = None;
             self.fail(failure, out);
         }
+    }
+
+    /// Asks again for bookies in place of those nobody could be found for.
+    pub fn retry_bookies(&mut self, out: &mut Vec<WriterEffect>) {
+        if self.failure.is_none() && self.change.is_none() && self.given_up != 0 {
+            self.given_up = 0;
+            self.ask_for_bookies(out);
+        }
+    }
+
+    /// After a change was settled: the next, the end, or confirmations again.
+    fn settle(&mut self, out: &mut Vec<WriterEffect>) {
+        self.ask_for_bookies(out);
+        if self.change.is_some() {
+            return;
+        }
+        if !self.can_append() || !self.window.is_reachable(self.quorum.ack()) {
+            let failure = self.last_failure.clone().expect("a slot failed");
+            return self.fail(failure, out);
+        }
+        self.confirm(out);
     }
 
     /// Lets readers of a transactional ledger see up to `upto`; what is behind is ignored.
@@ -221,7 +392,7 @@ impl Writer {
     /// # Panics
     /// When `upto` is not acknowledged: nobody may see what may be lost.
     pub fn publish(&mut self, upto: EntryId, out: &mut Vec<WriterEffect>) {
-        assert!(Some(upto) <= self.confirmed, "{}:{upto} is not acknowledged", self.ledger);
+        assert!(Some(upto) <= self.confirmed(), "{}:{upto} is not acknowledged", self.ledger);
         if Some(upto) > self.visible {
             self.visible = Some(upto);
             out.push(WriterEffect::Publish { lac: upto });
@@ -233,178 +404,51 @@ impl Writer {
         let size = self.quorum.ensemble();
         (0..size as u64).all(|entry| {
             let set = self.ensemble.write_set(EntryId(entry), self.quorum);
-            set.filter(|slot| self.failed_slots >> slot & 1 == 0).count() >= self.quorum.ack()
+            set.filter(|&slot| self.failed & bit(slot) == 0).count() >= self.quorum.ack()
         })
     }
 
+    /// Confirms what an ack quorum has, in order; not while an ensemble is being changed.
     fn confirm(&mut self, out: &mut Vec<WriterEffect>) {
-        let before = self.confirmed;
-        while let Some(head) = self.pending.front() {
-            if (head.acked.count_ones() as usize) < self.quorum.ack() {
-                break;
-            }
-            self.pending_bytes -= head.bytes;
-            self.pending.pop_front();
-            let entry = EntryId::after(self.confirmed);
-            self.confirmed = Some(entry);
+        if self.change.is_some() {
+            return;
+        }
+        let before = self.confirmed();
+        while let Some(entry) = self.window.confirm_next(self.quorum.ack()) {
             out.push(WriterEffect::Confirm { entry });
         }
-        if self.confirmed != before && !self.transactional {
-            let lac = self.confirmed.expect("an entry was confirmed");
+        if self.confirmed() == before {
+            return;
+        }
+        if !self.transactional {
+            let lac = self.confirmed().expect("an entry was confirmed");
             self.visible = Some(lac);
             out.push(WriterEffect::Publish { lac });
+        }
+        let slowest = (0..self.since.len()).max_by_key(|&slot| self.window.behind(slot));
+        if let Some(slot) = slowest
+            && self.window.behind(slot) > caps::REPLICA_BEHIND_BYTES_MAX
+        {
+            let bytes = self.window.behind(slot);
+            self.on_slot_failed(slot, WriterFailure::Behind { bytes }, out);
         }
     }
 
     fn fail(&mut self, failure: WriterFailure, out: &mut Vec<WriterEffect>) {
-        let mut entry = EntryId::after(self.confirmed);
-        for pending in self.pending.drain(..) {
-            let nowhere = pending.refused.count_ones() as usize == self.quorum.write();
+        let all = self.quorum.write();
+        self.window.drain(|entry, pending| {
+            let nowhere = !pending.elsewhere && pending.refused.count_ones() as usize == all;
             let outcome = if nowhere { Outcome::Definite } else { Outcome::Unknown };
             out.push(WriterEffect::Fail { entry, failure: failure.clone(), outcome });
-            entry = entry.next();
-        }
-        self.pending_bytes = 0;
+        });
         self.failure = Some(failure);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ledger::metadata::tests::{members, three};
-    use crate::ledger::{LedgerKind, Proposal, Quorum};
-
-    fn one(kind: LedgerKind) -> Writer {
-        let p = Proposal::default();
-        let metadata = LedgerMetadata::open(kind, Quorum::ONE, members(&[1]), Term(1), p);
-        Writer::new(LedgerId(1), &metadata)
-    }
-
-    fn append(writer: &mut Writer) -> (EntryId, Vec<WriterEffect>) {
-        let mut out = Vec::new();
-        let entry = writer.append(Bytes::from_static(b"x"), &mut out).unwrap();
-        (entry, out)
-    }
-
-    fn answer(
-        writer: &mut Writer,
-        slot: usize,
-        entry: u64,
-        answer: AddAnswer,
-    ) -> Vec<WriterEffect> {
-        let mut out = Vec::new();
-        writer.on_answer(slot, EntryId(entry), answer, &mut out);
-        out
-    }
-
-    fn confirm(entry: u64) -> WriterEffect {
-        WriterEffect::Confirm { entry: EntryId(entry) }
-    }
-
-    #[test]
-    fn acknowledgements_leave_in_order() {
-        let mut w = one(LedgerKind::Plain);
-        append(&mut w);
-        append(&mut w);
-        assert_eq!(answer(&mut w, 0, 1, AddAnswer::Done), []);
-        let publish = WriterEffect::Publish { lac: EntryId(1) };
-        assert_eq!(answer(&mut w, 0, 0, AddAnswer::Done), [confirm(0), confirm(1), publish]);
-        assert!(w.is_idle());
-    }
-
-    #[test]
-    fn two_of_three_acknowledge() {
-        let mut w = Writer::new(LedgerId(1), &three());
-        assert_eq!(append(&mut w).1.len(), 3);
-        assert_eq!(answer(&mut w, 2, 0, AddAnswer::Done), []);
-        assert_eq!(answer(&mut w, 0, 0, AddAnswer::Done)[0], confirm(0));
-        assert_eq!(answer(&mut w, 1, 0, AddAnswer::Done), [], "a third answer changes nothing");
-    }
-
-    #[test]
-    fn one_failed_bookie_of_three_is_left_out_and_two_end_the_writer() {
-        let mut w = Writer::new(LedgerId(1), &three());
-        append(&mut w);
-        let lost = || AddAnswer::Unknown(Unknown::Deadline { ms: 9 });
-        assert_eq!(answer(&mut w, 1, 0, lost()), []);
-        assert_eq!(append(&mut w).1.len(), 2);
-        assert_eq!(answer(&mut w, 0, 0, AddAnswer::Done), []);
-        let out = answer(&mut w, 2, 1, lost());
-        assert!(
-            out.iter().all(|e| matches!(e, WriterEffect::Fail { outcome: Outcome::Unknown, .. }))
-        );
-        assert_eq!(out.len(), 2);
-        assert!(w.append(Bytes::new(), &mut Vec::new()).is_err());
-    }
-
-    /// Each entry lost one copy only, but not of the same bookie: nothing more can be written.
-    #[test]
-    fn two_bookies_that_failed_different_entries_end_the_writer() {
-        let mut w = Writer::new(LedgerId(1), &three());
-        append(&mut w);
-        append(&mut w);
-        let lost = || AddAnswer::Unknown(Unknown::Deadline { ms: 9 });
-        assert_eq!(answer(&mut w, 1, 0, lost()), []);
-        assert_eq!(answer(&mut w, 2, 1, lost()).len(), 2);
-        assert!(w.append(Bytes::new(), &mut Vec::new()).is_err());
-    }
-
-    #[test]
-    fn a_fenced_writer_cannot_confirm() {
-        let mut w = Writer::new(LedgerId(1), &three());
-        append(&mut w);
-        answer(&mut w, 0, 0, AddAnswer::Done);
-        let fenced = AddAnswer::Refused(Refusal::StaleTerm { held: Term(2) });
-        let out = answer(&mut w, 1, 0, fenced);
-        assert!(matches!(
-            out[..],
-            [WriterEffect::Fail {
-                failure: WriterFailure::Fenced { .. },
-                outcome: Outcome::Unknown,
-                ..
-            }]
-        ));
-        assert_eq!(answer(&mut w, 2, 0, AddAnswer::Done), []);
-        assert_eq!(w.confirmed(), None);
-    }
-
-    #[test]
-    fn an_entry_refused_everywhere_is_definitely_not_written() {
-        let mut w = one(LedgerKind::Plain);
-        append(&mut w);
-        append(&mut w);
-        let refused = AddAnswer::Refused(Refusal::BadCrc);
-        let out = answer(&mut w, 0, 0, refused);
-        let outcomes: Vec<_> = out
-            .iter()
-            .map(|e| match e {
-                WriterEffect::Fail { entry, outcome, .. } => (entry.0, *outcome),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(outcomes, [(0, Outcome::Definite), (1, Outcome::Unknown)]);
-    }
-
-    #[test]
-    fn a_transactional_writer_shows_what_was_published() {
-        let mut w = one(LedgerKind::Transactional { owner: "t".to_owned() });
-        append(&mut w);
-        assert_eq!(answer(&mut w, 0, 0, AddAnswer::Done), [confirm(0)]);
-        let (_, sent) = append(&mut w);
-        assert!(matches!(sent[0], WriterEffect::Send { lac: None, .. }));
-        let mut out = Vec::new();
-        w.publish(EntryId(0), &mut out);
-        w.publish(EntryId(0), &mut out);
-        assert_eq!(out, [WriterEffect::Publish { lac: EntryId(0) }]);
-        assert!(matches!(append(&mut w).1[0], WriterEffect::Send { lac: Some(EntryId(0)), .. }));
-    }
-
-    #[test]
-    #[should_panic(expected = "is not acknowledged")]
-    fn nothing_is_published_before_it_is_acknowledged() {
-        let mut w = one(LedgerKind::Transactional { owner: "t".to_owned() });
-        append(&mut w);
-        w.publish(EntryId(0), &mut Vec::new());
-    }
+/// Refusals that another bookie would answer with, too.
+fn is_about_the_entry(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Conflict | Refusal::TooLarge { .. } | Refusal::Deleted)
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,17 +99,24 @@ impl Log {
         transport: Arc<dyn Transport>,
         meta: Arc<dyn MetaStore>,
     ) -> Result<Log, TruncateError> {
-        Log::assemble(transport, meta, None)
+        Log::assemble(Ledgers::on_one(transport, meta), None)
+    }
+
+    /// A log over several bookies and a metadata store that others use as well: nothing is tidied up
+    /// that might be theirs.
+    pub fn on(ledgers: Ledgers) -> Log {
+        let inner =
+            Inner { catalog: Catalog::new(ledgers, None), alone: false, writers: Mutex::default() };
+        Log { inner: Arc::new(inner), shown: None }
     }
 
     /// A log with what lies below it. Whoever opened that for this log lets nobody else write to it.
     pub(crate) fn assemble(
-        transport: Arc<dyn Transport>,
-        meta: Arc<dyn MetaStore>,
+        ledgers: Ledgers,
         below: Option<Box<dyn Below>>,
     ) -> Result<Log, TruncateError> {
         let alone = below.is_some();
-        let catalog = Catalog::new(Ledgers::new(transport, meta), below);
+        let catalog = Catalog::new(ledgers, below);
         truncate::finish(&catalog)?;
         let inner = Arc::new(Inner { catalog, alone, writers: Mutex::default() });
         Ok(Log { inner, shown: None })

@@ -13,7 +13,7 @@ use super::catalog::{
 };
 use super::entry_codec;
 use super::error::{CatalogError, OpenWriterError, ReadError};
-use crate::client::{LedgerEnd, LedgerWriter, Ledgers};
+use crate::client::{CreateError, LedgerEnd, LedgerWriter, Ledgers};
 use crate::directory::LogCloseError;
 use crate::ledger::LedgerKind;
 use crate::message::Wake;
@@ -248,7 +248,8 @@ impl Partition {
         edit: impl Fn(&mut PartitionRecord),
     ) -> Result<(SegmentId, LedgerWriter), OpenWriterError> {
         let ledger = self.ledgers().reserve()?;
-        let (absent, put, metadata) = self.ledgers().prepare(ledger, kind, term);
+        let (absent, put, metadata) =
+            self.ledgers().prepare(ledger, kind, term).map_err(CreateError::from)?;
         let record = self.change_at::<OpenWriterError>(term, (&[absent], &[put]), |record| {
             edit(record);
             let id = record.next_segment;

@@ -1,0 +1,251 @@
+//! The drivers over several bookies in memory: some die, some are slow, some come back.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use egret_schemas::{BookieId, EntryId, Incarnation, LedgerId, Term};
+
+use super::memory_bookie::MemoryBookie;
+use super::*;
+use crate::ledger::{CloseAt, LedgerKind, Member};
+use crate::message::{Refusal, Transport};
+use crate::metadata::MemoryMeta;
+
+/// Bookies in memory, of which those named take new ledgers.
+#[derive(Debug)]
+struct Several {
+    all: Vec<Arc<MemoryBookie>>,
+    taking: Mutex<Vec<usize>>,
+}
+
+fn member(index: usize) -> Member {
+    let n = index as u64 + 1;
+    Member { bookie: BookieId(n), incarnation: Incarnation(u128::from(n)) }
+}
+
+impl Bookies for Several {
+    fn transport(&self, member: Member) -> Arc<dyn Transport> {
+        let index = usize::try_from(member.bookie.0 - 1).unwrap();
+        Arc::clone(&self.all[index]) as Arc<dyn Transport>
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let taking = self.taking.lock().unwrap();
+        let candidate = |&n: &usize| Candidate { member: member(n), rack: String::new() };
+        taking.iter().map(candidate).collect()
+    }
+}
+
+struct World {
+    bookies: Arc<Several>,
+    ledgers: Ledgers,
+}
+
+impl World {
+    fn new(count: usize) -> World {
+        let all = (0..count).map(|_| Arc::new(MemoryBookie::default())).collect();
+        let bookies = Arc::new(Several { all, taking: Mutex::new((0..count).collect()) });
+        let meta = Arc::new(MemoryMeta::new());
+        let ledgers = Ledgers::new(bookies.clone(), Copies::default(), meta);
+        World { bookies, ledgers }
+    }
+
+    fn taking(&self, these: &[usize]) {
+        *self.bookies.taking.lock().unwrap() = these.to_vec();
+    }
+
+    fn bookie(&self, index: usize) -> &MemoryBookie {
+        &self.bookies.all[index]
+    }
+
+    fn writer(&self) -> (LedgerId, LedgerWriter) {
+        let id = self.ledgers.reserve().unwrap();
+        (id, self.ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap())
+    }
+
+    /// Which bookies are in the ensemble that holds the entry.
+    fn holders(&self, id: LedgerId, entry: u64) -> Vec<usize> {
+        let record = self.ledgers.describe(id).unwrap();
+        let members = record.fragment_of(EntryId(entry)).1.members().to_vec();
+        members.iter().map(|m| usize::try_from(m.bookie.0 - 1).unwrap()).collect()
+    }
+
+    fn copies(&self, id: LedgerId, entry: u64) -> usize {
+        let holds = |&index: &usize| self.bookie(index).holds(id, EntryId(entry));
+        self.holders(id, entry).iter().filter(|index| holds(index)).count()
+    }
+}
+
+fn text(n: u64) -> Bytes {
+    Bytes::from(format!("entry {n}"))
+}
+
+#[test]
+fn an_entry_has_three_copies_and_is_read_from_any() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    for n in 0..10 {
+        assert_eq!(writer.append_wait(text(n)), Ok(EntryId(n)));
+    }
+    assert_eq!(writer.last_replicated(), Some(EntryId(9)));
+    for down in 0..3 {
+        world.bookie(down).set_down(true);
+        assert_eq!(world.copies(id, 9), 3);
+        assert_eq!(world.ledgers.read(id, EntryId(9)), Ok(text(9)), "without {down}");
+        world.bookie(down).set_down(false);
+    }
+    writer.close(Some(EntryId(9))).unwrap();
+}
+
+#[test]
+fn a_bookie_that_dies_is_replaced_and_everything_has_its_copies() {
+    let world = World::new(4);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    let dead = world.holders(id, 0)[0];
+    world.bookie(dead).set_down(true);
+    for n in 1..50 {
+        assert_eq!(writer.append_wait(text(n)), Ok(EntryId(n)));
+    }
+    let holders = world.holders(id, 49);
+    assert!(!holders.contains(&dead), "{holders:?}");
+    assert_eq!(world.ledgers.describe(id).unwrap().fragments.len(), 2);
+    assert_eq!(writer.missing_bookies(), 0);
+    // The new one is sent the last entries; it answers on its own thread's time.
+    writer.drain().unwrap();
+    for n in 1..50 {
+        assert!(world.copies(id, n) >= 2, "entry {n}");
+        assert_eq!(world.ledgers.read(id, EntryId(n)), Ok(text(n)));
+    }
+    writer.close(Some(EntryId(49))).unwrap();
+}
+
+#[test]
+fn without_a_spare_bookie_writing_goes_on_at_the_ack_quorum() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    world.bookie(2).set_down(true);
+    for n in 1..20 {
+        assert_eq!(writer.append_wait(text(n)), Ok(EntryId(n)));
+    }
+    assert_eq!(writer.missing_bookies(), 1);
+    assert_eq!(writer.last_replicated(), Some(EntryId(0)));
+    assert_eq!(world.copies(id, 19), 2);
+    world.bookie(1).set_down(true);
+    let error = writer.append_wait(text(20)).unwrap_err();
+    assert_eq!(error.outcome(), crate::Outcome::Unknown, "{error}");
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
+    world.bookie(1).set_down(false);
+    let end = world.ledgers.recover(id, Term(2), CloseAt::End).unwrap();
+    assert!(end >= Some(EntryId(19)), "{end:?}");
+}
+
+#[test]
+fn a_new_ledger_is_made_with_fewer_copies_while_there_are_no_more_bookies() {
+    let world = World::new(3);
+    world.taking(&[0, 1]);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    assert_eq!(world.ledgers.describe(id).unwrap().quorum.to_string(), "2/2/2");
+    world.taking(&[0]);
+    let next = world.ledgers.reserve().unwrap();
+    let error = world.ledgers.create(next, LedgerKind::Plain, Term(1)).unwrap_err();
+    assert!(error.to_string().contains("1 bookies take new ledgers and 2 are needed"), "{error}");
+}
+
+#[test]
+fn a_bookie_that_takes_no_ledger_is_replaced_before_the_first_entry() {
+    let world = World::new(4);
+    world.taking(&[0, 1, 2]);
+    world.bookie(1).refuse_creates(Some(Refusal::ReadOnly));
+    let id = world.ledgers.reserve().unwrap();
+    let (absent, put, metadata) = world.ledgers.prepare(id, LedgerKind::Plain, Term(1)).unwrap();
+    world.ledgers.metadata().txn(&[absent], &[put]).unwrap();
+    world.taking(&[0, 1, 2, 3]);
+    let writer = world.ledgers.create_prepared(id, &metadata).unwrap();
+    writer.append_wait(text(0)).unwrap();
+    let mut holders = world.holders(id, 0);
+    holders.sort_unstable();
+    assert_eq!(holders, [0, 2, 3]);
+}
+
+#[test]
+fn recovery_ends_with_one_bookie_of_three_gone() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    for n in 0..5 {
+        writer.append_wait(text(n)).unwrap();
+    }
+    world.bookie(0).set_silent(true);
+    assert_eq!(world.ledgers.recover(id, Term(2), CloseAt::End), Ok(Some(EntryId(4))));
+    world.bookie(0).set_silent(false);
+    let error = writer.append_wait(text(5)).unwrap_err();
+    assert!(error.to_string().contains("newer owner"), "{error}");
+}
+
+#[test]
+fn a_slow_bookie_is_hedged() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    writer.close(Some(EntryId(0))).unwrap();
+    // Whoever is asked first says nothing.
+    let first = usize::try_from(id.0 % 3).unwrap();
+    let slow = world.ledgers.describe(id).unwrap().last_fragment().1.member(first);
+    let slow = usize::try_from(slow.bookie.0 - 1).unwrap();
+    world.bookie(slow).set_silent(true);
+    assert_eq!(world.ledgers.read(id, EntryId(0)), Ok(text(0)));
+    world.bookie(slow).set_silent(false);
+}
+
+#[test]
+fn an_overloaded_bookie_is_asked_again() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    world.bookie(1).refuse_adds(Some(Refusal::Overloaded { retry_after_ms: 1 }));
+    writer.append_wait(text(0)).unwrap();
+    world.bookie(1).refuse_adds(None);
+    let (told, tells) = sync_channel(1);
+    writer.append(text(1), Box::new(move |done| told.send(done).unwrap()));
+    assert_eq!(tells.recv_timeout(Duration::from_secs(20)).unwrap(), Ok(EntryId(1)));
+    assert_eq!(writer.missing_bookies(), 0);
+    assert_eq!(world.ledgers.describe(id).unwrap().fragments.len(), 1);
+}
+
+#[test]
+fn watchers_over_several_bookies_are_called_once() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = calls.clone();
+    let wake = Arc::new(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    world.ledgers.watch(id, None, wake);
+    writer.append_wait(text(0)).unwrap();
+    writer.append_wait(text(1)).unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    assert_eq!(world.ledgers.end(id), Ok(LedgerEnd::Open { lac: Some(EntryId(1)) }));
+}
+
+#[test]
+fn a_ledger_is_forgotten_only_when_every_bookie_of_every_fragment_has() {
+    let world = World::new(4);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    let dead = world.holders(id, 0)[0];
+    world.bookie(dead).set_down(true);
+    writer.append_wait(text(1)).unwrap();
+    writer.append_wait(text(2)).unwrap();
+    let end = writer.drain().unwrap();
+    writer.close(end).unwrap();
+    assert!(matches!(world.ledgers.delete(id), Err(DeleteError::Bookie { .. })));
+    world.bookie(dead).set_down(false);
+    world.ledgers.finish_deletions().unwrap();
+    assert!(world.ledgers.describe(id).is_err());
+    assert!((0..4).all(|n| !world.bookie(n).holds(id, EntryId(0))));
+}
