@@ -200,7 +200,7 @@ impl World {
             metadata,
             bookies: Default::default(),
             changes: 0,
-            spares: seed % 3 != 0,
+            spares: !seed.is_multiple_of(3),
             messages: Vec::new(),
             acked: None,
             recoverers: vec![recoverer(2), recoverer(3)],
