@@ -93,6 +93,10 @@ pub const REPLY_WAIT_MS: u64 = 120_000;
 /// Bytes one read gathers before it is answered: past this a larger one is no faster.
 pub const READ_BYTES_MAX: usize = 8 << 20;
 
+/// Components of topologies that one stream names as its users: with [`PARTITIONS_MAX`] partitions each
+/// takes 40 KiB of the header that describes the stream.
+pub const STREAM_USERS_MAX: usize = 16;
+
 /// Streams in one answer to a listing: their names and formats fill half a header.
 pub const LIST_STREAMS_MAX: u32 = 1000;
 

@@ -278,23 +278,24 @@ impl Directory {
         }
     }
 
-    /// Forgets what is before a position.
+    /// Forgets what is before a position; what a topology may yet read only by `force`.
     pub fn truncate(
         &mut self,
         stream: &str,
         partition: u32,
         before: Position,
+        force: bool,
     ) -> Result<(), DirectoryError> {
         let stream = stream.to_owned();
-        match self.ask(StreamRequest::Truncate { stream, partition, before })?.reply {
+        match self.ask(StreamRequest::Truncate { stream, partition, before, force })?.reply {
             StreamReply::Done => Ok(()),
             _ => Err(self.odd()),
         }
     }
 
-    /// Deletes a stream and all it holds.
-    pub fn delete_stream(&mut self, name: &str) -> Result<(), DirectoryError> {
-        match self.ask(StreamRequest::DeleteStream { name: name.to_owned() })?.reply {
+    /// Deletes a stream and all it holds; one that a topology uses only by `force`.
+    pub fn delete_stream(&mut self, name: &str, force: bool) -> Result<(), DirectoryError> {
+        match self.ask(StreamRequest::DeleteStream { name: name.to_owned(), force })?.reply {
             StreamReply::Done => Ok(()),
             _ => Err(self.odd()),
         }

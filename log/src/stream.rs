@@ -10,6 +10,7 @@
 //! | [`transactional`] | partitions owned by a topology: durable first, visible when committed |
 //! | [`reader`] | from any position, through history, into the live tail |
 //! | [`truncate`] | forgetting the start of a partition, or a stream |
+//! | [`users`] | the components of topologies that read and write a stream |
 //! | [`error`] | one error enum for each operation |
 //!
 //! A partition's record names its segments in order and its term. Whoever writes raised the term by
@@ -26,6 +27,7 @@ pub mod reader;
 pub mod record;
 pub mod transactional;
 pub mod truncate;
+pub mod users;
 pub mod writer;
 
 #[cfg(test)]
@@ -38,4 +40,5 @@ pub use log::{Log, PartitionDescription, SegmentDescription, StreamDescription};
 pub use reader::{PartitionReader, Poll, ReadFrom};
 pub use record::{Batch, Producer, ProducerState, Record};
 pub use transactional::{Committed, TransactionalDone, TransactionalWriter};
+pub use users::{User, Users};
 pub use writer::{Appended, AppendedDone, PartitionWriter};

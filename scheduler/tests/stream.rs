@@ -394,3 +394,39 @@ fn truncated_and_deleted_is_gone() {
     assert_eq!(not_done(dir, &["stream", "cat", "s"], b"").0, 3);
     assert_eq!(done(dir, &["stream", "list", "-o", "json"], b""), "[]\n");
 }
+
+/// Once, `delete` and `truncate` asked nobody whether a topology still needed what they took.
+#[test]
+fn what_a_topology_uses_is_described_and_goes_only_by_force() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "lines"], b"");
+    done(dir, &["stream", "append", "lines"], b"one\ntwo\n");
+    done(dir, &["stream", "append", "lines"], b"three\n");
+    let log = egret_log::Log::open(dir, egret_log::LogConfig::default()).unwrap();
+    let user = |component: &str| egret_log::stream::User {
+        topology: "words".to_owned(),
+        component: component.to_owned(),
+    };
+    log.consume("lines", &user("in"), &[(0, "S1:0:1".parse().unwrap())].into()).unwrap();
+    log.produce("lines", &user("out")).unwrap();
+    log.close().unwrap();
+
+    let described = done(dir, &["stream", "describe", "lines"], b"");
+    let table = described.lines().skip_while(|line| !line.starts_with("USED BY"));
+    let rows: Vec<Vec<&str>> = table.map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1], ["words/in", "reads", "0", "S1:0:1"]);
+    assert_eq!(rows[2], ["words/out", "writes", "-", "-"]);
+    let described = json(&done(dir, &["stream", "describe", "lines", "-o", "json"], b""));
+    assert_eq!(described["users"][0]["needed"][0]["from"], "S1:0:1");
+    assert_eq!(described["users"][1]["how"], "writes");
+
+    let end = described["partitions"][0]["end"].as_str().unwrap();
+    let (code, said) = not_done(dir, &["stream", "truncate", "lines", "--before", end], b"");
+    assert!(code == 3 && said.contains("words/in") && said.contains("--force"), "{code}: {said}");
+    let (code, said) = not_done(dir, &["stream", "delete", "lines", "--yes"], b"");
+    assert!(code == 3 && said.contains("words/out") && said.contains("--force"), "{code}: {said}");
+    assert_eq!(done(dir, &["stream", "cat", "lines"], b""), "one\ntwo\nthree\n");
+    done(dir, &["stream", "truncate", "lines", "--before", end, "--force"], b"");
+    done(dir, &["stream", "delete", "lines", "--yes", "--force"], b"");
+}

@@ -90,6 +90,8 @@ struct Welcome {
 
 struct StreamName {
   name @0 :Text;
+  force @1 :Bool;
+  # To delete it although a topology uses it, which then cannot go on.
 }
 
 struct CreateStream {
@@ -125,6 +127,23 @@ struct StreamInfo {
 struct StreamDescription {
   info @0 :StreamInfo;
   partitions @1 :List(PartitionDescription);
+  users @2 :List(StreamUser);
+}
+
+struct StreamUser {
+  # A component of a topology that uses a stream.
+  topology @0 :Text;
+  component @1 :Text;
+  writes @2 :Bool;
+  # It writes the stream and keeps state that belongs to it. Otherwise it reads it.
+  needed @3 :List(Needed);
+  # What a reader may yet read again.
+}
+
+struct Needed {
+  partition @0 :UInt32;
+  from @1 :Position;
+  # This and everything after it.
 }
 
 struct PartitionDescription {
@@ -227,6 +246,8 @@ struct Truncate {
   stream @0 :Text;
   partition @1 :UInt32;
   before @2 :Position;
+  force @3 :Bool;
+  # Although a topology needs what is before it, which then cannot go on.
 }
 
 struct Failure {

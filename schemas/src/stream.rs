@@ -11,7 +11,7 @@ mod segment;
 
 pub use reply::{
     AppendedPart, BatchInfo, Code, Failure, Next, Outcome, PartitionDescription, StreamDescription,
-    StreamInfo, StreamReply,
+    StreamInfo, StreamReply, StreamUser,
 };
 pub use request::{AppendHead, Place, ReadFrom, ReadHead, Route, StreamRequest};
 

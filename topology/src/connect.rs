@@ -1,5 +1,6 @@
 //! Topologies and Egret's own streams: [`LogSpout`] reads one, [`LogSink`] writes one.
 
+mod claim;
 mod log_sink;
 mod log_spout;
 mod record;

@@ -2,7 +2,7 @@
 
 use egret_log::client::{AppendError, CreateError, DeleteError, RecoverError};
 use egret_log::metadata::MetaError;
-use egret_log::stream::error::{CatalogError, CreateStreamError, OpenWriterError};
+use egret_log::stream::error::{CatalogError, CreateStreamError, OpenWriterError, UseError};
 use egret_state::Guarantee;
 use egret_state::commit::{ChangeError, RecordError, RecoveryError};
 
@@ -96,6 +96,20 @@ pub enum Error {
         /// What was asked.
         guarantee: Guarantee,
     },
+    /// An output stream that is not the one written before.
+    #[error(
+        "stream `{stream}` is not the one topology `{topology}` wrote: that was deleted, and what was \
+         written to it is not in this one; run the topology under another name or in another directory"
+    )]
+    StreamMadeAgain {
+        /// The stream.
+        stream: String,
+        /// The topology.
+        topology: String,
+    },
+    /// Who uses a stream could not be noted.
+    #[error(transparent)]
+    Use(Box<UseError>),
     /// A stream that is not there, or whose record cannot be read.
     #[error(transparent)]
     Catalog(Box<CatalogError>),
@@ -152,6 +166,7 @@ boxed! {
     RecoverError => Recover,
     AppendError => Append,
     DeleteError => Delete,
+    UseError => Use,
     BuildError => Build,
 }
 

@@ -396,6 +396,60 @@ fn every_grouping_delivers_to_the_tasks_it_names() {
     }
 }
 
+/// Once, anybody could delete what a topology reads or writes: under at-least-once the next run made
+/// the output anew and wrote to it only what changed from then on.
+#[test]
+fn a_stream_that_a_topology_uses_is_deleted_only_by_force_and_then_not_written_on() {
+    for guarantee in [Guarantee::AtLeastOnce, Guarantee::EffectivelyOnce] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        write_lines(&log, text(300));
+        let topology = topology(2, guarantee, |_| {});
+        run(&log, &topology, &options(2, 1)).unwrap();
+        for stream in ["lines", "counts"] {
+            let error = log.delete_stream(stream, false).unwrap_err().to_string();
+            assert!(error.contains("words/") && error.contains("--force"), "{error}");
+        }
+        assert_eq!(last_counts(&log), expected(&text(300)), "nothing was done");
+        log.delete_stream("counts", true).unwrap();
+        write_lines(&log, text(10));
+        for attempt in 0..2 {
+            let error = run(&log, &topology, &options(2, 1)).unwrap_err().to_string();
+            assert!(error.contains("deleted"), "{guarantee}, attempt {attempt}: {error}");
+            assert_eq!(last_counts(&log), BTreeMap::new());
+        }
+        log.close().unwrap();
+    }
+}
+
+/// A truncation may take what is committed and nothing else; by force it may, and the topology says so
+/// instead of going on behind the gap.
+#[test]
+fn what_a_topology_may_yet_read_is_truncated_only_by_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    write_lines(&log, text(300));
+    let topology = topology(2, Guarantee::AtLeastOnce, |_| {});
+    run(&log, &topology, &options(2, 1)).unwrap();
+    write_lines(&log, text(300));
+    let end = log.describe_partition("lines", 1).unwrap().end;
+    let error = log.truncate("lines", 1, end, false).unwrap_err().to_string();
+    assert!(error.contains("words/lines") && error.contains("--force"), "{error}");
+    // At its start a run says where its last commit has it.
+    run(&log, &topology, &options(2, 1)).unwrap();
+    let needed = log.users("lines").unwrap().consumers.into_values().next().unwrap();
+    log.truncate("lines", 1, needed[&1], false).unwrap();
+    run(&log, &topology, &options(2, 1)).unwrap();
+    log.truncate("lines", 1, end, false).unwrap();
+    write_lines(&log, text(300));
+    let end = log.describe_partition("lines", 1).unwrap().end;
+    log.truncate("lines", 1, end, true).unwrap();
+    assert!(log.users("lines").unwrap().consumers.is_empty(), "it is named no more");
+    let error = run(&log, &topology, &options(2, 1)).unwrap_err().to_string();
+    assert!(error.contains("truncated"), "{error}");
+    log.close().unwrap();
+}
+
 /// Once, a stream that was deleted and made again was read on from the old one's position, and what
 /// stood before it was never counted.
 #[test]
@@ -405,7 +459,7 @@ fn a_source_that_was_deleted_and_made_again_is_refused_not_read_on() {
     write_lines(&log, text(30));
     let topology = topology(1, Guarantee::EffectivelyOnce, |_| {});
     run(&log, &topology, &options(1, 1)).unwrap();
-    log.delete_stream("lines").unwrap();
+    log.delete_stream("lines", true).unwrap();
     write_lines(&log, text(90));
     let error = run(&log, &topology, &options(1, 1)).unwrap_err().to_string();
     assert!(error.contains("`lines` was deleted and made again"), "{error}");

@@ -3,12 +3,14 @@
 //! What it keeps between requests only spares work: the writers and readers of the stream that was
 //! asked for last. A request for another stream lets them go.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use egret_schemas::Position;
 use egret_schemas::stream::{
     AppendedPart, Code, Failure, PartitionDescription, StreamDescription, StreamInfo, StreamReply,
-    StreamRequest,
+    StreamRequest, StreamUser,
 };
 
 use super::append::Writers;
@@ -73,14 +75,14 @@ impl Answerer {
                 };
                 self.readers.insert(readers).read(&head, bell)
             }
-            StreamRequest::Truncate { stream, partition, before } => {
-                self.log.truncate(&stream, partition, before).map_err(|e| e.told())?;
+            StreamRequest::Truncate { stream, partition, before, force } => {
+                self.log.truncate(&stream, partition, before, force).map_err(|e| e.told())?;
                 Ok(StreamReply::Done.into())
             }
-            StreamRequest::DeleteStream { name } => {
+            StreamRequest::DeleteStream { name, force } => {
                 self.writers = None;
                 self.readers = None;
-                self.log.delete_stream(&name).map_err(|e| e.told())?;
+                self.log.delete_stream(&name, force).map_err(|e| e.told())?;
                 Ok(StreamReply::Done.into())
             }
         }
@@ -121,7 +123,24 @@ fn description_of(description: &stream::StreamDescription) -> StreamDescription 
     StreamDescription {
         info: info_of(&description.info),
         partitions: description.partitions.iter().map(partition_of).collect(),
+        users: users_of(&description.users),
     }
+}
+
+fn users_of(users: &stream::Users) -> Vec<StreamUser> {
+    let consumer = |(user, needed): (&stream::User, &BTreeMap<u32, Position>)| StreamUser {
+        topology: user.topology.clone(),
+        component: user.component.clone(),
+        writes: false,
+        needed: needed.iter().map(|(partition, position)| (*partition, *position)).collect(),
+    };
+    let producer = |user: &stream::User| StreamUser {
+        topology: user.topology.clone(),
+        component: user.component.clone(),
+        writes: true,
+        needed: Vec::new(),
+    };
+    users.consumers.iter().map(consumer).chain(users.producers.iter().map(producer)).collect()
 }
 
 /// A sum of parts of one append.

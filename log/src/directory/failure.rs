@@ -11,6 +11,7 @@ use crate::message::{Refusal, Unknown};
 use crate::outcome::Outcome as LogOutcome;
 use crate::stream::error::{
     AppendError, CatalogError, CreateStreamError, OpenWriterError, ReadError, TruncateError,
+    UseError,
 };
 
 /// A failure of this kind, with nothing done.
@@ -117,7 +118,11 @@ impl Told for TruncateError {
     fn code(&self) -> Code {
         match self {
             TruncateError::Catalog(error) => error.code(),
-            TruncateError::BeyondEnd { .. } => Code::Refused,
+            TruncateError::BeyondEnd { .. }
+            | TruncateError::Needed { .. }
+            | TruncateError::Used { .. } => Code::Refused,
+            TruncateError::Use(UseError::Catalog(error)) => error.code(),
+            TruncateError::Use(UseError::TooMany { .. }) => Code::Refused,
             TruncateError::Read(error) => error.code(),
             TruncateError::Delete(_) => Code::Internal,
         }

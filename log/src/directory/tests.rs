@@ -277,13 +277,16 @@ fn each_refusal_has_its_code() {
         (create("t", 0, "bytes"), Code::Refused),
         (create("t", 1, "xml"), Code::Refused),
         (StreamRequest::DescribeStream { name: name("t") }, Code::NoStream),
-        (StreamRequest::DeleteStream { name: name("t") }, Code::NoStream),
+        (StreamRequest::DeleteStream { name: name("t"), force: false }, Code::NoStream),
         (append("t", Route::ByKey, 0), Code::NoStream),
         (append("s", Route::ByKey, 1), Code::BadRequest),
         (read("t", 0, ReadFrom::Earliest), Code::NoStream),
         (read("s", 2, ReadFrom::Earliest), Code::NoPartition),
         (read("s", 0, ReadFrom::At(far)), Code::Refused),
-        (StreamRequest::Truncate { stream: name("s"), partition: 0, before: far }, Code::Refused),
+        (
+            StreamRequest::Truncate { stream: name("s"), partition: 0, before: far, force: false },
+            Code::Refused,
+        ),
         (StreamRequest::Hello { version: 1, incarnation: None }, Code::BadRequest),
     ] {
         let failure = world.refused(request.clone());
@@ -301,7 +304,12 @@ fn what_was_truncated_is_told_with_the_first_position_there_is() {
     let mut world = world(1, 1 << 20);
     world.append_to(0, &["a"]);
     let second = world.append_to(0, &["b"])[0].first;
-    world.done(StreamRequest::Truncate { stream: "s".into(), partition: 0, before: second });
+    world.done(StreamRequest::Truncate {
+        stream: "s".into(),
+        partition: 0,
+        before: second,
+        force: false,
+    });
     assert_eq!(world.all(0, ReadFrom::Earliest), ["b"]);
     let from = vec![Place { partition: 0, from: ReadFrom::At(Position::START) }];
     let failure = world.refused(StreamRequest::Read(ReadHead {
@@ -359,7 +367,7 @@ proptest! {
         }
         if let Some(at) = truncate_at.filter(|at| *at < places.len()) {
             let before = places[at];
-            world.done(StreamRequest::Truncate { stream: "s".into(), partition: 0, before });
+            world.done(StreamRequest::Truncate { stream: "s".into(), partition: 0, before, force: false });
             all.drain(..at);
         }
         for count in counts {

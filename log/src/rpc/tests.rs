@@ -49,7 +49,7 @@ fn serve() -> (tempfile::TempDir, Server, Arc<Barrier>) {
 }
 
 fn delete(name: &str) -> StreamRequest {
-    StreamRequest::DeleteStream { name: name.into() }
+    StreamRequest::DeleteStream { name: name.into(), force: false }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::error::NameError;
 use crate::caps;
 use crate::ledger::Proposal;
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// What the values of a stream are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -349,7 +349,7 @@ pub fn decode_partition(bytes: &[u8]) -> Result<PartitionRecord, DecodeError> {
     })
 }
 
-fn seal(mut out: Vec<u8>, proposal: Proposal) -> Vec<u8> {
+pub(super) fn seal(mut out: Vec<u8>, proposal: Proposal) -> Vec<u8> {
     out.put_u128(proposal.process);
     out.put_u64(proposal.operation);
     let crc = crc32c::crc32c(&out);
@@ -357,7 +357,7 @@ fn seal(mut out: Vec<u8>, proposal: Proposal) -> Vec<u8> {
     out
 }
 
-fn unseal<'a>(bytes: &'a [u8], what: &'static str) -> Result<Reader<'a>, DecodeError> {
+pub(super) fn unseal<'a>(bytes: &'a [u8], what: &'static str) -> Result<Reader<'a>, DecodeError> {
     let Some(end) = bytes.len().checked_sub(4) else {
         return Err(DecodeError { what, at: 0, why: "shorter than its checksum" });
     };
@@ -371,7 +371,7 @@ fn unseal<'a>(bytes: &'a [u8], what: &'static str) -> Result<Reader<'a>, DecodeE
     Ok(r)
 }
 
-fn proposal(r: &mut Reader<'_>) -> Result<Proposal, DecodeError> {
+pub(super) fn proposal(r: &mut Reader<'_>) -> Result<Proposal, DecodeError> {
     Ok(Proposal { process: r.u128("process")?, operation: r.u64("operation")? })
 }
 

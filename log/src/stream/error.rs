@@ -3,6 +3,7 @@
 use egret_schemas::bytes::DecodeError;
 use egret_schemas::{EntryId, Epoch, Generation, LedgerId, Position, SegmentId};
 
+use super::users::User;
 use crate::caps;
 use crate::client::error::RecordError;
 use crate::client::{
@@ -284,6 +285,25 @@ pub enum ReadError {
     },
 }
 
+/// Who uses a stream could not be noted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UseError {
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// So many components use it that no more are kept.
+    #[error(
+        "stream `{stream}` is used by {max} components of topologies, and no more are kept: let one \
+         topology read it and write what others need to streams of their own"
+    )]
+    TooMany {
+        /// The stream.
+        stream: String,
+        /// How many there may be.
+        max: usize,
+    },
+}
+
 /// A partition could not be truncated, or a stream not deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TruncateError {
@@ -298,6 +318,37 @@ pub enum TruncateError {
         /// Where it ends.
         end: Position,
     },
+    /// A topology may yet read what would be forgotten.
+    #[error(
+        "partition {partition} of `{stream}` is needed from {needed} on by {user}: truncate before \
+         {needed} at most, or let the topology go on first; if it is gone for good, or shall not be \
+         run again, use force (`--force`)"
+    )]
+    Needed {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: u32,
+        /// Who needs it.
+        user: User,
+        /// From where on.
+        needed: Position,
+    },
+    /// Topologies keep state that belongs to the stream.
+    #[error(
+        "stream `{stream}` is {users}: without it that topology cannot go on, and a stream of the same \
+         name will not do instead; if it is gone for good, or shall not be run again, use force \
+         (`--force`)"
+    )]
+    Used {
+        /// The stream.
+        stream: String,
+        /// Who uses it, in words.
+        users: String,
+    },
+    /// Who uses it could not be changed.
+    #[error(transparent)]
+    Use(#[from] UseError),
     /// The end could not be found.
     #[error(transparent)]
     Read(#[from] ReadError),

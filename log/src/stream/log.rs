@@ -11,11 +11,14 @@ use super::catalog::{
     Owner, PartitionRecord, StreamConfig, StreamInfo, StreamRecord, check_name, decode_stream,
     encode_partition, encode_stream,
 };
-use super::error::{CatalogError, CreateStreamError, OpenWriterError, ReadError, TruncateError};
+use super::error::{
+    CatalogError, CreateStreamError, OpenWriterError, ReadError, TruncateError, UseError,
+};
 use super::partition::{Below, Catalog, Partition, partition_key, stream_key};
 use super::reader::{PartitionReader, ReadFrom};
 use super::transactional::{Committed, TransactionalWriter};
 use super::truncate;
+use super::users::{self, User, Users};
 use super::writer::PartitionWriter;
 use crate::caps;
 use crate::client::{LedgerEnd, Ledgers};
@@ -62,6 +65,8 @@ pub struct StreamDescription {
     pub info: StreamInfo,
     /// Its partitions, in order.
     pub partitions: Vec<PartitionDescription>,
+    /// The components of topologies that read and write it.
+    pub users: Users,
 }
 
 type Writers = BTreeMap<(String, u32), PartitionWriter>;
@@ -193,7 +198,8 @@ impl Log {
             describe(&partition, number)
         };
         let partitions: Result<_, _> = (0..info.config.partitions).map(describe).collect();
-        Ok(StreamDescription { info, partitions: partitions? })
+        let users = self.users(name)?;
+        Ok(StreamDescription { info, partitions: partitions?, users })
     }
 
     /// What one partition consists of.
@@ -208,24 +214,62 @@ impl Log {
     }
 
     /// Deletes a stream, shutting out its writers.
-    pub fn delete_stream(&self, name: &str) -> Result<(), TruncateError> {
+    ///
+    /// # Errors
+    /// [`TruncateError::Used`] when a topology uses it, unless `force`: that topology cannot go on then.
+    pub fn delete_stream(&self, name: &str, force: bool) -> Result<(), TruncateError> {
+        truncate::mark_deleted(self.catalog(), name, force)?;
         let gone: Vec<PartitionWriter> = {
             let mut writers = self.writers();
             let keys: Vec<_> = writers.keys().filter(|(n, _)| n == name).cloned().collect();
             keys.iter().filter_map(|key| writers.remove(key)).collect()
         };
         gone.iter().for_each(PartitionWriter::close);
-        truncate::delete_stream(self.catalog(), name)
+        truncate::delete_marked(self.catalog(), name)
     }
 
     /// Forgets everything before `before` in one partition.
+    ///
+    /// # Errors
+    /// [`TruncateError::Needed`] when a topology may yet read some of it, unless `force`.
     pub fn truncate(
         &self,
         name: &str,
         partition: u32,
         before: Position,
+        force: bool,
     ) -> Result<(), TruncateError> {
-        truncate::truncate(&self.catalog().partition(name, partition)?.0, before)
+        truncate::truncate(&self.catalog().partition(name, partition)?.0, before, force)
+    }
+
+    /// Who uses a stream.
+    pub fn users(&self, name: &str) -> Result<Users, CatalogError> {
+        self.stream(name)?;
+        Ok(users::load(self.catalog(), name)?.0)
+    }
+
+    /// Notes that a consumer may yet read what is `needed` of each partition and what comes after it.
+    /// What was noted before only moves forward.
+    pub fn consume(
+        &self,
+        name: &str,
+        user: &User,
+        needed: &BTreeMap<u32, Position>,
+    ) -> Result<(), UseError> {
+        users::change(self.catalog(), name, |users| {
+            let held = users.consumers.entry(user.clone()).or_default();
+            for (partition, position) in needed {
+                let at = held.entry(*partition).or_insert(*position);
+                *at = (*at).max(*position);
+            }
+        })
+    }
+
+    /// Notes that a producer keeps state that belongs to this very stream.
+    pub fn produce(&self, name: &str, user: &User) -> Result<(), UseError> {
+        users::change(self.catalog(), name, |users| {
+            users.producers.insert(user.clone());
+        })
     }
 
     /// The writer of a plain partition: one for each in this process, shared.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use egret_schemas::{EntryId, Position, SegmentId, Term};
 
 use super::catalog::{
-    PartitionRecord, SegmentRecord, StreamInfo, decode_partition, decode_stream, encode_partition,
+    PartitionRecord, SegmentRecord, StreamInfo, StreamRecord, decode_partition, decode_stream,
+    encode_partition,
 };
 use super::entry_codec;
 use super::error::{CatalogError, OpenWriterError, ReadError};
@@ -20,7 +21,7 @@ use crate::message::Wake;
 use crate::metadata::{Compare, Op, TxnOutcome};
 
 /// Tries of one compare-and-set before giving up.
-const CAS_TRIES: usize = 64;
+pub(super) const CAS_TRIES: usize = 64;
 
 pub(super) fn stream_key(stream: &str) -> String {
     format!("/stream/{stream}")
@@ -115,6 +116,12 @@ impl Catalog {
 
     /// A stream that is not being deleted.
     pub(super) fn stream(&self, name: &str) -> Result<StreamInfo, CatalogError> {
+        let (record, _) = self.stream_record(name)?;
+        Ok(StreamInfo { name: name.to_owned(), config: record.config })
+    }
+
+    /// The record of a stream that is not being deleted, and its revision.
+    pub(super) fn stream_record(&self, name: &str) -> Result<(StreamRecord, u64), CatalogError> {
         self.check_open()?;
         let missing = || CatalogError::NoStream { stream: name.to_owned() };
         let key = stream_key(name);
@@ -123,7 +130,7 @@ impl Catalog {
         if record.deleting {
             return Err(missing());
         }
-        Ok(StreamInfo { name: name.to_owned(), config: record.config })
+        Ok((record, held.revision))
     }
 
     /// A partition of a stream, and the stream.
@@ -168,6 +175,10 @@ impl Partition {
 
     pub(super) fn stream_name(&self) -> &str {
         &self.stream
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     fn key(&self) -> String {

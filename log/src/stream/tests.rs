@@ -323,7 +323,7 @@ fn truncation_is_told_never_silent() {
         (0..6).map(|n| writer.append_wait(&[text(&n.to_string())]).unwrap().position).collect();
     let mut behind = world.log.reader("s", 0, ReadFrom::Earliest).unwrap();
     behind.next_wait(Duration::ZERO).unwrap().unwrap();
-    world.log.truncate("s", 0, positions[3]).unwrap();
+    world.log.truncate("s", 0, positions[3], false).unwrap();
     let told = Err(ReadError::Truncated { first: positions[3] });
     assert_eq!(behind.next_wait(Duration::ZERO), told);
     assert_eq!(world.log.reader("s", 0, ReadFrom::At(positions[1])).err(), told.err());
@@ -332,10 +332,10 @@ fn truncation_is_told_never_silent() {
     assert_eq!((described.segments.len(), described.records), (3, 3));
     let end = described.end;
     assert!(matches!(
-        world.log.truncate("s", 0, end.next_entry()),
+        world.log.truncate("s", 0, end.next_entry(), false),
         Err(TruncateError::BeyondEnd { .. })
     ));
-    world.log.truncate("s", 0, end).unwrap();
+    world.log.truncate("s", 0, end, false).unwrap();
     assert_eq!(all(&world.log, "s"), Vec::<String>::new());
     writer.append_wait(&[text("6")]).unwrap();
     assert_eq!(all(&world.log, "s"), ["6"]);
@@ -356,7 +356,7 @@ fn a_deleted_stream_is_gone_and_its_name_is_free() {
     let mut reader = world.log.reader("s", 0, ReadFrom::Earliest).unwrap();
     let zombie = world.again().writer("s", 0).unwrap();
     zombie.append_wait(&[text("3")]).unwrap();
-    world.log.delete_stream("s").unwrap();
+    world.log.delete_stream("s", false).unwrap();
     assert!(reader.next_wait(Duration::ZERO).is_err());
     assert!(writer.append_wait(&[text("4")]).is_err());
     assert!(zombie.append_wait(&[text("4")]).is_err());
@@ -500,8 +500,8 @@ fn the_visible_end_is_in_the_first_open_segment() {
     assert_eq!(latest.position(), Position::START);
     writer.publish(at[1]).unwrap();
     assert_eq!((end().end.to_string().as_str(), end().records), ("S3:0:0", 2));
-    assert!(world.log.truncate("t", 0, "S3:1:0".parse().unwrap()).is_err());
-    world.log.truncate("t", 0, "S3:0:0".parse().unwrap()).unwrap();
+    assert!(world.log.truncate("t", 0, "S3:1:0".parse().unwrap(), false).is_err());
+    world.log.truncate("t", 0, "S3:0:0".parse().unwrap(), false).unwrap();
     writer.publish(at[3]).unwrap();
     assert_eq!(all(&world.log, "t"), strings(2..4));
 }
@@ -618,4 +618,64 @@ fn readers_of_a_transactional_stream_wait_for_the_commit() {
         }
     }
     assert_eq!(reading.join().unwrap(), strings(0..50));
+}
+
+fn user(component: &str) -> User {
+    User { topology: "words".to_owned(), component: component.to_owned() }
+}
+
+#[test]
+fn a_stream_in_use_is_neither_deleted_nor_truncated_past_its_readers_unless_by_force() {
+    let world = world();
+    let writer = world.plain(40);
+    let positions: Vec<_> =
+        (0..20).map(|n| writer.append_wait(&[text(&n.to_string())]).unwrap().position).collect();
+    let at = |n: usize| [(0, positions[n])].into();
+    world.log.consume("s", &user("in"), &at(5)).unwrap();
+    world.log.consume("s", &user("in"), &at(3)).unwrap();
+    world.log.consume("s", &user("late"), &at(9)).unwrap();
+    world.log.produce("s", &user("out")).unwrap();
+    let needed = TruncateError::Needed {
+        stream: "s".to_owned(),
+        partition: 0,
+        user: user("in"),
+        needed: positions[5],
+    };
+    assert_eq!(world.log.truncate("s", 0, positions[6], false), Err(needed));
+    world.log.truncate("s", 0, positions[5], false).unwrap();
+    let error = world.log.delete_stream("s", false).unwrap_err().to_string();
+    assert!(
+        error.contains("read by words/in, read by words/late, written by words/out"),
+        "{error}"
+    );
+    assert_eq!(writer.append_wait(&[text("20")]).unwrap().records, 1, "its writer is left alone");
+    world.log.truncate("s", 0, positions[8], true).unwrap();
+    let users = world.again().users("s").unwrap();
+    assert_eq!(users.consumers.into_keys().collect::<Vec<_>>(), [user("late")]);
+    world.log.delete_stream("s", true).unwrap();
+    assert!(world.log.consume("s", &user("in"), &at(5)).is_err());
+    world.plain(40);
+    assert!(world.log.users("s").unwrap().is_empty(), "it is another stream");
+    world.log.delete_stream("s", false).unwrap();
+}
+
+#[test]
+fn a_stream_that_a_topology_owns_is_deleted_only_by_force() {
+    let world = world();
+    world.owned(1000);
+    let error = world.log.delete_stream("t", false).unwrap_err().to_string();
+    assert!(error.contains("owned by words"), "{error}");
+    world.log.delete_stream("t", true).unwrap();
+}
+
+#[test]
+fn the_users_of_a_stream_are_bounded() {
+    let world = world();
+    world.plain(1000);
+    for n in 0..crate::caps::STREAM_USERS_MAX {
+        world.log.produce("s", &user(&n.to_string())).unwrap();
+    }
+    world.log.produce("s", &user("0")).unwrap();
+    let error = world.log.produce("s", &user("one more")).unwrap_err().to_string();
+    assert!(error.contains("no more are kept"), "{error}");
 }

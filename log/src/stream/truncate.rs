@@ -3,23 +3,33 @@
 //! What is forgotten leaves the partition's record first, in the step that lists its ledgers as
 //! garbage; then the ledgers are deleted, each by a tombstone; then the list is shortened. A crash
 //! anywhere leaves a list to finish.
+//!
+//! What a topology may yet read is kept, and so is a stream it uses, unless by force: then the
+//! topology is no longer named, and refuses to go on when it is run again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use egret_schemas::Position;
 
-use super::catalog::{decode_stream, encode_stream};
+use super::catalog::{StreamRecord, decode_stream, encode_stream};
 use super::error::{CatalogError, TruncateError};
 use super::partition::{Catalog, Partition, partition_key, stream_key};
+use super::users::{self, Users};
 use crate::metadata::{Compare, Op, TxnOutcome};
 
 /// Forgets everything before `before`. The last segment stays, whatever of it is forgotten.
-pub(super) fn truncate(partition: &Partition, before: Position) -> Result<(), TruncateError> {
+pub(super) fn truncate(
+    partition: &Partition,
+    before: Position,
+    force: bool,
+) -> Result<(), TruncateError> {
     let record = partition.load()?;
     let end = partition.visible_end(&record)?;
     if before > end.position {
         return Err(TruncateError::BeyondEnd { asked: before, end: end.position });
     }
+    release(partition, before, force)?;
     // Only what lies before the visible segment may go: it is closed.
     let visible = end.segment.map(|(index, _)| record.segments[index].id);
     let record = partition.change::<CatalogError>((&[], &[]), |record| {
@@ -38,27 +48,61 @@ pub(super) fn truncate(partition: &Partition, before: Position) -> Result<(), Tr
     Ok(())
 }
 
-/// Deletes a stream: it is marked, writers are shut out, every ledger is deleted, the records go.
-pub(super) fn delete_stream(catalog: &Arc<Catalog>, name: &str) -> Result<(), TruncateError> {
+/// Sees to it that nobody named needs what lies before `before`: refuses, or by force names them no
+/// more. Whoever is named after this looked begins at what it finds.
+fn release(partition: &Partition, before: Position, force: bool) -> Result<(), TruncateError> {
+    let (catalog, stream, number) =
+        (partition.catalog(), partition.stream_name(), partition.number());
+    let (users, _) = users::load(catalog, stream)?;
+    let Some((user, needed)) = users.needing(number, before) else { return Ok(()) };
+    if !force {
+        let (stream, user) = (stream.to_owned(), user.clone());
+        return Err(TruncateError::Needed { stream, partition: number, user, needed });
+    }
+    users::change(catalog, stream, |users| {
+        let needs = |needed: &BTreeMap<u32, Position>| {
+            needed.get(&number).is_some_and(|needed| *needed < before)
+        };
+        users.consumers.retain(|_, needed| !needs(needed));
+    })?;
+    Ok(())
+}
+
+/// Begins to delete a stream: from here on it is not there, and nobody is named as using it.
+pub(super) fn mark_deleted(
+    catalog: &Catalog,
+    name: &str,
+    force: bool,
+) -> Result<(), TruncateError> {
     let meta = catalog.ledgers.metadata();
     let key = stream_key(name);
-    let mut record = loop {
-        catalog.check_open()?;
-        let held = meta.get(&key).map_err(CatalogError::Meta)?;
-        let held = held.ok_or_else(|| CatalogError::NoStream { stream: name.to_owned() })?;
-        let mut record = decode_stream(&held.value)
-            .map_err(|why| CatalogError::Decode { key: key.clone(), why })?;
+    loop {
+        let (mut record, revision) = match load_stream(catalog, name)? {
+            Some(found) => found,
+            None => return Err(CatalogError::NoStream { stream: name.to_owned() }.into()),
+        };
         if record.deleting {
-            break record;
+            return Ok(());
+        }
+        let (users, same_users) = users::load(catalog, name)?;
+        if !force {
+            check_unused(name, record.config.transactional.as_deref(), &users)?;
         }
         record.deleting = true;
         record.proposal = catalog.ledgers.proposal();
-        let put = Op::Put(key.clone(), encode_stream(&record));
-        let compare = Compare::Revision(key.clone(), held.revision);
-        if meta.txn(&[compare], &[put]).map_err(CatalogError::Meta)? != TxnOutcome::Conflict {
-            break record;
+        let ops =
+            [Op::Put(key.clone(), encode_stream(&record)), Op::Delete(users::users_key(name))];
+        let compare = [Compare::Revision(key.clone(), revision), same_users];
+        if meta.txn(&compare, &ops).map_err(CatalogError::Meta)? != TxnOutcome::Conflict {
+            return Ok(());
         }
-    };
+    }
+}
+
+/// Deletes a stream that is marked: writers are shut out, every ledger is deleted, the records go.
+pub(super) fn delete_marked(catalog: &Arc<Catalog>, name: &str) -> Result<(), TruncateError> {
+    let meta = catalog.ledgers.metadata();
+    let Some((record, _)) = load_stream(catalog, name)? else { return Ok(()) };
     for number in 0..record.config.partitions {
         match delete_partition(&catalog.partition_of(name, number)) {
             // Deleted by an attempt before this one.
@@ -69,9 +113,28 @@ pub(super) fn delete_stream(catalog: &Arc<Catalog>, name: &str) -> Result<(), Tr
         meta.txn(&[], &gone).map_err(CatalogError::Meta)?;
         catalog.partition_of(name, number).hub.notify();
     }
-    record.proposal = catalog.ledgers.proposal();
-    meta.txn(&[], &[Op::Delete(key)]).map_err(CatalogError::Meta)?;
+    meta.txn(&[], &[Op::Delete(stream_key(name))]).map_err(CatalogError::Meta)?;
     Ok(())
+}
+
+/// A stream's record, being deleted or not, and its revision.
+fn load_stream(catalog: &Catalog, name: &str) -> Result<Option<(StreamRecord, u64)>, CatalogError> {
+    catalog.check_open()?;
+    let key = stream_key(name);
+    let Some(held) = catalog.ledgers.metadata().get(&key)? else { return Ok(None) };
+    let record = decode_stream(&held.value).map_err(|why| CatalogError::Decode { key, why })?;
+    Ok(Some((record, held.revision)))
+}
+
+/// Refuses to delete a stream that a topology owns, reads or writes.
+fn check_unused(stream: &str, owner: Option<&str>, users: &Users) -> Result<(), TruncateError> {
+    let users = match (owner, users.is_empty()) {
+        (None, true) => return Ok(()),
+        // Its topology is named by the component that writes once it ran.
+        (Some(owner), true) => format!("owned by {owner}"),
+        (_, false) => users.in_words(),
+    };
+    Err(TruncateError::Used { stream: stream.to_owned(), users })
 }
 
 fn delete_partition(partition: &Partition) -> Result<(), TruncateError> {
@@ -95,7 +158,7 @@ pub(super) fn finish(catalog: &Arc<Catalog>) -> Result<(), TruncateError> {
         let name = key["/stream/".len()..].to_owned();
         let record = decode_stream(&held.value).map_err(|why| CatalogError::Decode { key, why })?;
         if record.deleting {
-            delete_stream(catalog, &name)?;
+            delete_marked(catalog, &name)?;
             continue;
         }
         for number in 0..record.config.partitions {

@@ -82,7 +82,7 @@ impl Model {
         }
         let before = self.acked[3].1;
         self.truncating = Some(before);
-        log.truncate("s", 0, before).map_err(text)?;
+        log.truncate("s", 0, before, false).map_err(text)?;
         self.truncated = Some(before);
         self.topology(&log, 5)?;
         self.idempotent(&writer, 9)?;
@@ -151,7 +151,7 @@ impl Model {
             writer.append_wait(&[Record::of(format!("d{n}"))]).map_err(text)?;
         }
         self.deleting = true;
-        log.delete_stream("d").map_err(text)?;
+        log.delete_stream("d", false).map_err(text)?;
         self.deleted = true;
         Ok(())
     }

@@ -4,8 +4,8 @@ use super::HeaderError;
 use super::segment::{self, collect, count, halves, read_position, text, whole, write_position};
 use crate::epoch::Epoch;
 use crate::generated::stream_capnp::{
-    Code as WireCode, Outcome as WireOutcome, appended_part, batch_info, failure, next,
-    partition_description, reply, stream_info,
+    Code as WireCode, Outcome as WireOutcome, appended_part, batch_info, failure, needed, next,
+    partition_description, reply, stream_info, stream_user,
 };
 use crate::ids::{Incarnation, Position, Term};
 
@@ -76,6 +76,21 @@ pub struct StreamDescription {
     pub info: StreamInfo,
     /// Its partitions, in order.
     pub partitions: Vec<PartitionDescription>,
+    /// The components of topologies that use it: who reads, then who writes.
+    pub users: Vec<StreamUser>,
+}
+
+/// A component of a topology that uses a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamUser {
+    /// The topology.
+    pub topology: String,
+    /// The component of it.
+    pub component: String,
+    /// Whether it writes the stream and keeps state that belongs to it; otherwise it reads it.
+    pub writes: bool,
+    /// From where on a reader may yet read each partition again.
+    pub needed: Vec<(u32, Position)>,
 }
 
 /// One partition.
@@ -271,9 +286,13 @@ impl StreamReply {
             StreamReply::Description(description) => {
                 let mut to = root.init_description();
                 fill_info(&description.info, to.reborrow().init_info());
-                let mut list = to.init_partitions(count(&description.partitions));
+                let mut list = to.reborrow().init_partitions(count(&description.partitions));
                 for (at, partition) in (0..).zip(&description.partitions) {
                     fill_partition(partition, list.reborrow().get(at));
+                }
+                let mut list = to.init_users(count(&description.users));
+                for (at, user) in (0..).zip(&description.users) {
+                    fill_user(user, list.reborrow().get(at));
                 }
             }
             StreamReply::Appended { parts, failure } => {
@@ -338,6 +357,7 @@ impl StreamReply {
                 StreamReply::Description(StreamDescription {
                     info: take_info(from.get_info()?)?,
                     partitions: collect(from.get_partitions()?.iter().map(take_partition))?,
+                    users: collect(from.get_users()?.iter().map(take_user))?,
                 })
             }
             reply::Appended(from) => {
@@ -424,6 +444,29 @@ fn take_partition(
         end: read_position(from.get_end()?),
         term: Term(from.get_term()),
         owner: text(from.get_owner()?)?,
+    })
+}
+
+fn fill_user(from: &StreamUser, mut to: stream_user::Builder<'_>) {
+    to.set_topology(&from.topology);
+    to.set_component(&from.component);
+    to.set_writes(from.writes);
+    let mut list = to.init_needed(count(&from.needed));
+    for (at, (partition, position)) in (0..).zip(&from.needed) {
+        let mut to = list.reborrow().get(at);
+        to.set_partition(*partition);
+        write_position(to.init_from(), *position);
+    }
+}
+
+fn take_user(from: stream_user::Reader<'_>) -> Result<StreamUser, HeaderError> {
+    let take =
+        |from: needed::Reader<'_>| Ok((from.get_partition(), read_position(from.get_from()?)));
+    Ok(StreamUser {
+        topology: text(from.get_topology()?)?,
+        component: text(from.get_component()?)?,
+        writes: from.get_writes(),
+        needed: collect(from.get_needed()?.iter().map(take))?,
     })
 }
 
@@ -514,6 +557,18 @@ mod tests {
         })
     }
 
+    fn user() -> impl Strategy<Value = StreamUser> {
+        let needed = vec((any::<u32>(), position()), 0..20);
+        (".{0,20}", ".{0,20}", any::<bool>(), needed).prop_map(
+            |(topology, component, writes, needed)| StreamUser {
+                topology,
+                component,
+                writes,
+                needed,
+            },
+        )
+    }
+
     fn reply() -> impl Strategy<Value = StreamReply> {
         let part = (any::<(u32, u32, u32)>(), position()).prop_map(|(n, first)| AppendedPart {
             partition: n.0,
@@ -545,9 +600,11 @@ mod tests {
             info().prop_map(StreamReply::Stream),
             (vec(info(), 0..20), any::<bool>())
                 .prop_map(|(streams, more)| StreamReply::Streams { streams, more }),
-            (info(), vec(partition(), 0..20)).prop_map(|(info, partitions)| {
-                StreamReply::Description(StreamDescription { info, partitions })
-            }),
+            (info(), vec(partition(), 0..20), vec(user(), 0..4)).prop_map(
+                |(info, partitions, users)| {
+                    StreamReply::Description(StreamDescription { info, partitions, users })
+                }
+            ),
             (vec(part, 0..20), proptest::option::of(failure()))
                 .prop_map(|(parts, failure)| StreamReply::Appended { parts, failure }),
             (vec(batch, 0..20), vec(next, 0..20))

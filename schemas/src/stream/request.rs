@@ -50,11 +50,15 @@ pub enum StreamRequest {
         partition: u32,
         /// The first position to keep.
         before: Position,
+        /// Even what a topology may yet read.
+        force: bool,
     },
     /// Deletes a stream with all it holds.
     DeleteStream {
         /// Its name.
         name: String,
+        /// Even one that a topology uses.
+        force: bool,
     },
 }
 
@@ -128,7 +132,7 @@ impl StreamRequest {
         segment::decode::<request::Owned, _>(bytes, StreamRequest::take)
     }
 
-    fn fill(&self, mut root: request::Builder<'_>) {
+    fn fill(&self, root: request::Builder<'_>) {
         match self {
             StreamRequest::Hello { version, incarnation } => {
                 let mut to = root.init_hello();
@@ -152,14 +156,17 @@ impl StreamRequest {
             StreamRequest::DescribeStream { name } => root.init_describe_stream().set_name(name),
             StreamRequest::Append(head) => fill_append(head, root.init_append()),
             StreamRequest::Read(head) => fill_read(head, root.init_read()),
-            StreamRequest::Truncate { stream, partition, before } => {
+            StreamRequest::Truncate { stream, partition, before, force } => {
                 let mut to = root.init_truncate();
                 to.set_stream(stream);
                 to.set_partition(*partition);
+                to.set_force(*force);
                 write_position(to.init_before(), *before);
             }
-            StreamRequest::DeleteStream { name } => {
-                root.reborrow().init_delete_stream().set_name(name)
+            StreamRequest::DeleteStream { name, force } => {
+                let mut to = root.init_delete_stream();
+                to.set_name(name);
+                to.set_force(*force);
             }
         }
     }
@@ -201,10 +208,13 @@ impl StreamRequest {
                     stream: text(from.get_stream()?)?,
                     partition: from.get_partition(),
                     before: read_position(from.get_before()?),
+                    force: from.get_force(),
                 }
             }
             request::DeleteStream(from) => {
-                StreamRequest::DeleteStream { name: text(from?.get_name()?)? }
+                let from = from?;
+                let name = text(from.get_name()?)?;
+                StreamRequest::DeleteStream { name, force: from.get_force() }
             }
         })
     }
@@ -318,10 +328,13 @@ mod tests {
                     StreamRequest::Read(ReadHead { stream, from, bytes_max, wait_ms })
                 }
             ),
-            (name, any::<u32>(), position()).prop_map(|(stream, partition, before)| {
-                StreamRequest::Truncate { stream, partition, before }
-            }),
-            name.prop_map(|name| StreamRequest::DeleteStream { name }),
+            (name, any::<u32>(), position(), any::<bool>()).prop_map(
+                |(stream, partition, before, force)| {
+                    StreamRequest::Truncate { stream, partition, before, force }
+                }
+            ),
+            (name, any::<bool>())
+                .prop_map(|(name, force)| StreamRequest::DeleteStream { name, force }),
         ]
     }
 
@@ -360,6 +373,7 @@ mod tests {
             stream: "orders".into(),
             partition: 3,
             before: Position { segment: SegmentId(1), entry: EntryId(17), slot: 2 },
+            force: false,
         };
         let words: Vec<u64> = request
             .encode()

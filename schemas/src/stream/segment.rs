@@ -7,7 +7,7 @@ use super::HeaderError;
 use crate::generated::stream_capnp::position;
 use crate::ids::{EntryId, Incarnation, Position, SegmentId};
 
-/// Deepest: reply → description → partitions → one → position.
+/// Deepest: reply → description → users → one → needed → one → position.
 const NESTING_MAX: i32 = 16;
 
 /// Builds a message that fits one segment.

@@ -24,11 +24,14 @@ impl fmt::Display for TaskId {
 /// Handed to every call of a component.
 #[derive(Clone)]
 pub struct Context {
+    pub(crate) topology: Arc<str>,
     pub(crate) id: TaskId,
     pub(crate) tasks: u32,
     pub(crate) wake: Wake,
     pub(crate) log: Log,
     pub(crate) resumes_at_end: bool,
+    /// Whether positions are committed, to be read from again.
+    pub(crate) commits: bool,
 }
 
 impl Context {

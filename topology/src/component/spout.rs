@@ -46,7 +46,8 @@ pub trait Spout<T>: 'static {
     /// Where this task's splits go on after everything it emitted so far.
     fn positions(&self) -> Positions;
 
-    /// Everything up to these positions is committed: an external queue may be told.
+    /// Everything up to these positions is committed: an external queue may be told. Called once for
+    /// each commit record, with the positions in it.
     fn committed(&mut self, positions: &Positions) -> ComponentResult {
         let _ = positions;
         Ok(())

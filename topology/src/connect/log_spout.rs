@@ -10,6 +10,7 @@ use egret_log::stream::{PartitionReader, Poll, ReadFrom, Record};
 use egret_schemas::{LedgerId, Position, SegmentId};
 
 use super::FromRecord;
+use super::claim::{Claim, Places};
 use crate::builder::SpoutSource;
 use crate::component::{ComponentError, ComponentResult, Context, Emitter, Next, Positions};
 use crate::component::{Replay, Spout};
@@ -21,6 +22,7 @@ pub struct LogSpout<T> {
     bounded: bool,
     splits: Vec<Split>,
     turn: usize,
+    claim: Option<Claim>,
     of: PhantomData<fn() -> T>,
 }
 
@@ -50,6 +52,7 @@ impl<T: FromRecord> LogSpout<T> {
             bounded: false,
             splits: Vec::new(),
             turn: 0,
+            claim: None,
             of: PhantomData,
         }
     }
@@ -59,6 +62,12 @@ impl<T: FromRecord> LogSpout<T> {
         self.bounded = true;
         self
     }
+}
+
+/// A committed position, and the ledger it names.
+fn place(text: &str) -> ComponentResult<(Position, &str)> {
+    let (at, ledger) = text.split_once('@').ok_or("a committed position names its ledger")?;
+    Ok((at.parse()?, ledger))
 }
 
 /// The ledger of a segment, if the partition has the segment.
@@ -76,8 +85,7 @@ fn ledger_of(
 impl<T: FromRecord> LogSpout<T> {
     /// The position a commit names, if it is one of this very stream.
     fn resume(&self, cx: &Context, partition: u32, text: &str) -> ComponentResult<Position> {
-        let (at, ledger) = text.split_once('@').ok_or("a committed position names its ledger")?;
-        let at: Position = at.parse()?;
+        let (at, ledger) = place(text)?;
         let found = ledger_of(cx, &self.stream, partition, at.segment)?;
         match (ledger, found) {
             ("-", _) => Ok(at),
@@ -123,6 +131,8 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
             let ledger = ledger_of(cx, &self.stream, partition, at.segment)?;
             self.splits.push(Split { partition, reader, rest, at, end, ledger });
         }
+        let places: Places = self.splits.iter().map(|s| (s.partition, s.at)).collect();
+        self.claim = Claim::begin(cx, &self.stream, places)?;
         Ok(())
     }
 
@@ -153,6 +163,16 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
             (split_key(s.partition), format!("{}@{ledger}", s.at).into_bytes())
         };
         self.splits.iter().map(position).collect()
+    }
+
+    fn committed(&mut self, positions: &Positions) -> ComponentResult {
+        let Some(claim) = &mut self.claim else { return Ok(()) };
+        let mut places = Places::new();
+        for (split, text) in positions {
+            let (at, _) = place(std::str::from_utf8(text)?)?;
+            places.insert(std::str::from_utf8(split)?.parse()?, at);
+        }
+        claim.committed(places)
     }
 }
 
@@ -216,6 +236,7 @@ impl<T: FromRecord> SpoutSource<T> for LogSpout<T> {
             bounded: self.bounded,
             splits: Vec::new(),
             turn: 0,
+            claim: None,
             of: PhantomData,
         }
     }

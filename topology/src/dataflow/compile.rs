@@ -125,6 +125,7 @@ struct Building<'a, 's> {
 impl Building<'_, '_> {
     fn context(&self, component: usize, task: u32, wake: &Wake) -> Context {
         Context {
+            topology: self.compiled.plan.name.as_str().into(),
             id: TaskId {
                 component: self.compiled.plan.components[component].name.as_str().into(),
                 task,
@@ -133,6 +134,7 @@ impl Building<'_, '_> {
             wake: Arc::clone(wake),
             log: self.compiled.env.log.clone(),
             resumes_at_end: self.compiled.restored.resumes_at_end,
+            commits: self.compiled.plan.guarantee.commits(),
         }
     }
 

@@ -101,8 +101,9 @@ impl Spouts {
 
     fn committed(&mut self, upto: Epoch) -> Result<(), TaskError> {
         for local in &mut self.tasks {
-            while local.reported.front().is_some_and(|(commit, _)| *commit <= upto) {
-                let (_, positions) = local.reported.pop_front().expect("looked at above");
+            // One record may cover several commits: the task hears where the record has it.
+            let covered = local.reported.iter().take_while(|(commit, _)| *commit <= upto).count();
+            if let Some((_, positions)) = local.reported.drain(..covered).next_back() {
                 local.task.committed(&positions)?;
             }
         }

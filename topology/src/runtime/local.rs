@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use egret_log::Log;
+use egret_log::stream::User;
 use egret_schemas::{Epoch, Generation};
 use egret_state::Guarantee;
-use egret_state::commit::{CommitComponent, CommitConfig, CommitPlan, Coordinator, Role};
+use egret_state::commit::{
+    CommitComponent, CommitConfig, CommitPlan, CommitRecord, Coordinator, Role,
+};
 
 use super::takeover::OwnedPartitions;
 use super::topology_store::TopologyStore;
@@ -94,6 +97,7 @@ impl Topology {
         let wanted = u32::try_from(stateful.len()).expect("tasks are counted in u32");
         let taken = takeover::take_over(&env, &plan, wanted, partitions, options.faults)?;
         let opened = taken.opened;
+        self.claim_outputs(&env, &plan, &opened.record)?;
         env.generation = opened.topology.generation;
         let first = Epoch::first(env.generation);
         let physical = PhysicalPlan::place(&plan, options.workers);
@@ -148,6 +152,27 @@ impl Topology {
             shared: Arc::new(shared),
             coordinator: Mutex::new(Some(coordinator)),
         }))
+    }
+
+    /// Has each output stream name its component, whose state belongs to it from then on. One that was
+    /// written and does not is another stream of the same name: what is kept is not part of it.
+    fn claim_outputs(&self, env: &Env, plan: &LogicalPlan, record: &CommitRecord) -> Result<()> {
+        if !plan.guarantee.commits() {
+            return Ok(());
+        }
+        for (component, part) in plan.components.iter().zip(&self.parts) {
+            let Part::Sink(sink) = part else { continue };
+            let Some(stream) = sink.stream() else { continue };
+            let (topology, component) = (plan.name.clone(), component.name.clone());
+            let written = record.sinks.get(&component).is_some_and(|ends| !ends.is_empty());
+            let user = User { topology, component };
+            if written && !env.log.users(stream)?.producers.contains(&user) {
+                let (stream, topology) = (stream.to_owned(), user.topology);
+                return Err(Error::StreamMadeAgain { stream, topology });
+            }
+            env.log.produce(stream, &user)?;
+        }
+        Ok(())
     }
 
     /// The plan with the parallelism streams dictate, and the partitions the topology owns.

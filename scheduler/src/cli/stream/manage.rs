@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::Args;
 use egret_log::directory::Directory;
 use egret_schemas::Position;
-use egret_schemas::stream::{PartitionDescription, StreamDescription, StreamInfo};
+use egret_schemas::stream::{PartitionDescription, StreamDescription, StreamInfo, StreamUser};
 use serde_json::{Value, json};
 
 use super::Place;
@@ -150,6 +150,7 @@ impl Describe {
                     ],
                     description.partitions.iter().map(row),
                 )?;
+                used_by(&description.users)?;
             }
         }
         Ok(())
@@ -169,13 +170,16 @@ pub(super) struct Truncate {
     /// The first position to keep.
     #[arg(long, value_name = "POSITION")]
     before: Position,
+    /// Forget even what a topology may yet read: it cannot go on then. See `egret stream describe`.
+    #[arg(long)]
+    force: bool,
 }
 
 impl Truncate {
     pub(super) fn run(self, place: &Place) -> Done {
         let mut directory = place.open()?;
         let partition = the_partition(&mut directory, &self.name, self.partition)?;
-        directory.truncate(&self.name, partition, self.before)?;
+        directory.truncate(&self.name, partition, self.before, self.force)?;
         directory.close()?;
         output::line(&format!(
             "partition {partition} of {} begins at {} or later",
@@ -188,13 +192,17 @@ impl Truncate {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   egret stream delete orders
-  egret stream delete orders --yes")]
+  egret stream delete orders --yes
+  egret stream delete counts --force")]
 pub(super) struct Delete {
     /// The stream.
     name: String,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
+    /// Delete it even while a topology uses it: that cannot go on then. See `egret stream describe`.
+    #[arg(long)]
+    force: bool,
 }
 
 impl Delete {
@@ -203,11 +211,36 @@ impl Delete {
             return Err(Exit::Refused(format!("{} stays", self.name)));
         }
         let mut directory = place.open()?;
-        directory.delete_stream(&self.name)?;
+        directory.delete_stream(&self.name, self.force)?;
         directory.close()?;
         output::line(&format!("deleted {}", self.name))?;
         Ok(())
     }
+}
+
+/// Which topologies read and write a stream, if any does.
+fn used_by(users: &[StreamUser]) -> Done {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let row = |user: &StreamUser, how: &str, partition: String, from: String| {
+        vec![format!("{}/{}", user.topology, user.component), how.to_owned(), partition, from]
+    };
+    let mut rows = Vec::new();
+    for user in users {
+        if user.writes {
+            rows.push(row(user, "writes", "-".to_owned(), "-".to_owned()));
+        }
+        let reads = user.needed.iter();
+        rows.extend(
+            reads.map(|(partition, from)| {
+                row(user, "reads", partition.to_string(), from.to_string())
+            }),
+        );
+    }
+    output::line("")?;
+    output::table(&["USED BY", "HOW", "PARTITION", "NEEDED FROM"], rows)?;
+    Ok(())
 }
 
 /// Asks on the terminal; where there is none, somebody has to have said yes before.
@@ -277,5 +310,20 @@ fn description_json(description: &StreamDescription) -> Value {
             })
         })
         .collect();
+    whole["users"] = description.users.iter().map(user_json).collect();
     whole
+}
+
+fn user_json(user: &StreamUser) -> Value {
+    let needed = user
+        .needed
+        .iter()
+        .map(|(partition, from)| json!({ "partition": partition, "from": from.to_string() }))
+        .collect::<Vec<Value>>();
+    json!({
+        "topology": user.topology,
+        "component": user.component,
+        "how": if user.writes { "writes" } else { "reads" },
+        "needed": needed,
+    })
 }
