@@ -65,18 +65,41 @@ pub enum TxnOutcome {
 /// Why the store could not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetaError {
-    /// What is on the disk is not what was written.
+    /// Bytes on the disk are not those that were written.
     #[error(
-        "{}: {record} is damaged: {what}; restore the file from a copy, or the disk",
+        "{}: damaged at byte {offset}: {what}: restore the data directory from a copy, or the disk",
         .file.display()
     )]
     Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in it the damaged page starts.
+        offset: u64,
+        /// What was found.
+        what: String,
+    },
+    /// Every page is as written, and together they do not make sense.
+    #[error(
+        "{}: {record} is damaged: {what}: restore the data directory from a copy, or the disk",
+        .file.display()
+    )]
+    Record {
         /// The file.
         file: PathBuf,
         /// Which record of it.
         record: String,
         /// What was found.
         what: String,
+    },
+    /// The file was written by another release.
+    #[error("{}: format version {found}, this Egret knows {known}: use the newer Egret", .file.display())]
+    Version {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: u16,
+        /// The version known here.
+        known: u16,
     },
     /// The file could not be opened or read.
     #[error("{}: {why}", .file.display())]
@@ -123,8 +146,10 @@ impl MetaError {
     /// Whether the transaction may have happened.
     pub fn outcome(&self) -> Outcome {
         match self {
-            MetaError::Poisoned { .. } => Outcome::Unknown,
-            MetaError::Damaged { .. }
+            // Damage may be come upon after a commit, when pages it freed are looked for.
+            MetaError::Poisoned { .. } | MetaError::Damaged { .. } => Outcome::Unknown,
+            MetaError::Record { .. }
+            | MetaError::Version { .. }
             | MetaError::Io { .. }
             | MetaError::Closed
             | MetaError::TwiceInTxn { .. } => Outcome::Definite,

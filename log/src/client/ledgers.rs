@@ -497,7 +497,7 @@ fn closed_as_asked(
 }
 
 fn damage(record: &str, what: &str) -> MetaError {
-    MetaError::Damaged {
+    MetaError::Record {
         file: "the metadata store".into(),
         record: record.to_owned(),
         what: what.to_owned(),
