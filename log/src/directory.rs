@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`answerer`] | carries out requests on a [`Log`] |
 //! | `hold` | [`Log::open`]: lock, bookie, metadata, socket |
+//! | `halves` | that bookie and metadata belong together |
 //! | `append` | records to partitions, and what became of them |
 //! | `read` | partitions to records, waiting for the next |
 //! | `last` | where the last so many records begin |
@@ -17,6 +18,7 @@
 pub mod answerer;
 mod append;
 mod failure;
+mod halves;
 mod hold;
 mod last;
 mod read;
@@ -38,6 +40,7 @@ use egret_schemas::stream::{
 };
 
 pub use answerer::Answerer;
+pub use halves::HalvesError;
 pub use hold::{LogCloseError, LogConfig, OpenError};
 
 use crate::disk::LockError;

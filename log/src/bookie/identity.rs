@@ -87,6 +87,20 @@ impl Identity {
         }
     }
 
+    /// The name of a file of data in a directory, if there is any.
+    pub fn data(disk: &dyn Disk, dir: &Path) -> io::Result<Option<String>> {
+        for part in DATA {
+            let part = if part == "." { dir.to_owned() } else { dir.join(part) };
+            let names = if disk.exists(&part)? { disk.list(&part)? } else { Vec::new() };
+            let data =
+                |name: &String| name != "LOCK" && name != NAME && *name != format!("{NAME}.tmp");
+            if let Some(found) = names.into_iter().find(data) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// Reads the identity of a directory, or gives an empty one a new identity, durably.
     ///
     /// # Errors
@@ -99,13 +113,8 @@ impl Identity {
         if let Some(identity) = Identity::load(disk, dir)? {
             return Ok(identity);
         }
-        for part in DATA {
-            let part = if part == "." { dir.to_owned() } else { dir.join(part) };
-            let names = if disk.exists(&part)? { disk.list(&part)? } else { Vec::new() };
-            let data = |name: &String| name != "LOCK" && *name != format!("{NAME}.tmp");
-            if let Some(found) = names.into_iter().find(data) {
-                return Err(IdentityError::Missing { dir: dir.to_owned(), found });
-            }
+        if let Some(found) = Identity::data(disk, dir)? {
+            return Err(IdentityError::Missing { dir: dir.to_owned(), found });
         }
         let identity = Identity::mint(bookie)?;
         identity.store(disk, dir)?;

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use egret_schemas::{EntryId, Incarnation, LedgerId};
 
 use super::Answerer;
+use super::halves::{self, HalvesError};
 use crate::bookie::{self, Bookie, BookieConfig, CheckpointError};
 use crate::client::Ledgers;
 use crate::disk::{DirLock, Disk, LockError, RealDisk};
@@ -56,6 +57,9 @@ pub enum OpenError {
     /// Its bookie.
     #[error(transparent)]
     Bookie(#[from] bookie::OpenError),
+    /// One of them is missing, or of another directory.
+    #[error(transparent)]
+    Halves(#[from] HalvesError),
     /// Its metadata.
     #[error(transparent)]
     Metadata(#[from] MetaError),
@@ -87,9 +91,8 @@ impl Log {
         let lock = real.then(|| RealDisk::lock(dir)).transpose()?;
         let lock = Arc::new(Mutex::new(lock));
         let place = dir.join("bookie");
-        disk.create_dir(&place).map_err(told)?;
+        let meta = halves::join(&*disk, &place, &dir.join("meta.redb"))?;
         let bookie = Bookie::open(Arc::clone(&disk), &place, config.bookie)?;
-        let meta = RedbMeta::open(&*disk, &dir.join("meta.redb"))?;
         let incarnation = bookie.incarnation();
         let log = Log::assemble(
             Ledgers::on_one(
