@@ -7,10 +7,10 @@
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::RwLock;
 
 use crate::Tuple;
-use crate::budget::{Budget, Charge};
+use crate::budget::{Charge, Lane};
 
 /// Tuples in one batch, where the component does not end a batch sooner.
 pub(crate) const BATCH_TUPLES: usize = 1024;
@@ -130,13 +130,14 @@ pub(crate) struct Routed {
 }
 
 impl Routed {
-    pub(crate) fn new<T: Tuple>(
-        task: u32,
-        batch: Batch<T>,
-        bytes: usize,
-        budget: &Arc<Budget>,
-    ) -> Routed {
-        Routed { task, batch: Box::new(batch), charge: budget.charge(bytes) }
+    pub(crate) fn new<T: Tuple>(task: u32, batch: Batch<T>, bytes: usize, lane: &Lane) -> Routed {
+        Routed { task, batch: Box::new(batch), charge: lane.charge(bytes) }
+    }
+
+    /// A message of the engine itself.
+    pub(crate) fn message<T: Tuple>(to: u32, message: Vec<T>) -> Routed {
+        let batch = Box::new(Batch { tuples: message, hashes: Vec::new() });
+        Routed { task: to, batch, charge: Charge::nothing() }
     }
 
     pub(crate) fn copy(&self) -> Routed {

@@ -1,12 +1,17 @@
 //! Bytes on their way, counted, so that memory stays bounded whatever a bolt emits.
 //!
 //! Every batch is charged when it is shipped and released when its consumer is done with it, stashes
-//! included. Spouts ask [`Budget::exhausted`] before they emit; bolts never wait, so whatever holds
-//! the oldest epoch can always finish.
+//! included. Spouts ask [`Budget::exhausted`] before they emit. A bolt is not held back by the budget,
+//! which others may have used up, but by what it shipped itself: its [`Lane`]. So whatever holds the
+//! oldest epoch can always finish.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes one emitter has on their way before its task rests: enough to keep its consumers busy, and
+/// little beside the budget however many emitters there are.
+const LANE_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes in flight in one process.
 #[derive(Debug)]
@@ -14,11 +19,15 @@ pub(crate) struct Budget {
     used: AtomicUsize,
     peak: AtomicUsize,
     max: usize,
+    /// What each emitter has on its way.
+    lanes: Box<[AtomicUsize]>,
 }
 
 impl Budget {
-    pub(crate) fn new(max: usize) -> Arc<Budget> {
-        Arc::new(Budget { used: AtomicUsize::new(0), peak: AtomicUsize::new(0), max })
+    /// A budget of `max` bytes for `lanes` emitters.
+    pub(crate) fn new(max: usize, lanes: usize) -> Arc<Budget> {
+        let lanes = (0..lanes).map(|_| AtomicUsize::new(0)).collect();
+        Arc::new(Budget { used: AtomicUsize::new(0), peak: AtomicUsize::new(0), max, lanes })
     }
 
     /// Whether spouts should hold back.
@@ -31,13 +40,70 @@ impl Budget {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// Counts `bytes` until the charge is dropped.
-    pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
+    fn lane_max(&self) -> usize {
+        LANE_BYTES_MAX.min(self.max / 8)
+    }
+
+    fn count(&self, lane: Option<u32>, bytes: usize) {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if used > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(used, Ordering::Relaxed);
         }
-        Charge { budget: Some(Arc::clone(self)), bytes, handed_over: Cell::new(false) }
+        if let Some(lane) = lane {
+            self.lanes[lane as usize].fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn release(&self, lane: Option<u32>, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(lane) = lane {
+            self.lanes[lane as usize].fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One emitter's share of a [`Budget`]: what it shipped and its consumers are not done with.
+///
+/// A lane that is full holds its own task back and nobody else. It cannot hold back for ever: the
+/// consumer of the oldest commit is never waiting for anything but its own lane, and the last bolt's
+/// consumers are sinks, which wait for nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    budget: Arc<Budget>,
+    number: u32,
+}
+
+impl Lane {
+    pub(crate) fn new(budget: &Arc<Budget>, number: u32) -> Lane {
+        assert!((number as usize) < budget.lanes.len(), "every emitter has a lane");
+        Lane { budget: Arc::clone(budget), number }
+    }
+
+    /// Whether the emitter's task may go on.
+    pub(crate) fn has_room(&self) -> bool {
+        let used = self.budget.lanes[self.number as usize].load(Ordering::Relaxed);
+        used < self.budget.lane_max()
+    }
+
+    /// Bytes to ship at once: a few slices fill the lane.
+    pub(crate) fn slice_bytes(&self) -> usize {
+        self.budget.lane_max() / 4
+    }
+
+    /// Counts `bytes` on their way until the charge is dropped.
+    pub(crate) fn charge(&self, bytes: usize) -> Charge {
+        self.counted(Some(self.number), bytes)
+    }
+
+    /// Counts `bytes` that are still with the emitter until the charge is dropped.
+    pub(crate) fn keep(&self, bytes: usize) -> Charge {
+        self.counted(None, bytes)
+    }
+
+    fn counted(&self, lane: Option<u32>, bytes: usize) -> Charge {
+        self.budget.count(lane, bytes);
+        let budget = Some(Arc::clone(&self.budget));
+        Charge { budget, lane, bytes, handed_over: Cell::new(false) }
     }
 }
 
@@ -51,17 +117,28 @@ pub(crate) fn adopt(budget: &Arc<Budget>) {
     OF_WORKER.with_borrow_mut(|own| *own = Some(Arc::clone(budget)));
 }
 
-/// Bytes counted against a [`Budget`] while this lives.
+/// Bytes counted against a [`Budget`], and the [`Lane`] they travel on, while this lives.
 #[derive(Debug)]
 pub(crate) struct Charge {
     budget: Option<Arc<Budget>>,
+    lane: Option<u32>,
     bytes: usize,
     handed_over: Cell<bool>,
 }
 
 impl Charge {
+    /// Of the engine's own messages: they are few and small, and never held back.
+    pub(crate) fn nothing() -> Charge {
+        Charge { budget: None, lane: None, bytes: 0, handed_over: Cell::new(false) }
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The number of the lane, if it is on one.
+    pub(crate) fn lane(&self) -> Option<u32> {
+        self.lane
     }
 
     /// Leaves the bytes counted when this is dropped: their encoding is on its way to a worker of
@@ -71,23 +148,30 @@ impl Charge {
     }
 
     /// Takes over bytes that the sender left counted.
-    pub(crate) fn take_over(bytes: usize) -> Charge {
+    pub(crate) fn take_over(lane: Option<u32>, bytes: usize) -> Charge {
         let budget = OF_WORKER.with_borrow(Option::clone);
-        Charge { budget, bytes, handed_over: Cell::new(false) }
+        Charge { budget, lane, bytes, handed_over: Cell::new(false) }
     }
 
+    /// The same once more.
     pub(crate) fn copy(&self) -> Charge {
-        match &self.budget {
-            Some(budget) => budget.charge(self.bytes),
-            None => Charge { budget: None, bytes: self.bytes, handed_over: Cell::new(false) },
+        self.like(self.bytes)
+    }
+
+    /// Counts `bytes` more where these are counted.
+    pub(crate) fn like(&self, bytes: usize) -> Charge {
+        let Charge { budget, lane, .. } = self;
+        if let Some(budget) = budget {
+            budget.count(*lane, bytes);
         }
+        Charge { budget: budget.clone(), lane: *lane, bytes, handed_over: Cell::new(false) }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         if let (Some(budget), false) = (&self.budget, self.handed_over.get()) {
-            budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+            budget.release(self.lane, self.bytes);
         }
     }
 }
@@ -98,20 +182,35 @@ mod tests {
 
     #[test]
     fn bytes_between_workers_stay_counted() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, 2);
         adopt(&budget);
-        let sent = budget.charge(70);
+        let lane = Lane::new(&budget, 1);
+        let sent = lane.charge(70);
         sent.hand_over();
+        let number = sent.lane();
         drop(sent);
         assert_eq!(budget.used.load(Ordering::Relaxed), 70);
-        drop(Charge::take_over(70));
+        assert!(!lane.has_room());
+        drop(Charge::take_over(number, 70));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert!(lane.has_room());
+    }
+
+    #[test]
+    fn a_full_lane_holds_nobody_else_back() {
+        let budget = Budget::new(100, 2);
+        let (full, other) = (Lane::new(&budget, 0), Lane::new(&budget, 1));
+        let _sent = full.charge(50);
+        assert!(!full.has_room() && other.has_room());
+        let _kept = other.keep(500);
+        assert!(other.has_room(), "what is still with the emitter is not on its way");
+        assert!(budget.exhausted(), "but spouts hold back for it");
     }
 
     #[test]
     fn what_is_dropped_is_given_back() {
-        let budget = Budget::new(100);
-        let a = budget.charge(60);
+        let budget = Budget::new(100, 1);
+        let a = Lane::new(&budget, 0).charge(60);
         assert!(!budget.exhausted());
         let b = a.copy();
         assert!(budget.exhausted());

@@ -21,8 +21,11 @@
 //!
 //! Each operator is plumbing (capabilities, frontiers, sessions) around tasks that have never heard
 //! of timely. **The order in an activation is the protocol**: close the commits the frontier has left,
-//! drain the stash of the commit that is now the oldest, only then read input. Tuples of later commits
-//! are stashed: only the oldest open commit touches state.
+//! drain the stash of the commit that is now the oldest, only then work on new input. Tuples of later
+//! commits are stashed: only the oldest open commit touches state.
+//!
+//! A bolt ships its output in slices and rests while its consumers are behind; what it has not done by
+//! then waits in it, and its capabilities wait with it. Nothing else holds a bolt back.
 
 mod align;
 mod bolt;

@@ -22,7 +22,7 @@ pub(crate) mod shuffle;
 use std::sync::Arc;
 
 use crate::batch::Routed;
-use crate::budget::Budget;
+use crate::budget::Lane;
 
 /// What a grouping must know to address tasks.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub(crate) struct Target {
     /// Key groups of the topology.
     pub(crate) key_groups: u32,
     /// What shipped batches are counted against.
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) lane: Lane,
 }
 
 /// Splits one component's output for one of its consumers.

@@ -25,6 +25,7 @@ pub(crate) use spout::TypedSpout;
 pub(crate) use state_log::{OpenStateLedger, StateLog, StateStart};
 
 use crate::batch::AnyBatch;
+use crate::budget::Charge;
 use crate::component::{ComponentError, Next, Outlet, Positions, TaskId};
 use egret_state::commit::{SinkPosition, Slice};
 
@@ -52,6 +53,11 @@ pub(crate) fn guard<R>(
         Err(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
     };
     Err(TaskError { task: task.clone(), why, retry: true })
+}
+
+/// What an emitter could not keep is lost with its generation, and would be again.
+pub(crate) fn kept(task: &TaskId, check: Result<(), String>) -> Result<(), TaskError> {
+    check.map_err(|why| TaskError { task: task.clone(), why, retry: false })
 }
 
 /// An error and its sources in one line.
@@ -103,9 +109,13 @@ pub(crate) trait BoltTask {
     fn restored_ledger(&mut self) -> Result<(), TaskError>;
     /// Everything was read; the task is as it was at the commit.
     fn restored(&mut self);
-    fn execute(&mut self, batch: Box<dyn AnyBatch>) -> Result<(), TaskError>;
-    /// The commit is complete: emit what is due and hand its changes to the changelog.
-    fn close(&mut self, commit: Epoch) -> Result<(), TaskError>;
+    /// Takes a batch to work on; the one before is done.
+    fn begin(&mut self, batch: Box<dyn AnyBatch>);
+    /// Works on the batch until it is done or the outlet is full; whether it is done.
+    fn go_on(&mut self) -> Result<bool, TaskError>;
+    /// The commit is complete: emit what is due until that is done or the outlet is full. When it is
+    /// done, hand the commit's changes to the changelog; whether it is done.
+    fn close(&mut self, commit: Epoch) -> Result<bool, TaskError>;
     /// Commits whose changes became durable since the last call, oldest first.
     fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError>;
     /// Whether the task has state, so that commits wait for it.
@@ -119,7 +129,13 @@ pub(crate) type DurableOutput = (Epoch, Vec<(u32, SinkPosition)>);
 /// A sink's task.
 pub(crate) trait SinkTask {
     fn open(&mut self) -> Result<(), TaskError>;
-    fn write(&mut self, commit: Epoch, batch: Box<dyn AnyBatch>) -> Result<(), TaskError>;
+    /// Takes a batch. What it hands to storage counts like `charge` until it is acknowledged.
+    fn write(
+        &mut self,
+        commit: Epoch,
+        batch: Box<dyn AnyBatch>,
+        charge: &Charge,
+    ) -> Result<(), TaskError>;
     /// The commit is complete: hand what is left of it to storage.
     fn close(&mut self, commit: Epoch) -> Result<(), TaskError>;
     /// Commits whose output became durable since the last call, oldest first, and where it ends.

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A value that travels between components: cloned for fan-out, sent between workers by `postcard`.
+/// A value that travels between components: cloned for fan-out; encoded by `postcard` between workers,
+/// and where one call emits much at once.
 ///
 /// Implemented for the usual types; your own take one line:
 ///

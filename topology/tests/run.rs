@@ -465,3 +465,54 @@ fn a_source_that_was_deleted_and_made_again_is_refused_not_read_on() {
     assert!(error.contains("`lines` was deleted and made again"), "{error}");
     log.close().unwrap();
 }
+
+/// Once, what one line or one changed key emitted was expanded whole before any of it was consumed.
+#[test]
+fn a_bolt_that_makes_much_of_little_stays_within_the_budget() {
+    const WORDS: usize = 2_000_000;
+    for workers in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        write_lines(&log, ["a b c d ".repeat(WORDS / 4).trim_end().to_owned()]);
+        let topology = topology(workers, Guarantee::EffectivelyOnce, |_| {});
+        let progress = Arc::new(Progress::default());
+        let options = RunOptions { in_flight_bytes_max: 2 << 20, ..options(workers, 5) };
+        topology.run(&log, &options, &progress).unwrap();
+        let each = u64::try_from(WORDS / 4).unwrap();
+        let want = [b"a", b"b", b"c", b"d"].map(|word| (word.to_vec(), each));
+        assert_eq!(last_counts(&log), BTreeMap::from(want), "{workers} workers");
+        // The line, its words packed, and what is on its way; the words as tuples are 48 MB and more.
+        let peak = progress.peak_bytes();
+        assert!(peak < 12 << 20, "{peak} bytes in flight on {workers} workers");
+        log.close().unwrap();
+    }
+}
+
+/// Every bolt makes more than its lane holds and the budget is used up by later commits: what holds
+/// the oldest one goes on all the same.
+#[test]
+fn bolts_that_amplify_in_a_row_finish_with_the_smallest_budget() {
+    const LINES: u64 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    write_lines(&log, (0..LINES).map(|i| format!("line {i}")));
+    let mut t = TopologyBuilder::new("amplify");
+    let lines = t.spout("lines", 2, LogSpout::<Blob>::from_stream("lines").bounded()).unwrap();
+    let many = lines.shuffle().bolt("many", 3, || {
+        |line: Blob, out: &mut Emitter<Blob>| (0..60).for_each(|_| out.emit(line.clone()))
+    });
+    let more = many.unwrap().shuffle().bolt("more", 2, || {
+        |line: Blob, out: &mut Emitter<Blob>| {
+            (0..50u8).for_each(|i| out.emit(Blob::from(vec![i; 1 + line.len() % 7])));
+        }
+    });
+    let counts = more.unwrap().fields(|w| w.as_bytes()).keyed("count", 3, || Count).unwrap();
+    counts.sink("out", LogSink::to_stream("counts").partitions(2)).unwrap();
+    let progress = Arc::new(Progress::default());
+    let options = RunOptions { in_flight_bytes_max: 1 << 20, ..options(3, 1) };
+    t.finish().unwrap().run(&log, &options, &progress).unwrap();
+    assert_eq!(last_counts(&log).values().sum::<u64>(), LINES * 60 * 50);
+    assert_eq!(repeats(&log), 0);
+    assert!(progress.peak_bytes() < 6 << 20, "{} bytes in flight", progress.peak_bytes());
+    log.close().unwrap();
+}

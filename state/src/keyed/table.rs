@@ -13,6 +13,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::ops::ControlFlow;
 
 use egret_schemas::key::key_group;
 use hashbrown::HashTable;
@@ -188,22 +189,25 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
         self.iter().filter(move |(of, ..)| *of == group).map(|(_, key, state)| (key, state))
     }
 
-    /// Hands out every key changed since the last drain and not removed; it stays changed. For results
-    /// that are due when a commit ends, before [`drain_dirty`](Self::drain_dirty).
+    /// Hands out the keys changed since the last drain and not removed, in the order they first
+    /// changed, from number `from` on until `each` breaks; they stay changed. Returns the number to go
+    /// on from, [`dirty_len`](Self::dirty_len) at the end. For results that are due when a commit ends,
+    /// before [`drain_dirty`](Self::drain_dirty).
     ///
     /// # Errors
     /// The first of `each`.
     pub fn for_each_dirty<E>(
         &mut self,
-        mut each: impl FnMut(&K, &mut S) -> Result<(), E>,
-    ) -> Result<(), E> {
-        for &slot in &self.dirty {
+        from: usize,
+        mut each: impl FnMut(&K, &mut S) -> Result<ControlFlow<()>, E>,
+    ) -> Result<usize, E> {
+        for (number, &slot) in self.dirty.iter().enumerate().skip(from) {
             let slot = &mut self.slots[slot as usize];
-            if slot.life == Life::Live {
-                each(slot.key.borrow(), &mut slot.state)?;
+            if slot.life == Life::Live && each(slot.key.borrow(), &mut slot.state)?.is_break() {
+                return Ok(number + 1);
             }
         }
-        Ok(())
+        Ok(self.dirty.len())
     }
 
     /// Hands out every key changed since the last drain, in the order it first changed, as it is now;

@@ -188,7 +188,7 @@ where
         targets: &[Target],
         state: Option<StateLog>,
     ) -> Box<dyn BoltTask> {
-        let emitter = self.outlet.lock().expect("no panic while held").make(targets);
+        let emitter = self.outlet.lock().expect("no panic while held").make_slicing(targets);
         let bolt = (self.factory)();
         Box::new(Keyed::<F, I, O, B>::new(
             self.key.clone(),

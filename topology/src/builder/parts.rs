@@ -147,7 +147,7 @@ where
         targets: &[Target],
         _: Option<StateLog>,
     ) -> Box<dyn BoltTask> {
-        let emitter = self.outlet.lock().expect("no panic while held").make(targets);
+        let emitter = self.outlet.lock().expect("no panic while held").make_slicing(targets);
         Box::new(PlainBolt::<I, O, B>::new((self.factory)(), emitter, cx))
     }
 }

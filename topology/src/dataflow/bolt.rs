@@ -1,6 +1,8 @@
 //! The bolt operator, with and without state.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use egret_schemas::Epoch;
 use egret_state::commit::{Durable, TaskId, TaskReport};
@@ -15,7 +17,12 @@ use super::outputs::Outputs;
 use super::pact::Route;
 use super::reports::{Notice, Reports};
 use crate::batch::Routed;
+use crate::budget::Charge;
 use crate::task::{BoltTask, TaskError};
+
+/// How long a task whose lane is full waits before it looks again, when its consumers are on other
+/// workers: nothing wakes it.
+const LANE_FULL: Duration = Duration::from_millis(1);
 
 /// One local task, and the commit it has to report next.
 struct Local {
@@ -25,14 +32,35 @@ struct Local {
 }
 
 /// The tactic: local tasks, aligned on commits.
+///
+/// A task works until its outlet holds a slice; that is sent, and the task goes on while its lane has
+/// room. Without room the rest waits here, the batch under way first, and the capabilities with it.
 pub(crate) struct Bolts {
     tasks: Vec<Local>,
     /// Index into `tasks` by task number.
     local: Vec<Option<usize>>,
     align: Align<Routed>,
+    /// Batches of the open commit, in the order they came.
+    waiting: VecDeque<(Epoch, Routed)>,
+    /// The task that sends or works, and the charge of its batch if that is not done.
+    turn: Option<(usize, Option<Charge>)>,
+    /// While a commit closes, the task that closes next.
+    closing: Option<usize>,
     /// The epoch of what lies in the outlets.
     emitting: Epoch,
+    /// Whether this activation found room for anything.
+    moved: bool,
     stateful: bool,
+}
+
+/// What an activation left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// A lane filled up meanwhile: its consumers have something to do.
+    Filled,
+    /// A lane was full before: its consumers are behind.
+    Full,
 }
 
 impl Bolts {
@@ -52,53 +80,121 @@ impl Bolts {
             id,
             unreported: first.commit_start(),
         });
-        Bolts { tasks: tasks.collect(), local, align: Align::new(first), emitting: first, stateful }
-    }
-
-    fn execute(
-        &mut self,
-        epoch: Epoch,
-        routed: Routed,
-        outputs: &mut Outputs,
-    ) -> Result<(), TaskError> {
-        if epoch != self.emitting {
-            self.ship(outputs);
-            self.emitting = epoch;
+        Bolts {
+            tasks: tasks.collect(),
+            local,
+            align: Align::new(first),
+            waiting: VecDeque::new(),
+            turn: None,
+            closing: None,
+            emitting: first,
+            moved: false,
+            stateful,
         }
-        let index = self.local[routed.task as usize].expect("routed to the task's own worker");
-        let task = &mut self.tasks[index].task;
-        task.execute(routed.batch)?;
-        outputs.ship(task.outlet(), epoch);
-        Ok(())
     }
 
-    fn ship(&mut self, outputs: &mut Outputs) {
+    /// Takes a batch that arrived.
+    fn arrived(&mut self, epoch: Epoch, routed: Routed) {
+        if let Some(routed) = self.align.admit(epoch, routed) {
+            self.waiting.push_back((epoch, routed));
+        }
+    }
+
+    /// Works on what waits and closes what the frontier left, commit after commit, until nothing is
+    /// left or a lane is full.
+    fn work(&mut self, frontier: Option<Epoch>, outputs: &mut Outputs) -> Result<Left, TaskError> {
+        self.moved = false;
+        loop {
+            if !self.go_on(outputs)? {
+                return Ok(self.held_back());
+            }
+            if let Some((epoch, routed)) = self.waiting.pop_front() {
+                if epoch != self.emitting {
+                    self.finish(outputs);
+                    self.emitting = epoch;
+                }
+                let index = self.local[routed.task as usize].expect("routed to its own worker");
+                self.tasks[index].task.begin(routed.batch);
+                self.turn = Some((index, Some(routed.charge)));
+            } else if let Some(commit) = self.align.ended(frontier) {
+                if !self.close(commit, outputs)? {
+                    return Ok(self.held_back());
+                }
+            } else {
+                return Ok(Left::Nothing);
+            }
+        }
+    }
+
+    fn held_back(&self) -> Left {
+        if self.moved { Left::Filled } else { Left::Full }
+    }
+
+    /// Sends what the task whose turn it is has ready and works on its batch, slice by slice; whether
+    /// its turn is over.
+    fn go_on(&mut self, outputs: &mut Outputs) -> Result<bool, TaskError> {
+        let Some((index, under_way)) = &mut self.turn else { return Ok(true) };
+        let task = &mut self.tasks[*index].task;
+        loop {
+            let packed = outputs.ship(task.outlet(), self.emitting);
+            if !packed && under_way.is_none() {
+                self.turn = None;
+                return Ok(true);
+            }
+            if !task.outlet().has_room() {
+                return Ok(false);
+            }
+            self.moved = true;
+            if packed {
+                task.outlet().refill();
+            } else if task.go_on()? {
+                *under_way = None;
+            }
+        }
+    }
+
+    /// Goes on closing `commit`, whose batches are all done: one task emits up to a slice. Whether it
+    /// had room to.
+    fn close(&mut self, commit: Epoch, outputs: &mut Outputs) -> Result<bool, TaskError> {
+        let Some(index) = self.closing else {
+            self.finish(outputs);
+            // Results of the commit as a whole leave at its latest epoch still open here: the frontier
+            // may have gone on inside the commit since the last tuple.
+            self.emitting = self.emitting.max(commit).max(outputs.earliest());
+            self.closing = Some(0);
+            return Ok(true);
+        };
+        if let Some(local) = self.tasks.get_mut(index) {
+            if !local.task.outlet().has_room() {
+                return Ok(false);
+            }
+            self.moved = true;
+            if local.task.close(commit)? {
+                self.closing = Some(index + 1);
+            }
+            self.turn = Some((index, None));
+            return Ok(true);
+        }
+        self.finish(outputs);
+        self.closing = None;
+        self.align.advance();
+        self.waiting.extend(self.align.unstash());
+        Ok(true)
+    }
+
+    /// Ends and sends the open batches of every task; nobody's turn is under way.
+    fn finish(&mut self, outputs: &mut Outputs) {
         for local in &mut self.tasks {
             local.task.outlet().finish();
             outputs.ship(local.task.outlet(), self.emitting);
         }
     }
 
-    /// Closes what the frontier left, then drains the stash of what is now oldest.
-    fn turn(&mut self, frontier: Option<Epoch>, outputs: &mut Outputs) -> Result<(), TaskError> {
-        while let Some(commit) = self.align.ended(frontier) {
-            for (epoch, routed) in self.align.unstash() {
-                self.execute(epoch, routed, outputs)?;
-            }
-            self.ship(outputs);
-            // Results of the commit as a whole leave at its latest epoch still open here: the frontier
-            // may have gone on inside the commit since the last tuple.
-            self.emitting = self.emitting.max(commit).max(outputs.earliest());
-            for local in &mut self.tasks {
-                local.task.close(commit)?;
-            }
-            self.ship(outputs);
-            self.align.advance();
-        }
-        for (epoch, routed) in self.align.unstash() {
-            self.execute(epoch, routed, outputs)?;
-        }
-        Ok(())
+    /// The earliest epoch that what is left may emit at.
+    fn earliest(&self) -> Option<Epoch> {
+        let held = self.turn.is_some() || self.closing.is_some();
+        let waiting = self.waiting.iter().map(|(epoch, _)| *epoch).min();
+        held.then_some(self.emitting).into_iter().chain(waiting).min()
     }
 
     /// What became durable, and the oldest commit still to be reported.
@@ -121,8 +217,9 @@ impl Bolts {
     }
 }
 
-/// Builds the operator of one bolt component. The order of an activation: close the commits the
-/// frontier left and drain the stash; read input; ship; report; only then move capabilities.
+/// Builds the operator of one bolt component. The order of an activation: read input; work on it, close
+/// the commits the frontier left and drain their stash, shipping slice by slice; report; only then move
+/// capabilities, not past what is left.
 pub(crate) fn build<'s>(
     name: &str,
     scope: Scope<'s, u64>,
@@ -141,13 +238,14 @@ pub(crate) fn build<'s>(
         streams.push(stream);
     }
     let (reports, report_stream) = builder.new_output::<Chunk>();
-    let bolts = bolts(&builder.operator_info().address);
+    let address = builder.operator_info().address;
+    let activator = scope.activator_for(address.clone());
+    let bolts = bolts(&address);
     let shared = Arc::clone(shared);
     builder.build(move |mut caps| {
         let report_cap = caps.pop().expect("one capability per output");
         let mut outputs = Outputs::new(ports, caps, shared.first);
-        let mut reports =
-            Reports::new(OutputBuilder::from(reports), report_cap, shared.first, &shared.budget);
+        let mut reports = Reports::new(OutputBuilder::from(reports), report_cap, shared.first);
         let mut bolts = bolts;
         if !bolts.as_ref().is_some_and(|b| b.stateful && shared.commits) {
             reports.end();
@@ -160,26 +258,27 @@ pub(crate) fn build<'s>(
             let Some(bolts) = bolts.as_mut().filter(|_| !shared.has_failed()) else { return };
             let frontier = frontiers[0].frontier().first().copied().map(Epoch);
             let mut step = || -> Result<(), TaskError> {
-                bolts.turn(frontier, &mut outputs)?;
-                let mut failed = Ok(());
+                // What the frontier left cannot be in the input: it was read before.
                 input.for_each(|cap, chunk| {
                     let epoch = Epoch(*cap.least().expect("everything is sent under a capability"));
-                    if let Some(routed) = bolts.align.admit(epoch, chunk.take())
-                        && failed.is_ok()
-                    {
-                        failed = bolts.execute(epoch, routed, &mut outputs);
-                    }
+                    bolts.arrived(epoch, chunk.take());
                 });
-                failed?;
-                bolts.ship(&mut outputs);
+                match bolts.work(frontier, &mut outputs)? {
+                    Left::Nothing => bolts.finish(&mut outputs),
+                    Left::Filled => activator.activate(),
+                    Left::Full => activator.activate_after(LANE_FULL),
+                }
                 let (notices, unreported) = bolts.reports()?;
                 if let (Some(commit), true, true) = (unreported, shared.commits, bolts.stateful) {
                     reports.send(notices);
                     reports.advance(commit);
                 }
-                match frontier {
-                    Some(frontier) => outputs.advance(frontier),
-                    None => {
+                match (bolts.earliest(), frontier) {
+                    (Some(left), frontier) => {
+                        outputs.advance(frontier.map_or(left, |f| f.min(left)))
+                    }
+                    (None, Some(frontier)) => outputs.advance(frontier),
+                    (None, None) => {
                         outputs.end();
                         reports.end();
                     }

@@ -1,7 +1,8 @@
 //! The container of every edge: one batch on its way to a task, or nothing.
 //!
 //! Between workers it travels as
-//! `{tag u64, task u32, batch length u32, weight u64, batch, zeros to a multiple of 8}`.
+//! `{tag u64, task u32, batch length u32, weight u64, lane u32, batch, zeros to a multiple of 8}`; a
+//! lane of all ones is none.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -13,6 +14,9 @@ use timely::dataflow::channels::ContainerBytes;
 
 use crate::batch::{Routed, Tag, decode_any};
 use crate::budget::Charge;
+
+/// Stands for the lane of a message of the engine itself.
+const NO_LANE: u32 = u32::MAX;
 
 /// A routed batch. Empty only as what `take` leaves behind.
 #[derive(Default)]
@@ -74,8 +78,10 @@ impl ContainerBytes for Chunk {
             let task = reader.u32("task").map_err(|e| e.to_string())?;
             let length = reader.u32("length").map_err(|e| e.to_string())?;
             let weight = reader.u64("weight").map_err(|e| e.to_string())?;
+            let lane = reader.u32("lane").map_err(|e| e.to_string())?;
             let body = reader.take(length as usize, "batch").map_err(|e| e.to_string())?;
-            let charge = Charge::take_over(usize::try_from(weight).unwrap_or(usize::MAX));
+            let weight = usize::try_from(weight).unwrap_or(usize::MAX);
+            let charge = Charge::take_over((lane != NO_LANE).then_some(lane), weight);
             Ok(Routed { task, batch: decode_any(tag, body)?, charge })
         };
         let routed = parse().unwrap_or_else(|why| panic!("a batch between workers: {why}"));
@@ -90,6 +96,7 @@ impl ContainerBytes for Chunk {
             encoded.put_u32(routed.task);
             encoded.put_u32(0);
             encoded.put_u64(routed.charge.bytes() as u64);
+            encoded.put_u32(routed.charge.lane().unwrap_or(NO_LANE));
             let start = encoded.len();
             routed.batch.encode(&mut encoded);
             let length = u32::try_from(encoded.len() - start).expect("a batch is below 4 GiB");
@@ -114,14 +121,14 @@ impl ContainerBytes for Chunk {
 mod tests {
     use super::*;
     use crate::batch::{Batch, register, typed};
-    use crate::budget::Budget;
+    use crate::budget::{Budget, Lane};
 
     #[test]
     fn a_chunk_is_the_same_on_the_other_worker() {
         register::<String>();
-        let budget = Budget::new(1 << 20);
+        let lane = Lane::new(&Budget::new(1 << 20, 6), 5);
         let batch = Batch { tuples: vec!["a".to_owned(), "bc".to_owned()], hashes: vec![1, 2] };
-        let chunk = Chunk::from(Routed::new(3, batch, 99, &budget));
+        let chunk = Chunk::from(Routed::new(3, batch, 99, &lane));
         let mut bytes = Vec::new();
         assert_eq!(chunk.length_in_bytes() % 8, 0);
         chunk.into_bytes(&mut bytes);
@@ -131,7 +138,7 @@ mod tests {
         let mut back = Chunk::from_bytes(whole.extract_to(length));
         assert_eq!((back.task(), back.record_count()), (3, 2));
         let routed = back.take();
-        assert_eq!(routed.charge.bytes(), 99);
+        assert_eq!((routed.charge.bytes(), routed.charge.lane()), (99, Some(5)));
         assert_eq!(typed::<String>(routed.batch).tuples, ["a", "bc"]);
     }
 }

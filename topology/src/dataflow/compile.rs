@@ -18,7 +18,7 @@ use super::sink::Sinks;
 use super::spout::Spouts;
 use super::worker::Failure;
 use super::{bolt, coordinator, sink, spout};
-use crate::budget::Budget;
+use crate::budget::{Budget, Lane};
 use crate::builder::{Env, Part};
 use crate::component::{Context, TaskId};
 use crate::grouping::{Grouping, Target};
@@ -148,7 +148,7 @@ impl Building<'_, '_> {
                 local: c.physical.tasks_on(to, self.worker),
                 offset: task,
                 key_groups: c.plan.key_groups,
-                budget: Arc::clone(&c.shared.budget),
+                lane: Lane::new(&c.shared.budget, c.physical.number_of(component, task)),
             })
             .collect()
     }

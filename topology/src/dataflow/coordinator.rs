@@ -23,7 +23,7 @@ use super::outputs::Port;
 use super::pact::Route;
 use super::reports::{Control, Notice};
 use super::worker::Failure;
-use crate::batch::{Batch, Routed, typed};
+use crate::batch::{Routed, typed};
 use crate::runtime::CommitLog;
 
 /// The core and what its effects act on.
@@ -90,9 +90,7 @@ impl Driver {
         let mut output = self.port.activate();
         let mut session = output.session_with_builder(cap);
         for worker in 0..self.workers {
-            let batch = Batch { tuples: vec![order], hashes: Vec::new() };
-            let routed = Routed::new(worker, batch, 0, &self.shared.budget);
-            session.give_container(&mut Chunk::from(routed));
+            session.give_container(&mut Chunk::from(Routed::message(worker, vec![order])));
         }
     }
 

@@ -24,10 +24,10 @@ impl Outputs {
         Outputs { ports, caps }
     }
 
-    /// Sends what the outlet has ready, as of `epoch`.
-    pub(crate) fn ship(&mut self, outlet: &mut dyn Outlet, epoch: Epoch) {
+    /// Sends what the outlet has ready, as of `epoch`; whether it has more packed.
+    pub(crate) fn ship(&mut self, outlet: &mut dyn Outlet, epoch: Epoch) -> bool {
         if !outlet.is_ready() {
-            return;
+            return outlet.taken();
         }
         for (edge, (port, cap)) in self.ports.iter_mut().zip(&self.caps).enumerate() {
             let mut ready = outlet.take(edge).peekable();
@@ -41,6 +41,7 @@ impl Outputs {
                 session.give_container(&mut Chunk::from(routed));
             }
         }
+        outlet.taken()
     }
 
     /// The earliest epoch something can still be sent at.

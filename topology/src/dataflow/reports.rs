@@ -1,8 +1,6 @@
 //! What operators tell the coordinator, and how: messages to worker 0 under a capability that is held
 //! until the commit is reported.
 
-use std::sync::Arc;
-
 use egret_schemas::Epoch;
 use egret_state::commit::{TaskId, TaskReport};
 use serde::{Deserialize, Serialize};
@@ -11,8 +9,7 @@ use timely::dataflow::operators::Capability;
 use super::chunk::Chunk;
 use super::outputs::Port;
 use crate::Tuple;
-use crate::batch::{Batch, Routed};
-use crate::budget::Budget;
+use crate::batch::Routed;
 
 /// A message to the coordinator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,18 +45,12 @@ impl Tuple for Control {}
 pub(crate) struct Reports {
     port: Port,
     cap: Option<Capability<u64>>,
-    budget: Arc<Budget>,
 }
 
 impl Reports {
-    pub(crate) fn new(
-        port: Port,
-        mut cap: Capability<u64>,
-        first: Epoch,
-        budget: &Arc<Budget>,
-    ) -> Reports {
+    pub(crate) fn new(port: Port, mut cap: Capability<u64>, first: Epoch) -> Reports {
         cap.downgrade(&first.0);
-        Reports { port, cap: Some(cap), budget: Arc::clone(budget) }
+        Reports { port, cap: Some(cap) }
     }
 
     /// Sends notices to the coordinator, as of `epoch` or the oldest unreported commit if later.
@@ -71,8 +62,7 @@ impl Reports {
             return;
         }
         let cap = self.cap.as_ref().expect("nothing is reported after the last commit was");
-        let batch = Batch { tuples: notices, hashes: Vec::new() };
-        let mut chunk = Chunk::from(Routed::new(0, batch, 0, &self.budget));
+        let mut chunk = Chunk::from(Routed::message(0, notices));
         let mut output = self.port.activate();
         output.session_with_builder(cap).give_container(&mut chunk);
     }

@@ -52,7 +52,7 @@ impl Sinks {
 
     fn write(&mut self, epoch: Epoch, routed: Routed) -> Result<(), TaskError> {
         let index = self.local[routed.task as usize].expect("routed to the task's own worker");
-        self.tasks[index].task.write(epoch.commit_start(), routed.batch)
+        self.tasks[index].task.write(epoch.commit_start(), routed.batch, &routed.charge)
     }
 
     fn turn(&mut self, frontier: Option<Epoch>) -> Result<(), TaskError> {
@@ -112,8 +112,7 @@ pub(crate) fn build<'s>(
         let report_cap = caps.pop().expect("one capability per output");
         // The processed port holds nothing back: its frontier is the input's.
         drop(caps);
-        let mut reports =
-            Reports::new(OutputBuilder::from(reports), report_cap, shared.first, &shared.budget);
+        let mut reports = Reports::new(OutputBuilder::from(reports), report_cap, shared.first);
         let mut sinks = sinks;
         if !shared.commits || sinks.as_ref().is_none_or(|s| s.tasks.is_empty()) {
             reports.end();

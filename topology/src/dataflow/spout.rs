@@ -198,8 +198,7 @@ pub(crate) fn build<'s>(
     builder.build(move |mut caps| {
         let report_cap = caps.pop().expect("one capability per output");
         let mut outputs = Outputs::new(ports, caps, shared.first);
-        let mut reports =
-            Reports::new(OutputBuilder::from(reports), report_cap, shared.first, &shared.budget);
+        let mut reports = Reports::new(OutputBuilder::from(reports), report_cap, shared.first);
         let mut spouts = spouts;
         if spouts.as_ref().is_none_or(|s| s.tasks.is_empty()) {
             // No task on this worker: nothing to say, ever.

@@ -11,8 +11,8 @@ impl<T: Tuple> Partitioner<T> for All {
     fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
         let batch = Batch { tuples: batch, hashes: Vec::new() };
         for task in 1..self.0.tasks {
-            out.push(Routed::new(task, batch.clone(), bytes, &self.0.budget));
+            out.push(Routed::new(task, batch.clone(), bytes, &self.0.lane));
         }
-        out.push(Routed::new(0, batch, bytes, &self.0.budget));
+        out.push(Routed::new(0, batch, bytes, &self.0.lane));
     }
 }

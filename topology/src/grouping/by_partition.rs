@@ -39,7 +39,7 @@ impl<T: Tuple, P: Fn(&T, u32) -> Option<u32> + Send> Partitioner<T> for ByPartit
         for (task, kept) in (0u32..).zip(&mut self.kept) {
             if !kept.0.tuples.is_empty() {
                 let (batch, bytes) = std::mem::take(kept);
-                out.push(Routed::new(task, batch, bytes, &self.target.budget));
+                out.push(Routed::new(task, batch, bytes, &self.target.lane));
             }
         }
     }

@@ -31,7 +31,7 @@ impl<T: Tuple, H: Fn(&T) -> u64> Fields<T, H> {
     fn ship(target: &Target, task: usize, kept: &mut (Batch<T>, usize), out: &mut Vec<Routed>) {
         let (batch, bytes) = std::mem::take(kept);
         let task = u32::try_from(task).expect("tasks are counted in u32");
-        out.push(Routed::new(task, batch, bytes, &target.budget));
+        out.push(Routed::new(task, batch, bytes, &target.lane));
     }
 }
 

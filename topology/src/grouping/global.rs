@@ -10,6 +10,6 @@ pub(crate) struct Global(pub(crate) Target);
 impl<T: Tuple> Partitioner<T> for Global {
     fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
         let batch = Batch { tuples: batch, hashes: Vec::new() };
-        out.push(Routed::new(0, batch, bytes, &self.0.budget));
+        out.push(Routed::new(0, batch, bytes, &self.0.lane));
     }
 }

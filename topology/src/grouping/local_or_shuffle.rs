@@ -24,7 +24,7 @@ impl LocalOrShuffle {
 impl<T: Tuple> Partitioner<T> for LocalOrShuffle {
     fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
         let batch = Batch { tuples: batch, hashes: Vec::new() };
-        out.push(Routed::new(self.tasks[self.next], batch, bytes, &self.target.budget));
+        out.push(Routed::new(self.tasks[self.next], batch, bytes, &self.target.lane));
         self.next = (self.next + 1) % self.tasks.len();
     }
 }

@@ -19,7 +19,7 @@ impl Shuffle {
 impl<T: Tuple> Partitioner<T> for Shuffle {
     fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
         let batch = Batch { tuples: batch, hashes: Vec::new() };
-        out.push(Routed::new(self.next, batch, bytes, &self.target.budget));
+        out.push(Routed::new(self.next, batch, bytes, &self.target.lane));
         self.next = (self.next + 1) % self.target.tasks;
     }
 }

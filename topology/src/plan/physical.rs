@@ -32,6 +32,16 @@ impl PhysicalPlan {
         (0..self.tasks[component]).filter(|task| self.worker_of(*task) == worker).collect()
     }
 
+    /// Tasks in all.
+    pub fn tasks_total(&self) -> u32 {
+        self.tasks.iter().sum()
+    }
+
+    /// A task's number among those of all components.
+    pub fn number_of(&self, component: usize, task: u32) -> u32 {
+        self.tasks[..component].iter().sum::<u32>() + task
+    }
+
     /// The worker of each task of a component.
     pub fn workers_of(&self, component: usize) -> Vec<u32> {
         (0..self.tasks[component]).map(|task| self.worker_of(task)).collect()

@@ -126,7 +126,7 @@ impl Topology {
         let share = options.in_flight_bytes_max / spout_tasks / options.epochs_in_flight_max;
         let shared = Shared::new(
             first,
-            Budget::new(options.in_flight_bytes_max),
+            Budget::new(options.in_flight_bytes_max, physical.tasks_total() as usize),
             share.max(64 << 10).min(options.epoch_bytes_max),
             plan.guarantee.commits(),
             Arc::clone(progress),

@@ -3,7 +3,7 @@
 use egret_schemas::{EntryAddress, Epoch};
 use egret_state::commit::Slice;
 
-use super::{BoltTask, TaskError, guard};
+use super::{BoltTask, TaskError, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
 use crate::component::{Bolt, Context, Emitter, Outlet, TaskId};
@@ -12,12 +12,13 @@ pub(crate) struct PlainBolt<I, O, B> {
     bolt: B,
     emitter: Emitter<O>,
     cx: Context,
-    of: std::marker::PhantomData<fn(I)>,
+    /// What is left of the batch under way.
+    work: std::vec::IntoIter<I>,
 }
 
 impl<I: Tuple, O: Tuple, B: Bolt<I, O>> PlainBolt<I, O, B> {
     pub(crate) fn new(bolt: B, emitter: Emitter<O>, cx: Context) -> Self {
-        PlainBolt { bolt, emitter, cx, of: std::marker::PhantomData }
+        PlainBolt { bolt, emitter, cx, work: Vec::new().into_iter() }
     }
 }
 
@@ -45,18 +46,27 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
 
     fn restored(&mut self) {}
 
-    fn execute(&mut self, batch: Box<dyn AnyBatch>) -> Result<(), TaskError> {
-        let batch = typed::<I>(batch);
-        guard(&self.cx.id, || {
-            batch
-                .tuples
-                .into_iter()
-                .try_for_each(|tuple| self.bolt.execute(tuple, &mut self.emitter, &self.cx))
-        })
+    fn begin(&mut self, batch: Box<dyn AnyBatch>) {
+        assert_eq!(self.work.len(), 0, "one batch is done before the next begins");
+        self.work = typed::<I>(batch).tuples.into_iter();
     }
 
-    fn close(&mut self, _: Epoch) -> Result<(), TaskError> {
-        Ok(())
+    fn go_on(&mut self) -> Result<bool, TaskError> {
+        let PlainBolt { bolt, emitter, cx, work } = self;
+        guard(&cx.id, || {
+            while !emitter.is_full()
+                && let Some(tuple) = work.next()
+            {
+                bolt.execute(tuple, emitter, cx)?;
+            }
+            Ok(())
+        })?;
+        kept(&cx.id, emitter.check())?;
+        Ok(work.len() == 0)
+    }
+
+    fn close(&mut self, _: Epoch) -> Result<bool, TaskError> {
+        Ok(true)
     }
 
     fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError> {

@@ -1,12 +1,16 @@
 //! A bolt with state per key: the table, the changelog, and the user's code between them.
 
+use std::iter::Zip;
+use std::ops::ControlFlow;
+use std::vec::IntoIter;
+
 use egret_schemas::{EntryAddress, Epoch};
 use egret_state::commit::Slice;
 use egret_state::keyed::changelog::{Head, Written, schema_id, write_delta, write_image};
 use egret_state::keyed::replay::{Replay, Schema};
 use egret_state::keyed::table::KeyedTable;
 
-use super::{BoltTask, StateLog, TaskError, chain, guard};
+use super::{BoltTask, StateLog, TaskError, chain, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
 use crate::builder::KeyFn;
@@ -22,6 +26,10 @@ pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> {
     replay: Option<Replay<F::Key, B::State>>,
     log: Option<StateLog>,
     schema: u64,
+    /// What is left of the batch under way, with the hashes of the keys.
+    work: Zip<IntoIter<I>, IntoIter<u64>>,
+    /// How many changed keys of the commit that closes were flushed.
+    flushed: usize,
 }
 
 impl<F, I, O, B> Keyed<F, I, O, B>
@@ -42,7 +50,9 @@ where
         let schema = schema_id(&bolt.schema());
         let replay = Replay::new(&cx.id.component, Schema::only(schema));
         let table = KeyedTable::new(key_groups);
-        Keyed { key, bolt, emitter, cx, table, replay: Some(replay), log, schema }
+        let work = Vec::new().into_iter().zip(Vec::new());
+        let replay = Some(replay);
+        Keyed { key, bolt, emitter, cx, table, replay, log, schema, work, flushed: 0 }
     }
 
     fn error(&self, why: String, retry: bool) -> TaskError {
@@ -116,23 +126,48 @@ where
         }
     }
 
-    fn execute(&mut self, batch: Box<dyn AnyBatch>) -> Result<(), TaskError> {
+    fn begin(&mut self, batch: Box<dyn AnyBatch>) {
+        assert_eq!(self.work.len(), 0, "one batch is done before the next begins");
         let batch = typed::<I>(batch);
         assert_eq!(batch.tuples.len(), batch.hashes.len(), "a keyed bolt is fed by fields");
-        let Keyed { key, bolt, emitter, cx, table, .. } = self;
-        guard(&cx.id, || {
-            batch.tuples.into_iter().zip(batch.hashes).try_for_each(|(tuple, hash)| {
-                let slot = key.with(&tuple, |key| table.entry(hash, key));
-                let (key, state) = table.get_mut(slot);
-                bolt.execute(key, state, tuple, emitter, cx)
-            })
-        })
+        self.work = batch.tuples.into_iter().zip(batch.hashes);
     }
 
-    fn close(&mut self, commit: Epoch) -> Result<(), TaskError> {
-        let Keyed { bolt, emitter, cx, table, .. } = self;
-        guard(&cx.id, || table.for_each_dirty(|key, state| bolt.flush(key, state, emitter, cx)))?;
-        self.write(commit)
+    fn go_on(&mut self) -> Result<bool, TaskError> {
+        let Keyed { key, bolt, emitter, cx, table, work, .. } = self;
+        guard(&cx.id, || {
+            while !emitter.is_full()
+                && let Some((tuple, hash)) = work.next()
+            {
+                let slot = key.with(&tuple, |key| table.entry(hash, key));
+                let (key, state) = table.get_mut(slot);
+                bolt.execute(key, state, tuple, emitter, cx)?;
+            }
+            Ok(())
+        })?;
+        kept(&cx.id, emitter.check())?;
+        Ok(work.len() == 0)
+    }
+
+    fn close(&mut self, commit: Epoch) -> Result<bool, TaskError> {
+        let Keyed { bolt, emitter, cx, table, flushed, .. } = self;
+        *flushed = guard(&cx.id, || {
+            table.for_each_dirty(*flushed, |key, state| {
+                bolt.flush(key, state, emitter, cx)?;
+                Ok(if emitter.is_full() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
+            })
+        })?;
+        kept(&cx.id, emitter.check())?;
+        if *flushed < table.dirty_len() {
+            return Ok(false);
+        }
+        *flushed = 0;
+        self.write(commit)?;
+        Ok(true)
     }
 
     fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError> {

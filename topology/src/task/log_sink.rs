@@ -9,6 +9,7 @@ use egret_state::Guarantee;
 use super::durable::Durable;
 use super::{DurableOutput, SinkTask, TaskError, chain};
 use crate::batch::{AnyBatch, typed};
+use crate::budget::Charge;
 use crate::builder::Env;
 use crate::component::Context;
 use crate::connect::ToRecord;
@@ -65,8 +66,8 @@ impl<T: ToRecord> LogSinkTask<T> {
         TaskError { task: self.cx.id.clone(), why, retry: true }
     }
 
-    /// Hands the gathered records to the writer as one entry of `commit`.
-    fn append(&mut self, commit: Epoch) {
+    /// Hands the gathered records to the writer as one entry of `commit`; `charge` goes with it.
+    fn append(&mut self, commit: Epoch, charge: Option<Charge>) {
         if self.ends.is_empty() {
             return;
         }
@@ -83,12 +84,14 @@ impl<T: ToRecord> LogSinkTask<T> {
         match &mut self.writer {
             Writer::Transactional(writer) => {
                 let done = move |result: Result<_, AppendError>| {
+                    drop(charge);
                     acks.push(commit, result.map_err(|e| chain(&e)));
                 };
                 writer.append(commit, &records, Box::new(done));
             }
             Writer::Plain(writer) => {
                 let done = move |result: Result<Appended, AppendError>| {
+                    drop(charge);
                     let end = result.map(|a| (a.position.segment, a.position.entry));
                     acks.push(commit, end.map_err(|e| chain(&e)));
                 };
@@ -103,7 +106,12 @@ impl<T: ToRecord> SinkTask for LogSinkTask<T> {
         Ok(())
     }
 
-    fn write(&mut self, commit: Epoch, batch: Box<dyn AnyBatch>) -> Result<(), TaskError> {
+    fn write(
+        &mut self,
+        commit: Epoch,
+        batch: Box<dyn AnyBatch>,
+        charge: &Charge,
+    ) -> Result<(), TaskError> {
         for tuple in typed::<T>(batch).tuples {
             let start = self.arena.len();
             let key_end = tuple.key().map(|key| {
@@ -119,14 +127,16 @@ impl<T: ToRecord> SinkTask for LogSinkTask<T> {
             }
             self.ends.push((key_end, self.arena.len()));
             if self.arena.len() >= ENTRY_BYTES {
-                self.append(commit);
+                let charge = charge.like(self.arena.len());
+                self.append(commit, Some(charge));
             }
         }
         Ok(())
     }
 
     fn close(&mut self, commit: Epoch) -> Result<(), TaskError> {
-        self.append(commit);
+        // Less than an entry is too little to count.
+        self.append(commit, None);
         self.durable.close(commit);
         Ok(())
     }

@@ -5,6 +5,7 @@ use egret_schemas::Epoch;
 use super::{DurableOutput, SinkTask, TaskError, guard};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
+use crate::budget::Charge;
 use crate::component::{Context, Sink};
 
 pub(crate) struct ExternalSink<T, S> {
@@ -25,7 +26,7 @@ impl<T: Tuple, S: Sink<T>> SinkTask for ExternalSink<T, S> {
         guard(&self.cx.id, || self.sink.open(&self.cx))
     }
 
-    fn write(&mut self, _: Epoch, batch: Box<dyn AnyBatch>) -> Result<(), TaskError> {
+    fn write(&mut self, _: Epoch, batch: Box<dyn AnyBatch>, _: &Charge) -> Result<(), TaskError> {
         let batch = typed::<T>(batch);
         guard(&self.cx.id, || {
             batch.tuples.into_iter().try_for_each(|tuple| self.sink.write(tuple, &self.cx))
