@@ -253,6 +253,22 @@ fn a_directory_counted_under_one_guarantee_is_refused_under_another() {
     assert!(said(&out).contains("counts"), "{}", said(&out));
 }
 
+/// Once, at-most-once loaded a second file and then began at the end of the stream: it counted nothing.
+#[test]
+fn at_most_once_counts_what_each_run_loads() {
+    let world = World::new();
+    let (one, two) = (world.file("one", b"a b\n"), world.file("two", b"c d\n"));
+    for (file, lines) in [(&one, 1), (&two, 1), (&two, 0)] {
+        let args = [OsStr::new("--guarantee"), OsStr::new("at-most-once"), file.as_os_str()];
+        let out = run(&world.data(), &args);
+        let want = match lines {
+            0 => "nothing new".to_owned(),
+            n => format!("counted {n} lines"),
+        };
+        assert!(out.status.success() && said(&out).contains(&want), "{}", said(&out));
+    }
+}
+
 #[test]
 fn the_number_of_workers_may_change_between_runs() {
     let world = World::new();

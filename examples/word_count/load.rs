@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use egret_log::Log;
 use egret_log::caps::RECORD_BYTES_MAX;
-use egret_log::stream::error::CatalogError;
-use egret_log::stream::{PartitionWriter, Producer, Record, StreamConfig};
+use egret_log::stream::error::CreateStreamError;
+use egret_log::stream::{Ends, PartitionWriter, Producer, Record, StreamConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -73,16 +73,18 @@ impl Note {
     }
 }
 
-/// Loads a file, or standard input for `-`.
+/// Makes the stream if it is not there; where it ends.
+pub(crate) fn ends(log: &Log) -> Result<Ends> {
+    let config = StreamConfig { partitions: PARTITIONS, ..StreamConfig::default() };
+    match log.create_stream(STREAM, config) {
+        Ok(_) | Err(CreateStreamError::Exists { .. }) => Ok(log.ends(STREAM)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Loads a file, or standard input for `-`; the stream is there.
 pub(crate) fn load(log: &Log, file: &Path) -> Result<Loaded> {
-    let info = match log.stream(STREAM) {
-        Ok(info) => info,
-        Err(CatalogError::NoStream { .. }) => {
-            let config = StreamConfig { partitions: PARTITIONS, ..StreamConfig::default() };
-            log.create_stream(STREAM, config)?
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let info = log.stream(STREAM)?;
     let writers: Result<Vec<_>, _> =
         (0..info.config.partitions).map(|partition| log.writer(STREAM, partition)).collect();
     let writers = writers?;

@@ -23,6 +23,7 @@ use egret::{
     Topology, TopologyBuilder,
 };
 use egret_log::Log;
+use egret_log::stream::Ends;
 use indicatif::{ProgressBar, ProgressStyle};
 
 #[global_allocator]
@@ -89,11 +90,13 @@ fn split(line: Blob, out: &mut Emitter<Blob>) {
     }
 }
 
-fn topology(options: &RunArgs) -> egret::Result<Topology> {
+/// `begins`: where the lines begin that this run loads.
+fn topology(options: &RunArgs, begins: Ends) -> egret::Result<Topology> {
     let mut t = TopologyBuilder::new("word_count");
     t.guarantee(options.guarantee);
     let tasks = options.workers;
-    let lines = t.spout("lines", tasks, LogSpout::<Blob>::from_stream("lines").bounded())?;
+    let source = LogSpout::<Blob>::from_stream(load::STREAM).bounded().begins_at(begins);
+    let lines = t.spout("lines", tasks, source)?;
     let words = lines.local_or_shuffle().bolt("split", tasks, || split)?;
     let counts = words.fields(|word| word.as_bytes()).keyed("count", tasks, || Count)?;
     counts.sink("counts", LogSink::to_stream("counts"))?;
@@ -101,8 +104,8 @@ fn topology(options: &RunArgs) -> egret::Result<Topology> {
 }
 
 /// Counts what is in the stream and not counted yet.
-fn count(log: &Log, options: &RunArgs) -> Result<u64> {
-    let topology = topology(options)?;
+fn count(log: &Log, options: &RunArgs, begins: Ends) -> Result<u64> {
+    let topology = topology(options, begins)?;
     let progress = Arc::new(Progress::default());
     let bar = ProgressBar::new_spinner().with_style(
         ProgressStyle::with_template("counting {spinner} {msg}")
@@ -134,6 +137,7 @@ fn count(log: &Log, options: &RunArgs) -> Result<u64> {
 
 fn run(options: &Options) -> Result<()> {
     let log = options.run.open_log()?;
+    let begins = load::ends(&log)?;
     let mut added = 0;
     for file in &options.files {
         let loaded = load::load(&log, file)
@@ -142,7 +146,7 @@ fn run(options: &Options) -> Result<()> {
         added += loaded.lines;
     }
     eprintln!("counting");
-    let counted = count(&log, &options.run)?;
+    let counted = count(&log, &options.run, begins)?;
     match (added, counted) {
         (0, 0) => eprintln!("nothing new: every line was loaded and counted before"),
         (_, counted) => eprintln!("counted {counted} lines"),

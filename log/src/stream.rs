@@ -36,7 +36,7 @@ mod crash_tests;
 mod tests;
 
 pub use catalog::{Format, FormatMismatch, Owner, StreamConfig, StreamInfo};
-pub use log::{Log, PartitionDescription, SegmentDescription, StreamDescription};
+pub use log::{Ends, Log, PartitionDescription, SegmentDescription, StreamDescription};
 pub use reader::{PartitionReader, Poll, ReadFrom};
 pub use record::{Batch, Producer, ProducerState, Record};
 pub use transactional::{Committed, TransactionalDone, TransactionalWriter};

@@ -69,6 +69,9 @@ pub struct StreamDescription {
     pub users: Users,
 }
 
+/// The position after the last visible record, by partition.
+pub type Ends = BTreeMap<u32, Position>;
+
 type Writers = BTreeMap<(String, u32), PartitionWriter>;
 
 /// What shows a log to other processes while there are handles to it in this one.
@@ -211,6 +214,15 @@ impl Log {
         let (found, info) = self.catalog().partition(name, partition)?;
         self.settle(&found, &info, partition)?;
         describe(&found, partition)
+    }
+
+    /// The position after the last visible record of each partition.
+    ///
+    /// # Errors
+    /// When there is no such stream, or where it ends cannot be found.
+    pub fn ends(&self, name: &str) -> Result<Ends, ReadError> {
+        let described = self.describe(name)?;
+        Ok(described.partitions.into_iter().map(|p| (p.number, p.end)).collect())
     }
 
     /// Deletes a stream, shutting out its writers.

@@ -18,7 +18,8 @@ use std::str::FromStr;
     serde::Deserialize,
 )]
 pub enum Guarantee {
-    /// Nothing is committed and output is visible at once; a restart begins at the visible end.
+    /// Nothing is committed and output is visible at once. A later run begins at the visible end of its
+    /// sources, or where it is told that its own input begins, and without state.
     AtMostOnce,
     /// State and positions commit together; output is visible at once, so a crash repeats some.
     AtLeastOnce,

@@ -32,6 +32,7 @@ pub struct Context {
     pub(crate) resumes_at_end: bool,
     /// Whether positions are committed, to be read from again.
     pub(crate) commits: bool,
+    pub(crate) restarted: bool,
 }
 
 impl Context {
@@ -50,10 +51,16 @@ impl Context {
         &self.log
     }
 
-    /// Whether a spout begins at the end of its source: at-most-once never repeats, so a restart skips
-    /// what was under way.
+    /// Whether a spout begins at the end of its source: at-most-once never repeats, so every generation
+    /// but the very first skips what was under way before.
     pub fn resumes_at_end(&self) -> bool {
         self.resumes_at_end
+    }
+
+    /// Whether a generation of this very run failed before: what it read under at-most-once may have
+    /// left a trace.
+    pub fn restarted(&self) -> bool {
+        self.restarted
     }
 
     /// Schedules this task again, from any thread: how outside events reach a parked spout.

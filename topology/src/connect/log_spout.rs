@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use egret_log::stream::{PartitionReader, Poll, ReadFrom, Record};
+use egret_log::stream::{Ends, PartitionReader, Poll, ReadFrom, Record};
 use egret_schemas::{LedgerId, Position, SegmentId};
 
 use super::FromRecord;
@@ -20,6 +20,8 @@ use crate::component::{Replay, Spout};
 pub struct LogSpout<T> {
     stream: String,
     bounded: bool,
+    /// Where a run that would begin at the end of the stream begins instead.
+    begins: Ends,
     splits: Vec<Split>,
     turn: usize,
     claim: Option<Claim>,
@@ -50,6 +52,7 @@ impl<T: FromRecord> LogSpout<T> {
         LogSpout {
             stream: name.to_owned(),
             bounded: false,
+            begins: Ends::new(),
             splits: Vec::new(),
             turn: 0,
             claim: None,
@@ -60,6 +63,16 @@ impl<T: FromRecord> LogSpout<T> {
     /// Stops where the stream ends when the topology starts, so that the topology finishes.
     pub fn bounded(mut self) -> LogSpout<T> {
         self.bounded = true;
+        self
+    }
+
+    /// For at-most-once, which begins every run but the first at the end of the stream: begins this run
+    /// at these positions, by partition, instead. Take them ([`Log::ends`](egret_log::Log::ends)) before
+    /// the run's own input is appended, and the run reads that and nothing an earlier one may have
+    /// read. A generation that follows a failed one of the same run still begins at the end: nothing is
+    /// read twice. The guarantees that commit go on from their last commit whatever is said here.
+    pub fn begins_at(mut self, positions: Ends) -> LogSpout<T> {
+        self.begins = positions;
         self
     }
 }
@@ -121,7 +134,10 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
             };
             let from = match at {
                 Some(at) => ReadFrom::At(at),
-                None if cx.resumes_at_end() => ReadFrom::Latest,
+                None if cx.resumes_at_end() => match self.begins.get(&partition) {
+                    Some(begin) if !cx.restarted() => ReadFrom::At(*begin),
+                    _ => ReadFrom::Latest,
+                },
                 None => ReadFrom::Earliest,
             };
             let reader = cx.log().reader(&self.stream, partition, from)?;
@@ -234,6 +250,7 @@ impl<T: FromRecord> SpoutSource<T> for LogSpout<T> {
         LogSpout {
             stream: self.stream.clone(),
             bounded: self.bounded,
+            begins: self.begins.clone(),
             splits: Vec::new(),
             turn: 0,
             claim: None,

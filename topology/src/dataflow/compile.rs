@@ -135,6 +135,7 @@ impl Building<'_, '_> {
             log: self.compiled.env.log.clone(),
             resumes_at_end: self.compiled.restored.resumes_at_end,
             commits: self.compiled.plan.guarantee.commits(),
+            restarted: self.compiled.restored.restarted,
         }
     }
 

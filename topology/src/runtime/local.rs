@@ -52,7 +52,7 @@ impl Topology {
         let mut restarts = 0;
         loop {
             let commits_before = progress.commits();
-            let generation = self.prepare(log, options, progress)?;
+            let generation = self.prepare(log, options, progress, restarts > 0)?;
             progress.began(generation.shared.first.generation().0);
             match run_workers(&generation) {
                 Ok(Ended::Finished) => {
@@ -83,6 +83,7 @@ impl Topology {
         log: &Log,
         options: &RunOptions,
         progress: &Arc<Progress>,
+        restarted: bool,
     ) -> Result<Arc<Compiled>> {
         let mut env = Env {
             log: log.clone(),
@@ -133,6 +134,7 @@ impl Topology {
         );
         let restored = Restored {
             resumes_at_end: !plan.guarantee.commits() && env.generation > Generation(1),
+            restarted,
             record: opened.record,
             commit_index,
             key_groups: plan.key_groups,

@@ -22,6 +22,8 @@ pub(crate) struct Restored {
     pub(crate) commit_index: Vec<Option<u32>>,
     /// Whether spouts begin at the end of their source: a restart under at-most-once.
     pub(crate) resumes_at_end: bool,
+    /// Whether a generation of this run failed before.
+    pub(crate) restarted: bool,
     pub(crate) key_groups: u32,
     /// Tasks per component, by name.
     pub(crate) tasks: BTreeMap<String, u32>,
