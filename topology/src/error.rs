@@ -2,6 +2,7 @@
 
 use egret_log::client::{AppendError, CreateError, DeleteError, RecoverError};
 use egret_log::metadata::MetaError;
+use egret_log::stream::FormatMismatch;
 use egret_log::stream::error::{CatalogError, CreateStreamError, OpenWriterError, UseError};
 use egret_state::Guarantee;
 use egret_state::commit::{ChangeError, RecordError, RecoveryError};
@@ -57,17 +58,8 @@ pub enum Error {
     #[error(transparent)]
     Superseded(Box<ChangeError>),
     /// A stream of another format.
-    #[error(
-        "stream `{stream}` holds {has} records and the sink writes {wants}: write another stream"
-    )]
-    StreamFormat {
-        /// The stream.
-        stream: String,
-        /// Its format.
-        has: String,
-        /// The sink's.
-        wants: String,
-    },
+    #[error(transparent)]
+    StreamFormat(#[from] FormatMismatch),
     /// A plain stream cannot take part in commits.
     #[error(
         "stream `{stream}` was created for plain writers and cannot take part in commits: write another stream, or delete this one and let the topology create it"

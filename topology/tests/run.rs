@@ -12,7 +12,7 @@ use egret::{
     Blob, ComponentResult, Context, Emitter, Error, Guarantee, KeyedBolt, LogSink, LogSpout,
     Progress, RunOptions, Summary, Topology, TopologyBuilder,
 };
-use egret_log::stream::{Ends, ReadFrom, Record, StreamConfig};
+use egret_log::stream::{Ends, Format, ReadFrom, Record, StreamConfig};
 use egret_log::{Log, LogConfig};
 
 struct Count;
@@ -572,5 +572,27 @@ fn at_most_once_reads_what_its_run_appended_and_nothing_twice() {
     let all = seen.len();
     seen.dedup();
     assert!(all >= 700 && seen.len() == all, "{all} lines, {} of them once", seen.len());
+    log.close().unwrap();
+}
+
+#[test]
+fn a_source_or_output_of_another_format_is_refused_with_both_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let config = StreamConfig { format: Format::Json, ..StreamConfig::default() };
+    log.create_stream("events", config).unwrap();
+    log.create_stream("texts", StreamConfig { format: Format::Utf8, ..StreamConfig::default() })
+        .unwrap();
+    let refused = |from: &str, to: &str| {
+        let mut t = TopologyBuilder::new("formats");
+        t.guarantee(Guarantee::AtLeastOnce);
+        let texts = t.spout("in", 1, LogSpout::<String>::from_stream(from).bounded()).unwrap();
+        texts.sink("out", LogSink::to_stream(to)).unwrap();
+        run(&log, &t.finish().unwrap(), &options(1, 1)).map_err(|error| error.to_string())
+    };
+    let want = "stream `events` holds json, not utf8: use its format, or another stream";
+    assert_eq!(refused("events", "copies").unwrap_err(), want);
+    assert_eq!(refused("texts", "events").unwrap_err(), want);
+    refused("texts", "copies").unwrap();
     log.close().unwrap();
 }

@@ -124,7 +124,7 @@ impl Writers {
         if let Some(writer) = self.open.get(&partition) {
             return Ok(writer.clone());
         }
-        let writer = self.log.writer(&self.stream, partition).map_err(|e| e.told())?;
+        let writer = self.log.writer_of_any(&self.stream, partition).map_err(|e| e.told())?;
         self.open.insert(partition, writer.clone());
         Ok(writer)
     }

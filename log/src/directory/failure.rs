@@ -64,7 +64,7 @@ impl Told for OpenWriterError {
     fn code(&self) -> Code {
         match self {
             OpenWriterError::Catalog(error) => error.code(),
-            OpenWriterError::Owned { .. } => Code::Refused,
+            OpenWriterError::Owned { .. } | OpenWriterError::Format(_) => Code::Refused,
             OpenWriterError::Superseded { .. } => Code::Fenced,
             OpenWriterError::Read(error) => error.code(),
             _ => Code::Internal,
@@ -101,6 +101,7 @@ impl Told for ReadError {
             ReadError::NoSuchPosition { .. } => Code::Refused,
             ReadError::Catalog(error) => error.code(),
             ReadError::Ledger { why, .. } => of_ledger_read(why),
+            ReadError::Format(_) => Code::Refused,
             ReadError::Decode { .. } => Code::Internal,
         }
     }

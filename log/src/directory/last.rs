@@ -18,7 +18,7 @@ pub(super) fn last(
     partition: u32,
     count: u64,
 ) -> Result<ReadFrom, ReadError> {
-    let end = log.reader(stream, partition, ReadFrom::Latest)?.position();
+    let end = log.reader_of_any(stream, partition, ReadFrom::Latest)?.position();
     let description = log.describe_partition(stream, partition)?;
     let Some(oldest) = description.segments.first() else { return Ok(ReadFrom::Earliest) };
     let wanted = match (oldest.first_number + description.records).checked_sub(count) {
@@ -61,7 +61,7 @@ fn batch_at(
     partition: u32,
     at: Position,
 ) -> Result<Option<Batch>, ReadError> {
-    let mut reader = log.reader(stream, partition, ReadFrom::At(at))?;
+    let mut reader = log.reader_of_any(stream, partition, ReadFrom::At(at))?;
     let nobody: Wake = Arc::new(|| {});
     match reader.poll(&nobody)? {
         Poll::Batch(batch) => Ok(Some(batch)),

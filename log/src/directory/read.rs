@@ -132,8 +132,10 @@ impl Readers {
         };
         if !stands {
             let from = self.begin(place)?;
-            let reader =
-                self.log.reader(&self.stream, place.partition, from).map_err(|e| e.told())?;
+            let reader = self
+                .log
+                .reader_of_any(&self.stream, place.partition, from)
+                .map_err(|e| e.told())?;
             let woken = Arc::new(AtomicBool::new(true));
             self.open.insert(place.partition, Watched { reader, woken });
         }

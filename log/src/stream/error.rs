@@ -3,6 +3,7 @@
 use egret_schemas::bytes::DecodeError;
 use egret_schemas::{EntryId, Epoch, Generation, LedgerId, Position, SegmentId};
 
+use super::catalog::FormatMismatch;
 use super::users::User;
 use crate::caps;
 use crate::client::error::RecordError;
@@ -111,6 +112,9 @@ pub enum OpenWriterError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// It writes another format than the stream's.
+    #[error(transparent)]
+    Format(#[from] FormatMismatch),
     /// Only its owner writes a transactional stream.
     #[error("stream `{stream}` is written by topology `{by}` alone: write to another stream")]
     Owned {
@@ -252,6 +256,9 @@ pub enum ReadError {
         /// Where it starts now.
         first: Position,
     },
+    /// It reads another format than the stream's.
+    #[error(transparent)]
+    Format(#[from] FormatMismatch),
     /// Nothing ever was or will be there.
     #[error("there is no {asked}: the partition ends at {end}")]
     NoSuchPosition {

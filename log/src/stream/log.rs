@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use egret_schemas::{EntryId, LedgerId, Position, SegmentId, Term};
 
 use super::catalog::{
-    Owner, PartitionRecord, StreamConfig, StreamInfo, StreamRecord, check_name, decode_stream,
-    encode_partition, encode_stream,
+    Format, Owner, PartitionRecord, StreamConfig, StreamInfo, StreamRecord, check_name,
+    decode_stream, encode_partition, encode_stream,
 };
 use super::error::{
     CatalogError, CreateStreamError, OpenWriterError, ReadError, TruncateError, UseError,
@@ -284,8 +284,34 @@ impl Log {
         })
     }
 
-    /// The writer of a plain partition: one for each in this process, shared.
+    /// The writer of a plain partition of [`Format::Bytes`]: one for each in this process, shared.
+    ///
+    /// # Errors
+    /// When the stream is of another format, somebody's own, not there, or cannot be opened.
     pub fn writer(&self, name: &str, partition: u32) -> Result<PartitionWriter, OpenWriterError> {
+        self.writer_of(name, partition, &Format::Bytes)
+    }
+
+    /// As [`writer`](Log::writer), for who writes `format`.
+    ///
+    /// # Errors
+    /// As [`writer`](Log::writer).
+    pub fn writer_of(
+        &self,
+        name: &str,
+        partition: u32,
+        format: &Format,
+    ) -> Result<PartitionWriter, OpenWriterError> {
+        self.stream(name)?.expect_format(format)?;
+        self.writer_of_any(name, partition)
+    }
+
+    /// For who passes records on without looking into them.
+    pub(crate) fn writer_of_any(
+        &self,
+        name: &str,
+        partition: u32,
+    ) -> Result<PartitionWriter, OpenWriterError> {
         let (opened, info) = self.catalog().partition(name, partition)?;
         if let Some(by) = info.config.transactional {
             return Err(OpenWriterError::Owned { stream: name.to_owned(), by });
@@ -302,8 +328,36 @@ impl Log {
         Ok(writer)
     }
 
-    /// A reader of one partition.
+    /// A reader of one partition of [`Format::Bytes`].
+    ///
+    /// # Errors
+    /// When the stream is of another format or not there, or `from` is nowhere in it.
     pub fn reader(
+        &self,
+        name: &str,
+        partition: u32,
+        from: ReadFrom,
+    ) -> Result<PartitionReader, ReadError> {
+        self.reader_of(name, partition, from, &Format::Bytes)
+    }
+
+    /// As [`reader`](Log::reader), for who reads `format`.
+    ///
+    /// # Errors
+    /// As [`reader`](Log::reader).
+    pub fn reader_of(
+        &self,
+        name: &str,
+        partition: u32,
+        from: ReadFrom,
+        format: &Format,
+    ) -> Result<PartitionReader, ReadError> {
+        self.stream(name)?.expect_format(format)?;
+        self.reader_of_any(name, partition, from)
+    }
+
+    /// For who passes records on without looking into them.
+    pub(crate) fn reader_of_any(
         &self,
         name: &str,
         partition: u32,
@@ -334,7 +388,7 @@ impl Log {
         let Some(last) = record.segments.last() else { return Ok(()) };
         if let LedgerEnd::Open { .. } = partition.end_of(last)? {
             // When it cannot be taken over, on a full disk say, what is known to be visible still is.
-            if let Err(error) = self.writer(&info.name, number) {
+            if let Err(error) = self.writer_of_any(&info.name, number) {
                 tracing::warn!(stream = info.name, number, %error, "the end was not found");
             }
         }

@@ -679,3 +679,20 @@ fn the_users_of_a_stream_are_bounded() {
     let error = world.log.produce("s", &user("one more")).unwrap_err().to_string();
     assert!(error.contains("no more are kept"), "{error}");
 }
+
+#[test]
+fn a_reader_or_writer_of_another_format_is_refused_with_both_names() {
+    let world = world();
+    let config = StreamConfig { format: Format::Json, ..StreamConfig::default() };
+    world.log.create_stream("j", config).unwrap();
+    let want = "stream `j` holds json, not bytes: use its format, or another stream";
+    assert_eq!(world.log.writer("j", 0).unwrap_err().to_string(), want);
+    assert_eq!(world.log.reader("j", 0, ReadFrom::Earliest).unwrap_err().to_string(), want);
+    let other = Format::Postcard("clicks.v1".to_owned());
+    let want = "stream `j` holds json, not postcard:clicks.v1: use its format, or another stream";
+    assert_eq!(world.log.writer_of("j", 0, &other).unwrap_err().to_string(), want);
+    let writer = world.log.writer_of("j", 0, &Format::Json).unwrap();
+    writer.append_wait(&[text("{}")]).unwrap();
+    let mut reader = world.log.reader_of("j", 0, ReadFrom::Earliest, &Format::Json).unwrap();
+    assert!(reader.next_wait(Duration::ZERO).unwrap().is_some());
+}

@@ -51,6 +51,9 @@ pub(crate) enum Part {
 }
 
 pub(crate) trait SpoutPart: Send + Sync {
+    /// Refuses a source that cannot be read.
+    fn check(&self, env: &Env) -> crate::Result<()>;
+
     fn make(&self, cx: Context, targets: &[Target]) -> Box<dyn SpoutTask>;
 }
 
@@ -86,6 +89,14 @@ pub trait SpoutSource<T>: Send + Sync + 'static {
     type Spout: Spout<T>;
     /// Makes one instance.
     fn make(&self) -> Self::Spout;
+    /// Refuses, before anything runs, a source that is not there or not what it reads.
+    ///
+    /// # Errors
+    /// Whatever would keep every task from opening.
+    fn check(&self, log: &Log) -> crate::Result<()> {
+        let _ = log;
+        Ok(())
+    }
     /// What it reads, in words, for `explain`.
     fn detail(&self) -> String {
         String::new()
@@ -115,6 +126,10 @@ impl<T, S> SpoutOf<T, S> {
 }
 
 impl<T: Tuple, S: SpoutSource<T>> SpoutPart for SpoutOf<T, S> {
+    fn check(&self, env: &Env) -> crate::Result<()> {
+        self.source.check(&env.log)
+    }
+
     fn make(&self, cx: Context, targets: &[Target]) -> Box<dyn SpoutTask> {
         let emitter = self.outlet.lock().expect("no panic while held").make(targets);
         Box::new(TypedSpout::new(self.source.make(), emitter, cx))

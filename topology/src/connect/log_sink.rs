@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use egret_log::stream::error::CatalogError;
-use egret_log::stream::{Format, StreamConfig};
+use egret_log::stream::{StreamConfig, StreamInfo};
 use egret_schemas::key;
 use egret_state::Guarantee;
 
@@ -80,13 +80,10 @@ impl<T: ToRecord> LogSink<T> {
     }
 
     /// Whether an existing stream is what this sink would have created.
-    fn check(&self, env: &Env, format: &Format, owner: Option<&str>) -> Result<(), Error> {
+    fn check(&self, env: &Env, info: &StreamInfo) -> Result<(), Error> {
         let stream = self.stream.clone();
-        if *format != T::format() {
-            let (has, wants) = (format.to_string(), T::format().to_string());
-            return Err(Error::StreamFormat { stream, has, wants });
-        }
-        match (env.guarantee, owner) {
+        info.expect_format(&T::format())?;
+        match (env.guarantee, info.config.transactional.as_deref()) {
             (Guarantee::EffectivelyOnce, None) => Err(Error::StreamNotTransactional { stream }),
             (Guarantee::EffectivelyOnce, Some(owner)) if owner != env.topology => {
                 Err(Error::StreamOwned { stream, owner: owner.to_owned() })
@@ -104,7 +101,7 @@ impl<T: ToRecord> SinkPart for LogSink<T> {
     fn prepare(&self, env: &Env) -> Result<Option<u32>, Error> {
         let info = match env.log.stream(&self.stream) {
             Ok(info) => {
-                self.check(env, &info.config.format, info.config.transactional.as_deref())?;
+                self.check(env, &info)?;
                 info
             }
             Err(CatalogError::NoStream { .. }) => {

@@ -6,6 +6,7 @@
 
 use std::marker::PhantomData;
 
+use egret_log::Log;
 use egret_log::stream::{Ends, PartitionReader, Poll, ReadFrom, Record};
 use egret_schemas::{LedgerId, Position, SegmentId};
 
@@ -140,7 +141,7 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
                 },
                 None => ReadFrom::Earliest,
             };
-            let reader = cx.log().reader(&self.stream, partition, from)?;
+            let reader = cx.log().reader_of(&self.stream, partition, from, &T::format())?;
             let end = if self.bounded { Some(reader.end()?) } else { None };
             let at = at.unwrap_or(reader.position());
             let rest = Vec::new().into_iter();
@@ -256,6 +257,10 @@ impl<T: FromRecord> SpoutSource<T> for LogSpout<T> {
             claim: None,
             of: PhantomData,
         }
+    }
+
+    fn check(&self, log: &Log) -> crate::Result<()> {
+        Ok(log.stream(&self.stream)?.expect_format(&T::format())?)
     }
 
     fn detail(&self) -> String {

@@ -15,6 +15,11 @@ pub trait FromRecord: Tuple {
     /// # Errors
     /// When the record does not hold such a tuple; the message says why.
     fn from_record(record: Record) -> Result<Self, ComponentError>;
+
+    /// The format of the values it takes apart; a stream of another one is refused.
+    fn format() -> Format {
+        Format::Bytes
+    }
 }
 
 /// A tuple that can be written as a stream's record.
@@ -25,7 +30,7 @@ pub trait ToRecord: Tuple {
     /// Appends the record's value.
     fn put_value(&self, out: &mut Vec<u8>);
 
-    /// The format of the values, declared when the stream is created.
+    /// The format of the values, declared when the stream is created; a stream of another one is refused.
     fn format() -> Format {
         Format::Bytes
     }
@@ -74,13 +79,20 @@ impl FromRecord for Vec<u8> {
 
 impl FromRecord for String {
     fn from_record(record: Record) -> Result<String, ComponentError> {
-        std::str::from_utf8(&record.value)
-            .map(str::to_owned)
-            .map_err(|e| format!("the record is not UTF-8 ({e}): read it as `Blob`").into())
+        std::str::from_utf8(&record.value).map(str::to_owned).map_err(|e| {
+            format!("the record is not UTF-8 ({e}): write texts to a utf8 stream").into()
+        })
+    }
+
+    fn format() -> Format {
+        Format::Utf8
     }
 }
 
 impl ToRecord for String {
+    fn format() -> Format {
+        Format::Utf8
+    }
     fn key(&self) -> Option<Cow<'_, [u8]>> {
         None
     }

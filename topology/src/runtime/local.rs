@@ -191,6 +191,12 @@ impl Topology {
                 owned.extend(partitions.map(|p| ((stream.to_owned(), p), component.name.clone())));
             }
         }
+        // Last: a topology may read what it writes.
+        for part in &self.parts {
+            if let Part::Spout(spout) = part {
+                spout.check(env)?;
+            }
+        }
         Ok((plan, owned))
     }
 }

@@ -46,7 +46,7 @@ impl<T: ToRecord> LogSinkTask<T> {
                 writer.ok_or_else(|| failed("its partition was not taken over".to_owned()))?
             }
             _ => {
-                let writer = env.log.writer(stream, partition).map(Writer::Plain);
+                let writer = env.log.writer_of(stream, partition, &T::format()).map(Writer::Plain);
                 writer.map_err(|e| failed(chain(&e)))?
             }
         };
