@@ -225,6 +225,26 @@ impl TopologyRecord {
         Ok(TopologyRecord { floor, ..self.changed_by(claimant)? })
     }
 
+    /// Refuses ledgers that one of the `kept` commits needs, and the newest commit ledger.
+    ///
+    /// # Errors
+    /// [`ChangeError::Needed`] and [`ChangeError::NewestCommitLedger`], for the first of them.
+    pub fn check_unneeded<'a>(
+        &self,
+        ledgers: &BTreeSet<LedgerId>,
+        kept: impl IntoIterator<Item = &'a CommitRecord>,
+    ) -> Result<(), ChangeError> {
+        for record in kept {
+            if let Some(&ledger) = record.state_ledgers().keys().find(|l| ledgers.contains(l)) {
+                return Err(ChangeError::Needed { ledger, epoch: record.last });
+            }
+        }
+        match self.commit_ledgers.last().filter(|l| ledgers.contains(l)) {
+            Some(&newest) => Err(ChangeError::NewestCommitLedger(newest)),
+            None => Ok(()),
+        }
+    }
+
     /// This record without ledgers that none of the `kept` commits needs, and without commit ledgers
     /// older than the newest.
     pub fn drop_ledgers<'a>(
@@ -234,14 +254,7 @@ impl TopologyRecord {
         kept: impl IntoIterator<Item = &'a CommitRecord>,
     ) -> Result<TopologyRecord, ChangeError> {
         let mut next = self.changed_by(claimant)?;
-        for record in kept {
-            if let Some(&ledger) = record.state_ledgers().keys().find(|l| ledgers.contains(l)) {
-                return Err(ChangeError::Needed { ledger, epoch: record.last });
-            }
-        }
-        if let Some(&newest) = self.commit_ledgers.last().filter(|l| ledgers.contains(l)) {
-            return Err(ChangeError::NewestCommitLedger(newest));
-        }
+        self.check_unneeded(ledgers, kept)?;
         next.commit_ledgers.retain(|ledger| !ledgers.contains(ledger));
         next.state_ledgers.retain(|ledger| !ledgers.contains(ledger));
         Ok(next)

@@ -26,6 +26,9 @@ use super::worker::Failure;
 use crate::batch::{Routed, typed};
 use crate::runtime::CommitLog;
 
+/// How long after a commit its leftovers are trimmed: longer than orders take to reach every worker.
+const TRIM_AFTER: Duration = Duration::from_millis(5);
+
 /// The core and what its effects act on.
 pub(crate) struct Driver {
     core: Coordinator,
@@ -39,6 +42,8 @@ pub(crate) struct Driver {
     last: Option<Epoch>,
     processed: Option<Epoch>,
     durable: Option<Epoch>,
+    /// When to trim what commits left.
+    trim_at: Option<Instant>,
     activator: Activator,
     shared: Arc<Shared>,
 }
@@ -61,7 +66,9 @@ impl Driver {
                 }
                 Effect::Committed(epoch) => {
                     if let Some(commits) = &mut self.commits {
-                        commits.committed(self.core.last_commit())?;
+                        commits.committed(self.core.last_commit());
+                        self.trim_at.get_or_insert(clock::now() + TRIM_AFTER);
+                        self.activator.activate_after(TRIM_AFTER);
                     }
                     self.shared.committed(epoch);
                     self.broadcast(Control::Committed(epoch));
@@ -85,6 +92,16 @@ impl Driver {
         Ok(())
     }
 
+    /// Trims when the world had the time to hear of the commit, or never will: trimming syncs metadata,
+    /// and its worker does nothing else meanwhile.
+    fn trim(&mut self) -> Result<(), Failure> {
+        let due = |at: &mut Instant| self.cap.is_none() || *at <= clock::now();
+        match (self.trim_at.take_if(due), &mut self.commits) {
+            (Some(_), Some(commits)) => commits.trim(),
+            _ => Ok(()),
+        }
+    }
+
     fn broadcast(&mut self, order: Control) {
         let Some(cap) = &self.cap else { return };
         let mut output = self.port.activate();
@@ -103,7 +120,8 @@ impl Driver {
         })
     }
 
-    /// One activation: notices, acknowledgements, then what the frontiers and the time allow.
+    /// One activation: notices, acknowledgements, then what the frontiers and the time allow. What
+    /// commits left to trim comes last.
     fn turn(
         &mut self,
         notices: Vec<Notice>,
@@ -134,7 +152,8 @@ impl Driver {
             self.durable = durable;
             self.step(Input::DurableFrontier(durable))?;
         }
-        self.step(Input::Tick)
+        self.step(Input::Tick)?;
+        self.trim()
     }
 }
 
@@ -177,6 +196,7 @@ pub(crate) fn build<'s>(
                 last: None,
                 processed: Some(Epoch(0)),
                 durable: Some(Epoch(0)),
+                trim_at: None,
                 activator,
                 shared: Arc::clone(&shared),
             }

@@ -1,6 +1,7 @@
 //! Where commit records go: one ledger after another, each beginning with a copy of the last record.
 //!
-//! After a record is acknowledged, state ledgers that neither it nor the one before needs are dropped.
+//! After a record is acknowledged, ledgers that neither it nor the one before needs can be trimmed. That
+//! takes two synced writes of metadata and more, so it is no part of a commit's latency.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -113,16 +114,21 @@ impl CommitLog {
         std::mem::take(&mut *self.acks.queue.lock().expect("no panic while held"))
     }
 
-    /// `record` is acknowledged: what it and the record before it do not need is dropped.
-    pub(crate) fn committed(&mut self, record: &CommitRecord) -> Result<(), Failure> {
+    /// `record` is acknowledged. What it and the record before it do not need can be
+    /// [trimmed](CommitLog::trim).
+    pub(crate) fn committed(&mut self, record: &CommitRecord) {
         let before = std::mem::replace(&mut self.last, record.clone());
         let oldest = std::mem::replace(&mut self.before, before);
         self.retired.extend(oldest.state_ledgers().into_keys());
+    }
+
+    /// Deletes the ledgers that neither of the last two commits needs.
+    pub(crate) fn trim(&mut self) -> Result<(), Failure> {
         let kept = [&self.before, &self.last];
         let needed: BTreeSet<LedgerId> =
             kept.iter().flat_map(|r| r.state_ledgers().into_keys()).collect();
-        let drop: BTreeSet<LedgerId> = self.retired.difference(&needed).copied().collect();
+        let unneeded: BTreeSet<LedgerId> = self.retired.difference(&needed).copied().collect();
         self.retired.clear();
-        self.store.drop_ledgers(&drop, &kept).map_err(|error| Failure::poisoned(&error))
+        self.store.trim(&unneeded, &kept).map_err(|error| Failure::poisoned(&error))
     }
 }

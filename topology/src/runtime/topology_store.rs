@@ -1,7 +1,8 @@
 //! The one topology record in metadata, and the ledgers it lists.
 //!
 //! Every change compares the revision it knows and carries process and operation number. A ledger is
-//! listed before it is created, and dropped from the list before it is deleted.
+//! listed before it is created, and dropped from the list after it is deleted: what a crash leaves half
+//! done stands in the list, and the next takeover finishes it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,8 @@ pub(crate) struct TopologyStore {
     meta: Arc<dyn MetaStore>,
     ledgers: Ledgers,
     held: Mutex<(TopologyRecord, u64)>,
+    /// Deleted, and listed still.
+    deleted: Mutex<BTreeSet<LedgerId>>,
 }
 
 impl TopologyStore {
@@ -41,6 +44,7 @@ impl TopologyStore {
             meta: Arc::clone(ledgers.metadata()),
             ledgers: ledgers.clone(),
             held: Mutex::new((record, revision)),
+            deleted: Mutex::default(),
         }
     }
 
@@ -77,25 +81,30 @@ impl TopologyStore {
         Ok(self.ledgers.create(ledger, LedgerKind::Plain, term_of(generation))?)
     }
 
-    /// Drops ledgers from the list, none of them needed by `kept`, then deletes them.
-    pub(crate) fn drop_ledgers(
-        &self,
-        ledgers: &BTreeSet<LedgerId>,
-        kept: &[&CommitRecord],
-    ) -> Result<()> {
+    /// Deletes listed ledgers, none of them needed by `kept`. First the floor is raised, so that a
+    /// process that was superseded deletes nothing. They leave the list with the next change of it:
+    /// until then a takeover finds them there and deletes them, whatever a crash left of them.
+    pub(crate) fn trim(&self, ledgers: &BTreeSet<LedgerId>, kept: &[&CommitRecord]) -> Result<()> {
         if ledgers.is_empty() {
             return Ok(());
         }
+        self.begin_trim(ledgers, kept)?;
+        self.delete(ledgers)
+    }
+
+    /// The last moment at which everything is there still.
+    fn begin_trim(&self, ledgers: &BTreeSet<LedgerId>, kept: &[&CommitRecord]) -> Result<()> {
+        let deleted = std::mem::take(&mut *self.deleted.lock().expect("no panic while held"));
         let floor = kept.iter().map(|record| record.last).min();
         self.change(|held| {
-            let raised = match floor {
-                Some(floor) if floor > held.floor => {
-                    held.raise_floor(held.claimant.next(), floor)?
-                }
-                _ => held.clone(),
-            };
-            raised.drop_ledgers(raised.claimant.next(), ledgers, kept.iter().copied())
-        })?;
+            held.check_unneeded(ledgers, kept.iter().copied())?;
+            let floor = floor.unwrap_or(held.floor).max(held.floor);
+            let raised = held.raise_floor(held.claimant.next(), floor)?;
+            raised.drop_ledgers(raised.claimant.next(), &deleted, kept.iter().copied())
+        })
+    }
+
+    fn delete(&self, ledgers: &BTreeSet<LedgerId>) -> Result<()> {
         let generation = self.held.lock().expect("no panic while held").0.generation;
         for ledger in ledgers {
             // One term up: the writer that is shut out may be of this very generation.
@@ -103,6 +112,7 @@ impl TopologyStore {
             self.ledgers.recover(*ledger, term, CloseAt::End)?;
             self.ledgers.delete(*ledger)?;
         }
+        self.deleted.lock().expect("no panic while held").extend(ledgers);
         Ok(())
     }
 }
@@ -117,4 +127,57 @@ impl OpenStateLedger for TopologyStore {
 pub(crate) fn append_first(writer: &LedgerWriter, record: &CommitRecord) -> Result<EntryId> {
     let appended: Result<EntryId, AppendError> = writer.append_wait(Bytes::from(record.encode()));
     Ok(appended?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use egret_log::{Log, LogConfig};
+    use egret_schemas::Generation;
+    use egret_state::Guarantee;
+    use egret_state::commit::{Claimant, Graph};
+
+    fn store(log: &Log, record: TopologyRecord, revision: u64) -> TopologyStore {
+        TopologyStore::new("t", log.ledgers(), record, revision)
+    }
+
+    fn saved(log: &Log) -> (TopologyRecord, u64) {
+        let held = log.metadata().get(&key("t")).unwrap().unwrap();
+        (TopologyRecord::decode(&held.value).unwrap(), held.revision)
+    }
+
+    /// Once, a ledger left the list before it was deleted: a crash between the two left it for ever.
+    #[test]
+    fn a_crash_while_ledgers_are_deleted_leaves_them_listed_until_they_are_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let me = Claimant { process: 7, operation: 1 };
+        let first = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
+        let put = Op::Put(key("t"), first.encode());
+        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        let (record, revision) = saved(&log);
+        let before = store(&log, record, revision);
+        let old: BTreeSet<_> = (0..2).map(|_| before.add_ledger(false).unwrap().id()).collect();
+        let kept = CommitRecord::genesis(Generation(1), 0);
+        // Power goes after the change of the record; and again after one of two is deleted.
+        before.begin_trim(&old, &[&kept]).unwrap();
+        before.delete(&old.iter().copied().take(1).collect()).unwrap();
+        drop(before);
+
+        let (record, revision) = saved(&log);
+        assert!(
+            record.state_ledgers.is_superset(&old),
+            "they are listed, so a takeover finds them"
+        );
+        let after = store(&log, record, revision);
+        after.trim(&old, &[&kept]).unwrap();
+        for ledger in &old {
+            assert!(log.ledgers().describe(*ledger).is_err(), "{ledger} is there still");
+        }
+        // The next trim takes them off the list.
+        let next = after.add_ledger(false).unwrap().id();
+        after.trim(&[next].into(), &[&kept]).unwrap();
+        assert!(saved(&log).0.state_ledgers.is_disjoint(&old));
+        log.close().unwrap();
+    }
 }
