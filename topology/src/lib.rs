@@ -69,6 +69,11 @@ pub mod runtime;
 mod task;
 mod tuple;
 
+/// The topology in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub use app::{Args, RunArgs, main};
 pub use blob::Blob;
 pub use builder::{BuildError, Grouped, KeyedStream, Stream, Topology, TopologyBuilder};
