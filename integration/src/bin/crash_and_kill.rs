@@ -6,8 +6,9 @@
 //! ```
 //! For each number of workers: kills spread over loading, taking over, counting and committing, while a
 //! reader follows the output stream; then one run to the end. What must hold: the counts equal
-//! coreutils' answer, no count is written twice, and everything a reader ever saw is still there.
-//! Beside it run positive controls that must fail: at-least-once must show repeated output.
+//! coreutils' answer, no count is written twice, and everything a reader ever saw is still there and of
+//! an epoch that is in the commit history. Beside it run positive controls that must fail: at-least-once
+//! must show repeated output.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -17,12 +18,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use egret_integration::kill::commits::Commits;
 use egret_integration::kill::history::{repeats, totals, unkept};
 use egret_integration::kill::input;
 use egret_integration::kill::program::{Ended, Moment, Program, beside};
-use egret_integration::kill::reader::{Tail, cat};
+use egret_integration::kill::reader::{Seen, Tail, cat};
 use egret_integration::words::Numbers;
 use egret_log::clock;
+
+/// The topology's name.
+const TOPOLOGY: &str = "word_count";
 
 #[derive(Parser)]
 struct Options {
@@ -86,7 +91,7 @@ fn kill_often(
     numbers: &mut Numbers,
     kills: u32,
     whole: Duration,
-    mut between: impl FnMut() -> Result<()>,
+    commits: &mut Commits,
 ) -> Result<(u32, BTreeMap<String, u32>)> {
     let mut phases = BTreeMap::new();
     let mut killed = 0;
@@ -105,9 +110,9 @@ fn kill_often(
                 };
                 *phases.entry(phase.to_owned()).or_insert(0) += 1;
             }
-            // Done already: begin anew, so that there is something to kill.
-            Ended::Finished => between()?,
+            Ended::Finished => {}
         }
+        commits.look(&program.data, TOPOLOGY)?;
     }
     Ok((killed, phases))
 }
@@ -129,26 +134,30 @@ fn exactly_once(world: &World, workers: u32, kills: u32, numbers: &mut Numbers) 
         let name = format!("exact{workers}-{round}");
         let program = world.program(&name, workers, "effectively-once");
         let tail = Tail::begin(&program.data);
-        let mut done = false;
-        let (killed, phases) = kill_often(&program, numbers, kills - total, whole, || {
-            done = true;
-            Ok(())
-        })?;
+        let mut commits = Commits::default();
+        let (killed, phases) = kill_often(&program, numbers, kills - total, whole, &mut commits)?;
         total += killed;
         let out = program.finish()?;
         let seen = tail.end()?;
-        let rows = cat(&world.egret, &program.data)?;
+        commits.look(&program.data, TOPOLOGY)?;
+        let Seen { rows, epochs } = cat(&world.egret, &program.data)?;
         ensure!(out == world.reference, "{name}: the counts differ from coreutils'");
         ensure!(totals(&rows) == world.reference, "{name}: the stream differs from coreutils'");
         let repeated = repeats(&rows);
         ensure!(repeated.is_empty(), "{name}: output was repeated: {repeated:?}");
-        let lost = unkept(&seen, &rows);
-        ensure!(lost.is_empty(), "{name}: a reader saw what was never committed: {lost:?}");
+        let lost = unkept(&seen.rows, &rows);
+        ensure!(lost.is_empty(), "{name}: a reader saw what is gone now: {lost:?}");
+        for (who, epochs) in [("a reader saw", &seen.epochs), ("the stream holds", &epochs)] {
+            let uncovered = commits.uncovered(epochs);
+            ensure!(uncovered.is_empty(), "{name}: {who} what was never committed: {uncovered:?}");
+        }
         println!(
             "{workers} worker(s): {killed} kills {phases:?}: equal to coreutils; {} records, {} of \
-             them seen by a reader meanwhile, none of them twice or gone",
+             them seen by a reader meanwhile, none of them twice or gone, all in the commits of {} \
+             generations",
             rows.len(),
-            seen.len()
+            seen.rows.len(),
+            commits.generations()
         );
         if killed == 0 {
             bail!("{name}: the program cannot be killed in time; use more text");
@@ -171,7 +180,7 @@ fn control_at_least_once(world: &World, numbers: &mut Numbers) -> Result<()> {
             }
         }
         program.finish()?;
-        let repeated = repeats(&cat(&world.egret, &program.data)?);
+        let repeated = repeats(&cat(&world.egret, &program.data)?.rows);
         if !repeated.is_empty() {
             println!(
                 "control: at-least-once repeated {} records after {kills} kills, as it must",

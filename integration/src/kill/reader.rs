@@ -10,28 +10,45 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use egret_log::rpc::Client;
-use egret_schemas::Position;
 use egret_schemas::bytes::Reader;
 use egret_schemas::records::RecordRef;
 use egret_schemas::stream::{Place, ReadFrom, ReadHead, StreamReply, StreamRequest};
+use egret_schemas::{Epoch, Generation, Position};
 
+use super::commits::Epochs;
 use super::history::Rows;
 
 /// How long an answer may take to begin.
 const WAIT: Duration = Duration::from_secs(20);
 
+/// What a reader saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The records.
+    pub rows: Rows,
+    /// The epochs of the entries they were in.
+    pub epochs: Epochs,
+}
+
+impl Seen {
+    fn add(&mut self, partition: u32, at: Position, epoch: Epoch, row: (Vec<u8>, u64)) {
+        self.rows.insert((partition, at), row);
+        self.epochs.insert((partition, Position { slot: 0, ..at }), epoch);
+    }
+}
+
 /// Reads the whole stream `counts` as anyone would see it now.
-pub fn cat(egret: &Path, data: &Path) -> Result<Rows> {
+pub fn cat(egret: &Path, data: &Path) -> Result<Seen> {
     let child =
         command(egret, data, "cat").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let out = child.wait_with_output()?;
     let said = String::from_utf8_lossy(&out.stderr);
     anyhow::ensure!(out.status.success(), "`egret stream cat` ended with {}: {said}", out.status);
-    let mut rows = Rows::new();
+    let mut seen = Seen::default();
     for line in out.stdout.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-        take(line, &mut rows)?;
+        take(line, &mut seen)?;
     }
-    Ok(rows)
+    Ok(seen)
 }
 
 fn command(egret: &Path, data: &Path, verb: &str) -> Command {
@@ -40,7 +57,7 @@ fn command(egret: &Path, data: &Path, verb: &str) -> Command {
     command
 }
 
-fn take(line: &[u8], rows: &mut Rows) -> Result<()> {
+fn take(line: &[u8], seen: &mut Seen) -> Result<()> {
     let record: serde_json::Value = serde_json::from_slice(line)
         .with_context(|| format!("`{}` is not JSON", String::from_utf8_lossy(line)))?;
     let partition = record["partition"].as_u64().context("a record has a partition")?;
@@ -55,15 +72,27 @@ fn take(line: &[u8], rows: &mut Rows) -> Result<()> {
         Ok(base64::engine::general_purpose::STANDARD.decode(coded)?)
     };
     let count = String::from_utf8(field("value")?)?.parse()?;
-    rows.insert((u32::try_from(partition)?, position), (field("key")?, count));
+    // A record that no topology wrote has none.
+    let epoch = record["epoch"].as_str().map(epoch_of).transpose()?.unwrap_or_default();
+    seen.add(u32::try_from(partition)?, position, epoch, (field("key")?, count));
     Ok(())
+}
+
+/// `G2.17.3` as an epoch.
+fn epoch_of(text: &str) -> Result<Epoch> {
+    let fields: Option<Vec<u32>> =
+        text.strip_prefix('G').map(|t| t.split('.').map_while(|f| f.parse().ok()).collect());
+    match fields.as_deref() {
+        Some(&[generation, commit, micro]) => Ok(Epoch::new(Generation(generation), commit, micro)),
+        _ => anyhow::bail!("`{text}` is no epoch"),
+    }
 }
 
 /// Follows the stream while its holder is killed and started again.
 #[derive(Debug)]
 pub struct Tail {
     over: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Rows>>,
+    thread: JoinHandle<Result<Seen>>,
 }
 
 impl Tail {
@@ -73,20 +102,20 @@ impl Tail {
         let over = Arc::new(AtomicBool::new(false));
         let (data, stop) = (data.to_owned(), Arc::clone(&over));
         let thread = std::thread::spawn(move || {
-            let mut tail = Following { places: Vec::new(), rows: Rows::new() };
+            let mut tail = Following { places: Vec::new(), seen: Seen::default() };
             while !stop.load(Ordering::Acquire) {
                 match Client::connect(&data, None) {
                     Ok(client) => tail.follow(client, &stop)?,
                     Err(_) => std::thread::park_timeout(Duration::from_millis(2)),
                 }
             }
-            Ok(tail.rows)
+            Ok(tail.seen)
         });
         Tail { over, thread }
     }
 
     /// Ends it; everything it saw.
-    pub fn end(self) -> Result<Rows> {
+    pub fn end(self) -> Result<Seen> {
         self.over.store(true, Ordering::Release);
         self.thread.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?
     }
@@ -94,7 +123,7 @@ impl Tail {
 
 struct Following {
     places: Vec<Place>,
-    rows: Rows,
+    seen: Seen,
 }
 
 impl Following {
@@ -129,7 +158,7 @@ impl Following {
                     let position = Position { slot: batch.first.slot + slot, ..batch.first };
                     let key = record.key.context("a count has its word")?.to_vec();
                     let count = std::str::from_utf8(record.value)?.parse()?;
-                    self.rows.insert((batch.partition, position), (key, count));
+                    self.seen.add(batch.partition, position, batch.epoch, (key, count));
                 }
             }
             for next in next {
@@ -138,5 +167,17 @@ impl Following {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_comes_back_from_how_it_prints() {
+        let epoch = Epoch::new(Generation(2), 17, 3);
+        assert_eq!(epoch_of(&epoch.to_string()).unwrap(), epoch);
+        assert!(epoch_of("G2.17").is_err() && epoch_of("2.17.3").is_err());
     }
 }
