@@ -8,7 +8,7 @@
 //! reader follows the output stream; then one run to the end. What must hold: the counts equal
 //! coreutils' answer, no count is written twice, and everything a reader ever saw is still there and of
 //! an epoch that is in the commit history. Beside it run positive controls that must fail: at-least-once
-//! must show repeated output.
+//! must show repeated output, and so must a recovery that keeps output which was never committed.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -53,6 +53,8 @@ struct Options {
 
 struct World {
     word_count: PathBuf,
+    /// The one with a defect.
+    keeping: PathBuf,
     egret: PathBuf,
     files: Vec<PathBuf>,
     reference: Vec<u8>,
@@ -192,6 +194,41 @@ fn control_at_least_once(world: &World, numbers: &mut Numbers) -> Result<()> {
     bail!("control: at-least-once repeated nothing, so the oracle cannot be trusted")
 }
 
+/// A recovery that does not close sinks at the recorded entry must show repeats, and epochs that are in
+/// no commit, else the oracles see nothing.
+fn control_kept_output(world: &World, numbers: &mut Numbers) -> Result<()> {
+    for attempt in 0..5 {
+        let mut program = world.program(&format!("kept{attempt}"), 1, "effectively-once");
+        program.binary.clone_from(&world.keeping);
+        program.files.truncate(1);
+        let mut commits = Commits::default();
+        let mut kills = 0;
+        for _ in 0..10 {
+            let wait = Duration::from_millis(20 + numbers.below(300) as u64);
+            let ended = program.kill(Moment::AfterCounting(wait))?;
+            commits.look(&program.data, TOPOLOGY)?;
+            match ended {
+                Ended::Killed(_) => kills += 1,
+                Ended::Finished => break,
+            }
+        }
+        program.finish()?;
+        commits.look(&program.data, TOPOLOGY)?;
+        let Seen { rows, epochs } = cat(&world.egret, &program.data)?;
+        let (repeated, uncovered) = (repeats(&rows), commits.uncovered(&epochs));
+        if !repeated.is_empty() && !uncovered.is_empty() {
+            println!(
+                "control: keeping uncommitted output repeated {} records in {} entries of no commit \
+                 after {kills} kills, as it must",
+                repeated.len(),
+                uncovered.len()
+            );
+            return Ok(());
+        }
+    }
+    bail!("control: keeping uncommitted output showed nothing, so the oracles cannot be trusted")
+}
+
 fn run(options: &Options, dir: &Path) -> Result<()> {
     let started = clock::now();
     let seed = options.seed.unwrap_or_else(|| clock::wall_ms() % 1_000_000);
@@ -201,12 +238,14 @@ fn run(options: &Options, dir: &Path) -> Result<()> {
     let reference = input::reference(&files)?;
     let world = World {
         word_count: beside("word_count")?,
+        keeping: beside("keeping_word_count")?,
         egret: beside("egret")?,
         files,
         reference,
         dir: dir.to_owned(),
     };
     control_at_least_once(&world, &mut numbers)?;
+    control_kept_output(&world, &mut numbers)?;
     loop {
         for &workers in &options.workers {
             exactly_once(&world, workers, options.kills, &mut numbers)?;
