@@ -137,6 +137,8 @@ impl MetaError {
         match self {
             MetaError::Poisoned { .. }
             | MetaError::Damaged { .. }
+            | MetaError::Record { .. }
+            | MetaError::Version { .. }
             | MetaError::Io { .. }
             | MetaError::Closed
             | MetaError::TwiceInTxn { .. } => false,

@@ -10,6 +10,7 @@ use egret::{
     Blob, ComponentResult, Context, Emitter, KeyedBolt, LogSink, LogSpout, Progress, RunOptions,
     TopologyBuilder,
 };
+use egret_log::client::{Copies, Ledgers};
 use egret_log::metadata::{Compare, MetaError, MetaStore, Op, TxnOutcome, Versioned};
 use egret_log::stream::{ReadFrom, Record, StreamConfig};
 use egret_log::{Log, LogConfig, clock};
@@ -106,7 +107,8 @@ fn a_commit_is_seen_before_what_it_left_is_trimmed() {
     let under = Log::open(dir.path(), LogConfig::default()).unwrap();
     under.create_stream("lines", StreamConfig::default()).unwrap();
     let watched = Watched::over(&under);
-    let log = Log::over(Arc::clone(under.ledgers().transport()), watched.clone()).unwrap();
+    let bookies = Arc::clone(under.ledgers().bookies());
+    let log = Log::on(Ledgers::new(bookies, Copies::ONE, watched.clone()));
     let mut t = TopologyBuilder::new("copies");
     let lines = t.spout("lines", 1, LogSpout::<Blob>::from_stream("lines")).unwrap();
     let counts = lines.fields(|line| line.as_bytes()).keyed("count", 1, || Count).unwrap();
