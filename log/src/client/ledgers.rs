@@ -315,8 +315,8 @@ impl Ledgers {
             }
             Err(other) => return Err(other.into()),
         };
-        let last = recover::find_end(self, id, term, taken, close)?;
-        self.change(id, |held, proposal| held.close(term, last, proposal))?;
+        let (last, moved) = recover::find_end(self, id, term, taken, close)?;
+        self.change(id, |held, proposal| held.close_moved(term, last, moved.clone(), proposal))?;
         Ok(last)
     }
 

@@ -4,19 +4,20 @@
 //! in which they came. A bookie that owes many answers is not asked more: what it does not say proves
 //! nothing, and the others are enough.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use egret_schemas::{EntryId, LedgerId, Term};
 
 use super::error::RecoverError;
 use super::ledgers::Ledgers;
+use super::{fan_out, placement};
 use crate::ledger::effect::RecoveryEffect;
 use crate::ledger::reader::ReadAnswer;
 use crate::ledger::recovery::Recovery;
 use crate::ledger::writer::AddAnswer;
-use crate::ledger::{CloseAt, LedgerMetadata, Member};
-use crate::message::{Reply, Request, Unknown};
+use crate::ledger::{CloseAt, Ensemble, LedgerMetadata, Member};
+use crate::message::{Refusal, Reply, Request, Unknown};
 
 /// Requests one bookie may owe an answer for before it is passed over.
 const OWED_MAX: usize = 64;
@@ -58,6 +59,10 @@ impl Answers {
     }
 }
 
+/// Where a ledger ends, and the bookies its last entries were written to instead of those they were
+/// meant for.
+pub(super) type End = (Option<EntryId>, BTreeMap<EntryId, Ensemble>);
+
 /// Finds the end of a ledger that was taken into recovery; the caller closes it there.
 pub(super) fn find_end(
     ledgers: &Ledgers,
@@ -65,7 +70,7 @@ pub(super) fn find_end(
     term: Term,
     taken: LedgerMetadata,
     close: CloseAt,
-) -> Result<Option<EntryId>, RecoverError> {
+) -> Result<End, RecoverError> {
     let answers = Arc::new(Answers::default());
     answers.lock().owed.resize(taken.quorum.ensemble(), 0);
     let alone = taken.quorum.ensemble() == 1;
@@ -96,8 +101,9 @@ pub(super) fn find_end(
         way.send(to.incarnation, request, Box::new(told));
     };
     let mut out = Vec::new();
-    let mut core = Recovery::start(id, taken, close, &mut out);
+    let mut core = Recovery::start(id, taken.clone(), close, &mut out);
     loop {
+        let mut after = Vec::new();
         for effect in out.drain(..) {
             match effect {
                 RecoveryEffect::Fence { slot, to } => {
@@ -111,11 +117,20 @@ pub(super) fn find_end(
                     let request = Request::Add { ledger: id, entry, term, lac, crc, payload };
                     ask(slot, to, Asked::Add(entry), request);
                 }
-                RecoveryEffect::Close { last } => return Ok(last),
+                RecoveryEffect::Replace { entry, failed, ensemble } => {
+                    let round = id.0.wrapping_add(entry.0);
+                    let found = replace(ledgers, id, term, &taken, (&ensemble, &failed), round);
+                    core.on_replaced(found, &mut after);
+                }
+                RecoveryEffect::Close { last, moved } => return Ok((last, moved)),
                 RecoveryEffect::Fail(why) => {
                     return Err(RecoverError::Recovery { ledger: id, why });
                 }
             }
+        }
+        if !after.is_empty() {
+            out = after;
+            continue;
         }
         let (slot, asked, reply) = answers.next();
         match asked {
@@ -130,8 +145,46 @@ pub(super) fn find_end(
                     Reply::Unknown(unknown) => AddAnswer::Unknown(unknown),
                     other => unreachable!("an answer to an add: {other:?}"),
                 };
-                core.on_add(entry, answer, &mut out);
+                core.on_add(slot, entry, answer, &mut out);
             }
+        }
+    }
+}
+
+/// Bookies in place of those that took no copy, with the ledger created on them.
+fn replace(
+    ledgers: &Ledgers,
+    id: LedgerId,
+    term: Term,
+    taken: &LedgerMetadata,
+    (ensemble, failed): (&Ensemble, &[usize]),
+    round: u64,
+) -> Option<(Ensemble, Vec<usize>)> {
+    let candidates = ledgers.bookies().candidates();
+    let mut avoid: Vec<Member> = failed.iter().map(|&slot| ensemble.member(slot)).collect();
+    loop {
+        let chosen = placement::replace(ensemble, failed, &candidates, &avoid, round);
+        if chosen.is_empty() {
+            return None;
+        }
+        let question = |&(_, member): &(usize, Member)| {
+            let transactional = taken.kind.is_transactional();
+            let request = Request::Create { ledger: id, term, transactional };
+            (ledgers.bookies().transport(member), member.incarnation, request)
+        };
+        let replies = fan_out::ask(chosen.iter().map(question).collect(), chosen.len(), |_| true);
+        let mut members = ensemble.members().to_vec();
+        let mut renewed = Vec::new();
+        for (&(slot, member), reply) in chosen.iter().zip(replies) {
+            if let Some(Reply::Done | Reply::Refused(Refusal::Exists)) = reply {
+                members[slot] = member;
+                renewed.push(slot);
+            } else {
+                avoid.push(member);
+            }
+        }
+        if !renewed.is_empty() {
+            return Some((Ensemble::new(members), renewed));
         }
     }
 }

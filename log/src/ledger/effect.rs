@@ -1,9 +1,11 @@
 //! What the cores ask to have done.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use egret_schemas::EntryId;
 
-use super::ensemble::Member;
+use super::ensemble::{Ensemble, Member};
 use super::recovery::RecoveryFailure;
 use super::writer::WriterFailure;
 use crate::outcome::Outcome;
@@ -89,10 +91,22 @@ pub enum RecoveryEffect {
         /// Its bytes.
         payload: Bytes,
     },
+    /// Find bookies in place of those that took no copy, create the ledger there at the recoverer's
+    /// term; tell `on_replaced`. Nothing is committed yet.
+    Replace {
+        /// The entry that wants copies.
+        entry: EntryId,
+        /// The slots to fill anew.
+        failed: Vec<usize>,
+        /// Who is in the slots now.
+        ensemble: Ensemble,
+    },
     /// Close the ledger by compare-and-set.
     Close {
         /// At this last entry.
         last: Option<EntryId>,
+        /// Other bookies from these entries on: part of the same compare-and-set.
+        moved: BTreeMap<EntryId, Ensemble>,
     },
     /// Give up; the ledger stays in recovery.
     Fail(RecoveryFailure),

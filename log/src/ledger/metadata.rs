@@ -206,6 +206,27 @@ impl LedgerMetadata {
         Ok(LedgerMetadata { state: LedgerState::Closed { last }, proposal, ..self.clone() })
     }
 
+    /// [Closes](LedgerMetadata::close) a ledger some of whose last entries a recovery wrote to other
+    /// bookies: each ensemble holds the entries from its own first one on.
+    pub fn close_moved(
+        &self,
+        term: Term,
+        last: Option<EntryId>,
+        moved: BTreeMap<EntryId, Ensemble>,
+        proposal: Proposal,
+    ) -> Result<LedgerMetadata, TransitionError> {
+        let mut next = self.close(term, last, proposal)?;
+        if self.closed().is_none() {
+            for (first, ensemble) in moved {
+                let size = ensemble.members().len();
+                assert_eq!(size, self.quorum.ensemble(), "an ensemble of full size");
+                assert!(first >= self.last_fragment().0, "only the last fragment may change");
+                next.fragments.insert(first, ensemble);
+            }
+        }
+        Ok(next)
+    }
+
     /// Replaces the bookies for entries from `first` on. An open ledger's writer alone may.
     pub fn change_ensemble(
         &self,

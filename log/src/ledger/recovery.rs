@@ -11,14 +11,21 @@
 //!    [`CloseAt::Entry`]: read every entry from the first to the one given. One that is missing is
 //!    damage, never a lower end; whatever lies beyond is ignored.
 //!
+//! When too few bookies take a copy, others are asked for in their place: the entry and all behind it
+//! are then written to a new ensemble, which becomes the ledger's with the close and not before. Until
+//! then every other recoverer reads from the ensemble that was there.
+//!
 //! Anything undecided gives up and leaves the ledger in recovery, to be tried again. Several may
 //! recover at once: the compare-and-set of the close makes them agree.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use egret_schemas::{EntryId, LedgerId, Term};
 
 use super::coverage::{Answer, covered};
 use super::effect::RecoveryEffect;
+use super::ensemble::Ensemble;
 use super::metadata::{LedgerMetadata, LedgerState};
 use super::reader::{Doubt, ReadAnswer};
 use super::writer::AddAnswer;
@@ -87,16 +94,29 @@ pub enum RecoveryFailure {
     },
 }
 
-#[derive(Debug)]
+/// An entry on its way to whoever lacks it. Sets of slots are bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Copying {
+    entry: EntryId,
+    payload: Bytes,
+    crc: u32,
+    have: u32,
+    waiting: u32,
+    failed: u32,
+    /// Others were asked for in place of those that failed.
+    asked: bool,
+}
+
+#[derive(Debug, Clone)]
 enum Phase {
     Fencing { answers: Vec<Option<Answer>>, lac: Option<EntryId> },
     Reading { entry: EntryId, answers: Vec<(usize, Option<Answer>)> },
-    Copying { entry: EntryId, have: usize, waiting: usize },
+    Copying(Copying),
     Done,
 }
 
 /// One ledger in recovery; see the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Recovery {
     ledger: LedgerId,
     /// As it was when recovery began: reads go to these bookies, whatever changes meanwhile.
@@ -105,6 +125,8 @@ pub struct Recovery {
     /// Acknowledged for certain; also the LAC that copies carry. Fixed once fenced.
     floor: Option<EntryId>,
     doubt: Option<Doubt>,
+    /// Where copies go from these entries on, instead of where the metadata says.
+    moved: BTreeMap<EntryId, Ensemble>,
     phase: Phase,
 }
 
@@ -129,7 +151,15 @@ impl Recovery {
             out.push(RecoveryEffect::Fence { slot, to });
         }
         let phase = Phase::Fencing { answers: vec![None; ensemble.members().len()], lac: None };
-        Recovery { ledger, metadata, close, floor: None, doubt: None, phase }
+        Recovery {
+            ledger,
+            metadata,
+            close,
+            floor: None,
+            doubt: None,
+            moved: BTreeMap::new(),
+            phase,
+        }
     }
 
     /// A bookie answered a fence.
@@ -204,29 +234,93 @@ impl Recovery {
     }
 
     /// A bookie answered a copy.
-    pub fn on_add(&mut self, entry: EntryId, answer: AddAnswer, out: &mut Vec<RecoveryEffect>) {
-        let ack = self.metadata.quorum.ack();
-        let Phase::Copying { entry: copied, have, waiting } = &mut self.phase else { return };
-        if entry != *copied {
+    pub fn on_add(
+        &mut self,
+        slot: usize,
+        entry: EntryId,
+        answer: AddAnswer,
+        out: &mut Vec<RecoveryEffect>,
+    ) {
+        let Phase::Copying(copying) = &mut self.phase else { return };
+        if entry != copying.entry || copying.waiting & 1 << slot == 0 {
             return;
         }
-        *waiting -= 1;
+        copying.waiting &= !(1 << slot);
         match answer {
-            AddAnswer::Done => *have += 1,
+            AddAnswer::Done => copying.have |= 1 << slot,
             AddAnswer::Refused(refusal) => {
                 if let Some(failure) = fatal(&refusal) {
                     return self.fail(failure, out);
                 }
+                copying.failed |= 1 << slot;
                 self.doubt = Some(Doubt::Refused(refusal));
             }
-            AddAnswer::Unknown(unknown) => self.doubt = Some(Doubt::Bookie(unknown)),
+            AddAnswer::Unknown(unknown) => {
+                copying.failed |= 1 << slot;
+                self.doubt = Some(Doubt::Bookie(unknown));
+            }
         }
-        if *have >= ack {
-            self.after(entry, out);
-        } else if *have + *waiting < ack {
+        self.look_at_copies(out);
+    }
+
+    /// Enough copies, or still possible, or others to ask for.
+    fn look_at_copies(&mut self, out: &mut Vec<RecoveryEffect>) {
+        let Phase::Copying(copying) = &mut self.phase else { return };
+        let (ack, entry) = (self.metadata.quorum.ack(), copying.entry);
+        if copying.have.count_ones() as usize >= ack {
+            return self.after(entry, out);
+        }
+        if copying.asked || (copying.have | copying.waiting).count_ones() as usize >= ack {
+            return;
+        }
+        copying.asked = true;
+        let failed = (0..32).filter(|slot| copying.failed >> slot & 1 == 1).collect();
+        let ensemble = self.home(entry).clone();
+        out.push(RecoveryEffect::Replace { entry, failed, ensemble });
+    }
+
+    /// Bookies were found for `renewed` slots and the ledger was created there; `None` when nobody
+    /// could be.
+    pub fn on_replaced(
+        &mut self,
+        found: Option<(Ensemble, Vec<usize>)>,
+        out: &mut Vec<RecoveryEffect>,
+    ) {
+        let Phase::Copying(copying) = &mut self.phase else { return };
+        if !copying.asked {
+            return;
+        }
+        let Some((ensemble, renewed)) = found.filter(|(_, renewed)| !renewed.is_empty()) else {
+            let entry = copying.entry;
             let why = self.doubt.clone().unwrap_or(Doubt::Protocol);
-            self.fail(RecoveryFailure::NotCopied { entry, why }, out);
+            return self.fail(RecoveryFailure::NotCopied { entry, why }, out);
+        };
+        copying.asked = false;
+        for &slot in &renewed {
+            assert!(copying.failed >> slot & 1 == 1, "only slots that failed are filled anew");
+            copying.failed &= !(1 << slot);
         }
+        let (entry, lac) = (copying.entry, self.floor);
+        let set: Vec<usize> = ensemble.write_set(entry, self.metadata.quorum).collect();
+        for slot in set.into_iter().filter(|slot| renewed.contains(slot)) {
+            copying.waiting |= 1 << slot;
+            out.push(RecoveryEffect::Add {
+                slot,
+                to: ensemble.member(slot),
+                entry,
+                lac,
+                crc: copying.crc,
+                payload: copying.payload.clone(),
+            });
+        }
+        self.moved.insert(entry, ensemble);
+        self.look_at_copies(out);
+    }
+
+    /// Where copies of an entry go.
+    fn home(&self, entry: EntryId) -> &Ensemble {
+        let moved = self.moved.range(..=entry).next_back();
+        moved.map_or_else(|| self.metadata.fragment_of(entry).1, |(_, ensemble)| ensemble)
     }
 
     fn begin_reading(&mut self, lac: Option<EntryId>, out: &mut Vec<RecoveryEffect>) {
@@ -267,27 +361,34 @@ impl Recovery {
         out: &mut Vec<RecoveryEffect>,
     ) {
         let Phase::Reading { answers, .. } = &self.phase else { unreachable!("it was read") };
-        let have = answers.iter().filter(|(_, a)| *a == Some(Answer::Yes)).count();
-        if Some(entry) <= self.floor || have >= self.metadata.quorum.ack() {
+        let was = self.metadata.fragment_of(entry).1;
+        let home = self.home(entry);
+        let mut have = 0u32;
+        for &(slot, answer) in answers {
+            if answer == Some(Answer::Yes) && was.member(slot) == home.member(slot) {
+                have |= 1 << slot;
+            }
+        }
+        if Some(entry) <= self.floor || have.count_ones() as usize >= self.metadata.quorum.ack() {
             return self.after(entry, out);
         }
-        let ensemble = self.metadata.fragment_of(entry).1;
         let mut waiting = 0;
-        for &(slot, answer) in answers {
-            if answer == Some(Answer::Yes) {
+        for slot in home.write_set(entry, self.metadata.quorum) {
+            if have >> slot & 1 == 1 {
                 continue;
             }
-            waiting += 1;
+            waiting |= 1 << slot;
             out.push(RecoveryEffect::Add {
                 slot,
-                to: ensemble.member(slot),
+                to: home.member(slot),
                 entry,
                 lac: self.floor,
                 crc,
                 payload: payload.clone(),
             });
         }
-        self.phase = Phase::Copying { entry, have, waiting };
+        let copying = Copying { entry, payload, crc, have, waiting, failed: 0, asked: false };
+        self.phase = Phase::Copying(copying);
     }
 
     /// No ack quorum can have it.
@@ -312,7 +413,8 @@ impl Recovery {
             assert!(last >= self.floor, "{} would lose acknowledged entries", self.ledger);
         }
         self.phase = Phase::Done;
-        out.push(RecoveryEffect::Close { last });
+        let moved = std::mem::take(&mut self.moved);
+        out.push(RecoveryEffect::Close { last, moved });
     }
 
     fn fail(&mut self, failure: RecoveryFailure, out: &mut Vec<RecoveryEffect>) {
@@ -404,7 +506,7 @@ mod tests {
         fenced(&mut core, 1, None);
         assert_eq!(reads(&fenced(&mut core, 2, None)), [7, 7, 7]);
         read(&mut core, 1, 7, ReadAnswer::NoEntry);
-        let close = RecoveryEffect::Close { last: Some(EntryId(6)) };
+        let close = RecoveryEffect::Close { last: Some(EntryId(6)), moved: BTreeMap::new() };
         assert_eq!(read(&mut core, 2, 7, ReadAnswer::NoEntry), [close]);
     }
 
@@ -424,10 +526,54 @@ mod tests {
             .collect();
         assert_eq!(to, [(0, 4), (1, 4)]);
         let mut out = Vec::new();
-        core.on_add(EntryId(5), AddAnswer::Unknown(Unknown::Closing), &mut out);
+        core.on_add(0, EntryId(5), AddAnswer::Unknown(Unknown::Closing), &mut out);
         assert_eq!(out, []);
-        core.on_add(EntryId(5), AddAnswer::Done, &mut out);
+        core.on_add(1, EntryId(5), AddAnswer::Done, &mut out);
         assert_eq!(reads(&out), [6, 6, 6]);
+    }
+
+    /// Two copies, both must acknowledge, one bookie is gone for good: without another in its place the
+    /// ledger could never be closed.
+    #[test]
+    fn a_bookie_that_takes_no_copy_is_replaced_with_the_close() {
+        let quorum = crate::ledger::Quorum::new(2, 2, 2).unwrap();
+        let p = Proposal::default();
+        let open = LedgerMetadata::open(LedgerKind::Plain, quorum, members(&[1, 2]), Term(1), p);
+        let taken = open.start_recovery(Term(2), Proposal::default()).unwrap();
+        let mut out = Vec::new();
+        let mut core = Recovery::start(LEDGER, taken.clone(), CloseAt::End, &mut out);
+        assert_eq!(reads(&fenced(&mut core, 0, None)), [0, 0]);
+        let copies = read(&mut core, 0, 0, entry(0));
+        assert!(matches!(copies[..], [RecoveryEffect::Add { slot: 1, .. }]));
+        let mut out = Vec::new();
+        core.on_add(1, EntryId(0), AddAnswer::Unknown(Unknown::Closing), &mut out);
+        let ensemble = members(&[1, 2]);
+        let replace = RecoveryEffect::Replace { entry: EntryId(0), failed: vec![1], ensemble };
+        assert_eq!(out, [replace]);
+
+        let mut nobody = core.clone();
+        let mut out = Vec::new();
+        nobody.on_replaced(None, &mut out);
+        assert!(matches!(out[..], [RecoveryEffect::Fail(RecoveryFailure::NotCopied { .. })]));
+
+        let mut out = Vec::new();
+        core.on_replaced(Some((members(&[1, 3]), vec![1])), &mut out);
+        assert!(matches!(out[..], [RecoveryEffect::Add { slot: 1, to, .. }] if to.bookie.0 == 3));
+        out.clear();
+        core.on_add(1, EntryId(0), AddAnswer::Done, &mut out);
+        assert_eq!(reads(&out), [1, 1], "the next is read from those that were there");
+        let copies = read(&mut core, 0, 1, entry(1));
+        assert!(
+            matches!(copies[..], [RecoveryEffect::Add { slot: 1, to, .. }] if to.bookie.0 == 3)
+        );
+        let mut out = Vec::new();
+        core.on_add(1, EntryId(1), AddAnswer::Done, &mut out);
+        let end = read(&mut core, 0, 2, ReadAnswer::NoEntry);
+        let moved = BTreeMap::from([(EntryId(0), members(&[1, 3]))]);
+        let last = Some(EntryId(1));
+        assert_eq!(end, [RecoveryEffect::Close { last, moved: moved.clone() }]);
+        let closed = taken.close_moved(Term(2), last, moved, Proposal::default()).unwrap();
+        assert_eq!(closed.fragments, BTreeMap::from([(EntryId(0), members(&[1, 3]))]));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use egret_schemas::{BookieId, EntryId, Incarnation, LedgerId, Term};
 
 use super::ensemble::{Ensemble, Member};
-use super::metadata::tests::three;
+use super::metadata::tests::{members, three};
 use super::reader::ReadAnswer;
 use super::recovery::{CloseAt, Recovery};
 use super::writer::{AddAnswer, Writer, WriterFailure};
@@ -256,10 +256,9 @@ impl World {
         }
     }
 
-    /// What a driver and the metadata store do: fill the slots from whoever is not in the ensemble,
-    /// sometimes not all of them, and compare-and-set.
-    fn change(&mut self, first: EntryId, failed: &[usize]) -> Message {
-        let mut members = self.metadata.last_fragment().1.members().to_vec();
+    /// Others in the slots, for some of them at least; `None` for nobody.
+    fn replace(&mut self, ensemble: &Ensemble, failed: &[usize]) -> Option<(Ensemble, Vec<usize>)> {
+        let mut members = ensemble.members().to_vec();
         let mut renewed = Vec::new();
         for &slot in failed {
             let free: Vec<u64> =
@@ -271,15 +270,17 @@ impl World {
                 renewed.push(slot);
             }
         }
-        if renewed.is_empty() {
+        (!renewed.is_empty()).then(|| (Ensemble::new(members), renewed))
+    }
+
+    /// What a driver and the metadata store do: fill the slots from whoever is not in the ensemble,
+    /// sometimes not all of them, and compare-and-set.
+    fn change(&mut self, first: EntryId, failed: &[usize]) -> Message {
+        let ensemble = self.metadata.last_fragment().1.clone();
+        let Some((ensemble, renewed)) = self.replace(&ensemble, failed) else {
             return Message::Changed(Err(None));
-        }
-        let next = self.metadata.change_ensemble(
-            Term(1),
-            first,
-            Ensemble::new(members),
-            Proposal::default(),
-        );
+        };
+        let next = self.metadata.change_ensemble(Term(1), first, ensemble, Proposal::default());
         Message::Changed(match next {
             Ok(next) => {
                 self.changes += 1;
@@ -340,9 +341,14 @@ impl World {
                     let (who, to) = (Who::Recoverer(who), place(slot, to, 0));
                     self.request(Message::Add { who, to, term, entry, lac, payload });
                 }
-                RecoveryEffect::Close { last } => {
+                RecoveryEffect::Replace { failed, ensemble, .. } => {
+                    let found = self.replace(&ensemble, &failed);
+                    self.with_recovery(who, |core, out| core.on_replaced(found, out));
+                }
+                RecoveryEffect::Close { last, moved } => {
                     self.recoverers[who].done = true;
-                    match self.metadata.close(term, last, Proposal::default()) {
+                    self.changes += moved.len() as u64;
+                    match self.metadata.close_moved(term, last, moved, Proposal::default()) {
                         Ok(next) => self.metadata = next,
                         // A recoverer at a higher term was first: its compare-and-set decided.
                         Err(_) if self.metadata.term > term => {}
@@ -403,8 +409,8 @@ impl World {
                 }
                 self.carry_writer(out);
             }
-            Message::Added { who: Who::Recoverer(who), entry, answer, .. } => {
-                self.with_recovery(who, |core, out| core.on_add(entry, answer, out));
+            Message::Added { who: Who::Recoverer(who), to, entry, answer } => {
+                self.with_recovery(who, |core, out| core.on_add(to.slot, entry, answer, out));
             }
             Message::Fenced { who, slot, reply } => {
                 self.with_recovery(who, |core, out| core.on_fence(slot, reply, out));
@@ -492,6 +498,13 @@ impl World {
 
 fn run(seed: u64, reads_fence: bool) -> World {
     let mut world = World::new(seed, [0, 2, 10, 30][(seed % 4) as usize], LedgerKind::Plain);
+    if seed % 5 == 1 && reads_fence {
+        // A cluster short of bookies when the ledger began: both of two must acknowledge.
+        let quorum = super::Quorum::new(2, 2, 2).unwrap();
+        let (kind, p) = (LedgerKind::Plain, Proposal::default());
+        world.metadata = LedgerMetadata::open(kind, quorum, members(&[1, 2]), Term(1), p);
+        world.writer = Some(Writer::new(LEDGER, &world.metadata));
+    }
     for bookie in &mut world.bookies {
         bookie.reads_do_not_fence = !reads_fence;
     }
@@ -593,9 +606,10 @@ fn a_committed_entry_that_is_gone_is_damage_never_a_lower_end() {
             }
             RecoveryEffect::Add { slot, entry, payload, lac, .. } => {
                 let answer = world.bookies[slot].add(Term(2), entry, lac, payload);
-                core.on_add(entry, answer, &mut out);
+                core.on_add(slot, entry, answer, &mut out);
             }
-            RecoveryEffect::Close { last } => panic!("closed at {last:?}"),
+            RecoveryEffect::Replace { .. } => core.on_replaced(None, &mut out),
+            RecoveryEffect::Close { last, .. } => panic!("closed at {last:?}"),
             RecoveryEffect::Fail(why) => failure = Some(why),
         }
     }
