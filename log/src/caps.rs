@@ -49,6 +49,13 @@ pub const ENSEMBLE_CHANGE_MS_MAX: u64 = 30_000;
 /// Ledgers' records a client remembers for reading: a scan reads one segment after the other.
 pub const LEDGER_RECORDS_CACHED: usize = 1024;
 
+/// Bytes a second that a repair copies unless it is told otherwise: a tenth of a fast disk, so that
+/// writers hardly notice, and a terabyte in a working day.
+pub const REPAIR_BYTES_PER_SECOND: u64 = 40 << 20;
+
+/// Bytes of copies under way to one bookie.
+pub const REPAIR_IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
+
 /// Partitions of one stream: the ring has 65,536 places; beyond this a partition costs more than it
 /// spreads.
 pub const PARTITIONS_MAX: u32 = 1024;

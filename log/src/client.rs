@@ -8,6 +8,7 @@
 //! | [`ledgers`] | create, recover, watch and delete ledgers |
 //! | [`writer`] | the handle through which one ledger is written; other bookies for failed ones |
 //! | `recover`, `reads` | what a recovery asks for, carried out; one entry from whoever has it |
+//! | [`repair`] | copies that are lacking, made |
 //! | `fan_out`, `timer` | one question to several bookies; things done a little later |
 //! | [`error`] | one error enum for each operation |
 //!
@@ -22,6 +23,7 @@ pub mod ledgers;
 pub mod placement;
 mod reads;
 mod recover;
+pub mod repair;
 mod timer;
 pub mod writer;
 

@@ -11,6 +11,7 @@
 //! | [`writer`] | appends, acknowledgements in order, failure |
 //! | [`reader`] | what one answer is worth; one entry read from its replicas |
 //! | [`recovery`] | fence, find or verify the end, close |
+//! | [`repair`] | which copies a ledger lacks |
 //! | [`effect`] | what the cores ask to have done |
 //!
 //! What always holds: an entry acknowledged to a caller is read by everyone for ever after; two
@@ -23,6 +24,7 @@ pub mod metadata;
 pub mod metadata_codec;
 pub mod reader;
 pub mod recovery;
+pub mod repair;
 pub mod writer;
 
 #[cfg(test)]

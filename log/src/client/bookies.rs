@@ -10,6 +10,7 @@ use std::sync::Arc;
 use egret_schemas::BookieId;
 
 use crate::ledger::Member;
+use crate::ledger::repair::Standing;
 use crate::message::Transport;
 
 /// A bookie that takes new ledgers.
@@ -29,6 +30,15 @@ pub trait Bookies: Send + Sync + fmt::Debug {
 
     /// Those that take new ledgers now, in order of their names.
     fn candidates(&self) -> Vec<Candidate>;
+
+    /// What is known of a bookie that an ensemble names.
+    fn standing(&self, member: Member) -> Standing {
+        let candidates = self.candidates();
+        match candidates.iter().find(|candidate| candidate.member.bookie == member.bookie) {
+            Some(now) if now.member != member => Standing::Replaced { by: now.member.incarnation },
+            _ => Standing::Present,
+        }
+    }
 }
 
 /// The one bookie of embedded mode.

@@ -315,9 +315,11 @@ impl Ledgers {
             }
             Err(other) => return Err(other.into()),
         };
-        let (last, moved) = recover::find_end(self, id, term, taken, close)?;
-        self.change(id, |held, proposal| held.close_moved(term, last, moved.clone(), proposal))?;
-        Ok(last)
+        let end = recover::find_end(self, id, term, taken, close)?;
+        self.change(id, |held, proposal| {
+            held.close_recovered(term, end.last, end.moved.clone(), &end.unseen, proposal)
+        })?;
+        Ok(end.last)
     }
 
     /// `None` when it is closed now; the record when someone created it meanwhile.
@@ -467,11 +469,20 @@ impl Ledgers {
         Ok(())
     }
 
+    /// All ledgers there are, in order.
+    pub fn list(&self) -> Result<Vec<LedgerId>, RecordError> {
+        let all = self.inner.meta.list("/ledgers/")?;
+        let ids: Result<Vec<LedgerId>, MetaError> =
+            all.iter().map(|(name, _)| number(name)).collect();
+        let mut ids = ids?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
     /// Finishes deletions that a crash interrupted.
     pub fn finish_deletions(&self) -> Result<(), DeleteError> {
         for (name, held) in self.inner.meta.list("/ledgers/")? {
-            let number = name.trim_start_matches("/ledgers/").parse();
-            let id = LedgerId(number.map_err(|_| damage(&name, "its name is no number"))?);
+            let id = number(&name)?;
             let metadata = metadata_codec::decode(&held.value)
                 .map_err(|why| RecordError::Decode { ledger: id, why })?;
             if metadata.state == LedgerState::Deleting {
@@ -480,6 +491,11 @@ impl Ledgers {
         }
         Ok(())
     }
+}
+
+fn number(name: &str) -> Result<LedgerId, MetaError> {
+    let number = name.trim_start_matches("/ledgers/").parse();
+    Ok(LedgerId(number.map_err(|_| damage(name, "its name is no number"))?))
 }
 
 fn closed_as_asked(

@@ -4,10 +4,10 @@
 //! in which they came. A bookie that owes many answers is not asked more: what it does not say proves
 //! nothing, and the others are enough.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use egret_schemas::{EntryId, LedgerId, Term};
+use egret_schemas::{BookieId, EntryId, LedgerId, Term};
 
 use super::error::RecoverError;
 use super::ledgers::Ledgers;
@@ -59,9 +59,16 @@ impl Answers {
     }
 }
 
-/// Where a ledger ends, and the bookies its last entries were written to instead of those they were
-/// meant for.
-pub(super) type End = (Option<EntryId>, BTreeMap<EntryId, Ensemble>);
+/// What the recovery of a ledger came to.
+#[derive(Debug)]
+pub(super) struct End {
+    /// Where it ends.
+    pub(super) last: Option<EntryId>,
+    /// Other bookies its last entries were written to, from these on.
+    pub(super) moved: BTreeMap<EntryId, Ensemble>,
+    /// Bookies that may lack entries.
+    pub(super) unseen: BTreeSet<BookieId>,
+}
 
 /// Finds the end of a ledger that was taken into recovery; the caller closes it there.
 pub(super) fn find_end(
@@ -122,7 +129,9 @@ pub(super) fn find_end(
                     let found = replace(ledgers, id, term, &taken, (&ensemble, &failed), round);
                     core.on_replaced(found, &mut after);
                 }
-                RecoveryEffect::Close { last, moved } => return Ok((last, moved)),
+                RecoveryEffect::Close { last, moved, unseen } => {
+                    return Ok(End { last, moved, unseen });
+                }
                 RecoveryEffect::Fail(why) => {
                     return Err(RecoverError::Recovery { ledger: id, why });
                 }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use egret_schemas::{BookieId, EntryId, Incarnation, LedgerId, Term};
 
 use super::memory_bookie::MemoryBookie;
+use super::repair::{Pace, RepairError};
 use super::*;
+use crate::ledger::repair::Standing;
 use crate::ledger::{CloseAt, LedgerKind, Member};
 use crate::message::{Refusal, Transport};
 use crate::metadata::MemoryMeta;
@@ -19,6 +21,8 @@ use crate::metadata::MemoryMeta;
 struct Several {
     all: Vec<Arc<MemoryBookie>>,
     taking: Mutex<Vec<usize>>,
+    /// Whose directory is another one now.
+    replaced: Mutex<Vec<BookieId>>,
 }
 
 fn member(index: usize) -> Member {
@@ -37,6 +41,13 @@ impl Bookies for Several {
         let candidate = |&n: &usize| Candidate { member: member(n), rack: String::new() };
         taking.iter().map(candidate).collect()
     }
+
+    fn standing(&self, member: Member) -> Standing {
+        match self.replaced.lock().unwrap().contains(&member.bookie) {
+            true => Standing::Replaced { by: Incarnation(99) },
+            false => Standing::Present,
+        }
+    }
 }
 
 struct World {
@@ -47,10 +58,18 @@ struct World {
 impl World {
     fn new(count: usize) -> World {
         let all = (0..count).map(|_| Arc::new(MemoryBookie::default())).collect();
-        let bookies = Arc::new(Several { all, taking: Mutex::new((0..count).collect()) });
+        let bookies = Arc::new(Several {
+            all,
+            taking: Mutex::new((0..count).collect()),
+            replaced: Mutex::default(),
+        });
         let meta = Arc::new(MemoryMeta::new());
         let ledgers = Ledgers::new(bookies.clone(), Copies::default(), meta);
         World { bookies, ledgers }
+    }
+
+    fn replaced(&self, index: usize) {
+        self.bookies.replaced.lock().unwrap().push(member(index).bookie);
     }
 
     fn taking(&self, these: &[usize]) {
@@ -142,6 +161,71 @@ fn without_a_spare_bookie_writing_goes_on_at_the_ack_quorum() {
     world.bookie(1).set_down(false);
     let end = world.ledgers.recover(id, Term(2), CloseAt::End).unwrap();
     assert!(end >= Some(EntryId(19)), "{end:?}");
+}
+
+#[test]
+fn a_bookie_that_comes_back_is_filled_up() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    world.bookie(2).set_down(true);
+    for n in 1..20 {
+        writer.append_wait(text(n)).unwrap();
+    }
+    writer.close(Some(EntryId(19))).unwrap();
+    let lacking = world.ledgers.describe(id).unwrap().lacking;
+    assert_eq!(lacking.into_iter().collect::<Vec<_>>(), [(EntryId(0), BookieId(3))]);
+    world.taking(&[0, 1]);
+    let early = repair::sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    assert!(matches!(early.failed[..], [(_, _, RepairError::Nobody { .. })]), "{early:?}");
+
+    world.bookie(2).set_down(false);
+    world.taking(&[0, 1, 2]);
+    let sweep = repair::sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    assert_eq!((sweep.lacking, sweep.made[0].2.entries), (1, 19), "{sweep:?}");
+    assert!((0..20).all(|n| world.copies(id, n) == 3));
+    let again = repair::sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    assert_eq!((again.ledgers, again.lacking), (1, 0));
+}
+
+#[test]
+fn what_a_lost_disk_held_is_copied_to_another_bookie() {
+    let world = World::new(4);
+    let (id, writer) = world.writer();
+    for n in 0..10 {
+        writer.append_wait(text(n)).unwrap();
+    }
+    writer.close(Some(EntryId(9))).unwrap();
+    let lost = world.holders(id, 0)[1];
+    world.bookie(lost).set_down(true);
+    world.replaced(lost);
+    let others: Vec<usize> = (0..4).filter(|n| *n != lost).collect();
+    let sweep = repair::sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    assert_eq!((sweep.made.len(), sweep.made[0].2.entries), (1, 10), "{sweep:?}");
+    let mut holders = world.holders(id, 9);
+    holders.sort_unstable();
+    assert_eq!(holders, others);
+    assert!((0..10).all(|n| world.copies(id, n) == 3));
+    assert_eq!(world.ledgers.read(id, EntryId(9)), Ok(text(9)));
+}
+
+#[test]
+fn an_entry_no_copy_is_left_of_is_a_loss_and_said() {
+    let world = World::new(4);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    writer.append_wait(text(1)).unwrap();
+    writer.close(Some(EntryId(1))).unwrap();
+    let holders = world.holders(id, 0);
+    for &holder in &holders[1..] {
+        world.bookie(holder).lose(id, EntryId(1));
+    }
+    world.bookie(holders[0]).lose(id, EntryId(1));
+    world.replaced(holders[0]);
+    let sweep = repair::sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    let (_, _, why) = &sweep.failed[0];
+    assert!(why.is_loss() && why.to_string().contains("is gone"), "{why}");
+    assert_eq!(world.holders(id, 0), holders, "nothing was changed");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What the cores ask to have done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use egret_schemas::EntryId;
+use egret_schemas::{BookieId, EntryId};
 
 use super::ensemble::{Ensemble, Member};
 use super::recovery::RecoveryFailure;
@@ -107,6 +107,8 @@ pub enum RecoveryEffect {
         last: Option<EntryId>,
         /// Other bookies from these entries on: part of the same compare-and-set.
         moved: BTreeMap<EntryId, Ensemble>,
+        /// Bookies that may lack entries.
+        unseen: BTreeSet<BookieId>,
     },
     /// Give up; the ledger stays in recovery.
     Fail(RecoveryFailure),

@@ -8,11 +8,11 @@
 //! Every transition is a function from one record to the next; a compare-and-set on the metadata
 //! store makes it so. Only the last fragment of a ledger that is not closed may change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use egret_schemas::{EntryId, Term};
+use egret_schemas::{BookieId, EntryId, Term};
 
-use super::ensemble::{Ensemble, Quorum};
+use super::ensemble::{Ensemble, Member, Quorum};
 
 /// Who may see and close what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,9 @@ pub struct LedgerMetadata {
     pub quorum: Quorum,
     /// First entry → the bookies of it and those after, up to the next fragment.
     pub fragments: BTreeMap<EntryId, Ensemble>,
+    /// Bookies that may lack entries of a fragment, named by its first entry: they failed while it was
+    /// written and nobody took their place, or a recovery could not look. Repair looks.
+    pub lacking: BTreeSet<(EntryId, BookieId)>,
     /// Who may see and close what.
     pub kind: LedgerKind,
     /// Who proposed this record.
@@ -119,6 +122,12 @@ pub enum TransitionError {
     /// It is open, and only closed ledgers may be deleted.
     #[error("the ledger is not closed: recover it before deleting it")]
     NotClosed,
+    /// Someone else was faster.
+    #[error("{bookie} is no longer in that fragment: it was replaced by someone else")]
+    Replaced {
+        /// Who was to be replaced.
+        bookie: BookieId,
+    },
     /// Its bookies changed too often.
     #[error("the ledger has {FRAGMENTS_MAX} fragments: begin another")]
     TooManyFragments,
@@ -145,7 +154,8 @@ impl LedgerMetadata {
     ) -> LedgerMetadata {
         assert_eq!(ensemble.members().len(), quorum.ensemble(), "an ensemble of the quorum's size");
         let fragments = BTreeMap::from([(EntryId(0), ensemble)]);
-        LedgerMetadata { state: LedgerState::Open, term, quorum, fragments, kind, proposal }
+        let (state, lacking) = (LedgerState::Open, BTreeSet::new());
+        LedgerMetadata { state, term, quorum, fragments, lacking, kind, proposal }
     }
 
     /// The fragment that holds `entry`: its first entry and its bookies.
@@ -206,24 +216,90 @@ impl LedgerMetadata {
         Ok(LedgerMetadata { state: LedgerState::Closed { last }, proposal, ..self.clone() })
     }
 
-    /// [Closes](LedgerMetadata::close) a ledger some of whose last entries a recovery wrote to other
-    /// bookies: each ensemble holds the entries from its own first one on.
-    pub fn close_moved(
+    /// [Closes](LedgerMetadata::close) a ledger that was recovered. Some of its last entries may have
+    /// been written to other bookies: each ensemble of `moved` holds the entries from its own first one
+    /// on. `unseen` bookies may lack some of what the last fragment, or one of those, holds.
+    pub fn close_recovered(
         &self,
         term: Term,
         last: Option<EntryId>,
         moved: BTreeMap<EntryId, Ensemble>,
+        unseen: &BTreeSet<BookieId>,
         proposal: Proposal,
     ) -> Result<LedgerMetadata, TransitionError> {
         let mut next = self.close(term, last, proposal)?;
         if self.closed().is_none() {
+            let from = self.last_fragment().0;
             for (first, ensemble) in moved {
                 let size = ensemble.members().len();
                 assert_eq!(size, self.quorum.ensemble(), "an ensemble of full size");
                 assert!(first >= self.last_fragment().0, "only the last fragment may change");
                 next.fragments.insert(first, ensemble);
             }
+            for (&first, ensemble) in next.fragments.range(from..) {
+                let members = ensemble.members().iter().map(|member| member.bookie);
+                let lacking = members.filter(|bookie| unseen.contains(bookie));
+                next.lacking.extend(lacking.map(|bookie| (first, bookie)));
+            }
+            next.forget_empty_fragments(last);
         }
+        Ok(next)
+    }
+
+    /// A fragment behind the end holds nothing, and nothing can be lacking there.
+    fn forget_empty_fragments(&mut self, last: Option<EntryId>) {
+        let end = EntryId::after(last);
+        self.lacking.retain(|&(first, _)| first < end);
+    }
+
+    /// Notes that a bookie of the fragment that begins at `first` may lack entries of it.
+    pub fn note_lacking(
+        &self,
+        term: Term,
+        first: EntryId,
+        bookies: &[BookieId],
+        proposal: Proposal,
+    ) -> Result<LedgerMetadata, TransitionError> {
+        match self.state {
+            LedgerState::Deleting => return Err(TransitionError::Deleted),
+            LedgerState::InRecovery => return Err(TransitionError::InRecovery { held: self.term }),
+            LedgerState::Closed { .. } => {}
+            LedgerState::Open => self.check_term(term)?,
+        }
+        let mut next = LedgerMetadata { proposal, ..self.clone() };
+        let here = |bookie: &&BookieId| {
+            self.fragments[&first].members().iter().any(|member| member.bookie == **bookie)
+        };
+        next.lacking.extend(bookies.iter().filter(here).map(|&bookie| (first, bookie)));
+        if next.lacking == self.lacking { Ok(self.clone()) } else { Ok(next) }
+    }
+
+    /// A bookie of an immutable fragment was filled up, or another was filled in its place. Entries of
+    /// the fragment, and their number, stay what they are.
+    pub fn repaired(
+        &self,
+        first: EntryId,
+        slot: usize,
+        was: Member,
+        by: Member,
+        proposal: Proposal,
+    ) -> Result<LedgerMetadata, TransitionError> {
+        if self.state == LedgerState::Deleting {
+            return Err(TransitionError::Deleted);
+        }
+        let is_last = self.last_fragment().0 == first;
+        if is_last && self.closed().is_none() {
+            return Err(TransitionError::NotClosed);
+        }
+        let held = self.fragments.get(&first).map(|ensemble| ensemble.members()[slot]);
+        if held != Some(was) {
+            return Err(TransitionError::Replaced { bookie: was.bookie });
+        }
+        let mut next = LedgerMetadata { proposal, ..self.clone() };
+        next.lacking.remove(&(first, was.bookie));
+        let mut members = self.fragments[&first].members().to_vec();
+        members[slot] = by;
+        next.fragments.insert(first, Ensemble::new(members));
         Ok(next)
     }
 
@@ -247,6 +323,8 @@ impl LedgerMetadata {
             return Err(TransitionError::TooManyFragments);
         }
         let mut next = LedgerMetadata { proposal, ..self.clone() };
+        let is_in = |bookie| ensemble.members().iter().any(|member| member.bookie == bookie);
+        next.lacking.retain(|&(fragment, bookie)| fragment != first || is_in(bookie));
         next.fragments.insert(first, ensemble);
         Ok(next)
     }

@@ -1,15 +1,16 @@
 //! Bytes of a ledger's record.
 //!
 //! ```text
-//! version u8 = 1 | state u8 | [last u64 when state = closed with entries] | term u64 | E u8 Qw u8 Qa u8
+//! version u8 = 2 | state u8 | [last u64 when state = closed with entries] | term u64 | E u8 Qw u8 Qa u8
 //! kind u8 | [owner bytes when transactional] | process u128 | operation u64
 //! fragments u16 | for each: first u64, E × (bookie u64, incarnation u128)
+//! lacking u32 | for each: first u64 of a fragment, bookie u64; in order
 //! crc32c u32 over everything before it
 //! ```
 //! States: 0 open, 1 in recovery, 2 closed and empty, 3 closed, 4 deleting. Kinds: 0 plain,
 //! 1 transactional. Numbers are never used again for something else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use egret_schemas::bytes::{DecodeError, Reader, Writer};
 use egret_schemas::{BookieId, EntryId, Incarnation, Term};
@@ -17,7 +18,7 @@ use egret_schemas::{BookieId, EntryId, Incarnation, Term};
 use super::ensemble::{Ensemble, Member, Quorum};
 use super::metadata::{LedgerKind, LedgerMetadata, LedgerState, Proposal};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Encodes a record.
 pub fn encode(metadata: &LedgerMetadata) -> Vec<u8> {
@@ -52,6 +53,11 @@ pub fn encode(metadata: &LedgerMetadata) -> Vec<u8> {
             out.put_u64(member.bookie.0);
             out.put_u128(member.incarnation.0);
         }
+    }
+    out.put_u32(u32::try_from(metadata.lacking.len()).expect("bookies of fragments"));
+    for (first, bookie) in &metadata.lacking {
+        out.put_u64(first.0);
+        out.put_u64(bookie.0);
     }
     let crc = crc32c::crc32c(&out);
     out.put_u32(crc);
@@ -90,8 +96,9 @@ pub fn decode(bytes: &[u8]) -> Result<LedgerMetadata, DecodeError> {
     };
     let proposal = Proposal { process: r.u128("process")?, operation: r.u64("operation")? };
     let fragments = fragments(&mut r, quorum)?;
+    let lacking = lacking(&mut r, &fragments)?;
     r.end("ledger metadata")?;
-    Ok(LedgerMetadata { state, term, quorum, fragments, kind, proposal })
+    Ok(LedgerMetadata { state, term, quorum, fragments, lacking, kind, proposal })
 }
 
 fn fragments(
@@ -120,6 +127,26 @@ fn fragments(
     Ok(fragments)
 }
 
+fn lacking(
+    r: &mut Reader<'_>,
+    fragments: &BTreeMap<EntryId, Ensemble>,
+) -> Result<BTreeSet<(EntryId, BookieId)>, DecodeError> {
+    let mut lacking = BTreeSet::new();
+    for _ in 0..r.u32("lacking")? {
+        let first = EntryId(r.u64("fragment")?);
+        let bookie = BookieId(r.u64("lacking bookie")?);
+        let ensemble = fragments.get(&first);
+        if !ensemble.is_some_and(|e| e.members().iter().any(|member| member.bookie == bookie)) {
+            return Err(r.wrong("lacking bookie", "not in that fragment"));
+        }
+        if lacking.last().is_some_and(|&before| before >= (first, bookie)) {
+            return Err(r.wrong("lacking bookie", "out of order"));
+        }
+        lacking.insert((first, bookie));
+    }
+    Ok(lacking)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +158,7 @@ mod tests {
         let mut sample =
             three().change_ensemble(Term(1), EntryId(9), members(&[1, 2, 4]), proposal).unwrap();
         sample.kind = LedgerKind::Transactional { owner: "words".to_owned() };
+        sample.lacking = BTreeSet::from([(EntryId(0), BookieId(2)), (EntryId(9), BookieId(4))]);
         sample
     }
 
@@ -160,8 +188,9 @@ mod tests {
         let hex: String = encode(&one).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex,
-            "010002000000000000000101010001000000000000000000000000000000020000000000000001000000\
-             000000000000050000000000000005000000000000000000000000000000addaf5cf"
+            "020002000000000000000101010001000000000000000000000000000000020000000000000001000000\
+             00000000000005000000000000000500000000000000000000000000000000000000\
+             7b07abe4"
         );
     }
 

@@ -18,10 +18,10 @@
 //! Anything undecided gives up and leaves the ledger in recovery, to be tried again. Several may
 //! recover at once: the compare-and-set of the close makes them agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use egret_schemas::{EntryId, LedgerId, Term};
+use egret_schemas::{BookieId, EntryId, LedgerId, Term};
 
 use super::coverage::{Answer, covered};
 use super::effect::RecoveryEffect;
@@ -125,6 +125,10 @@ pub struct Recovery {
     /// Acknowledged for certain; also the LAC that copies carry. Fixed once fenced.
     floor: Option<EntryId>,
     doubt: Option<Doubt>,
+    /// Slots of the last fragment that answered the fence.
+    whole: u32,
+    /// Bookies that did not say that they have an entry.
+    unsure: BTreeSet<BookieId>,
     /// Where copies go from these entries on, instead of where the metadata says.
     moved: BTreeMap<EntryId, Ensemble>,
     phase: Phase,
@@ -157,6 +161,8 @@ impl Recovery {
             close,
             floor: None,
             doubt: None,
+            whole: 0,
+            unsure: BTreeSet::new(),
             moved: BTreeMap::new(),
             phase,
         }
@@ -164,6 +170,9 @@ impl Recovery {
 
     /// A bookie answered a fence.
     pub fn on_fence(&mut self, slot: usize, reply: Reply, out: &mut Vec<RecoveryEffect>) {
+        if let Reply::Fenced { .. } = reply {
+            self.whole |= 1 << slot;
+        }
         let Phase::Fencing { answers, lac } = &mut self.phase else { return };
         let answer = match reply {
             Reply::Fenced { lac: seen, .. } => {
@@ -268,6 +277,8 @@ impl Recovery {
         let Phase::Copying(copying) = &mut self.phase else { return };
         let (ack, entry) = (self.metadata.quorum.ack(), copying.entry);
         if copying.have.count_ones() as usize >= ack {
+            let have = copying.have;
+            self.note_unsure(entry, have);
             return self.after(entry, out);
         }
         if copying.asked || (copying.have | copying.waiting).count_ones() as usize >= ack {
@@ -315,6 +326,15 @@ impl Recovery {
         }
         self.moved.insert(entry, ensemble);
         self.look_at_copies(out);
+    }
+
+    /// Whoever is to hold the entry and did not say that it does is to be looked at by repair.
+    fn note_unsure(&mut self, entry: EntryId, have: u32) {
+        let home = self.home(entry);
+        let set = home.write_set(entry, self.metadata.quorum);
+        let unsure = set.filter(|slot| have >> slot & 1 == 0);
+        let unsure: Vec<BookieId> = unsure.map(|slot| home.member(slot).bookie).collect();
+        self.unsure.extend(unsure);
     }
 
     /// Where copies of an entry go.
@@ -370,6 +390,7 @@ impl Recovery {
             }
         }
         if Some(entry) <= self.floor || have.count_ones() as usize >= self.metadata.quorum.ack() {
+            self.note_unsure(entry, have);
             return self.after(entry, out);
         }
         let mut waiting = 0;
@@ -414,7 +435,11 @@ impl Recovery {
         }
         self.phase = Phase::Done;
         let moved = std::mem::take(&mut self.moved);
-        out.push(RecoveryEffect::Close { last, moved });
+        let members = self.metadata.last_fragment().1.members();
+        let unseen = (0..members.len()).filter(|slot| self.whole >> slot & 1 == 0);
+        let mut unseen: BTreeSet<BookieId> = unseen.map(|slot| members[slot].bookie).collect();
+        unseen.append(&mut self.unsure);
+        out.push(RecoveryEffect::Close { last, moved, unseen });
     }
 
     fn fail(&mut self, failure: RecoveryFailure, out: &mut Vec<RecoveryEffect>) {
@@ -506,7 +531,9 @@ mod tests {
         fenced(&mut core, 1, None);
         assert_eq!(reads(&fenced(&mut core, 2, None)), [7, 7, 7]);
         read(&mut core, 1, 7, ReadAnswer::NoEntry);
-        let close = RecoveryEffect::Close { last: Some(EntryId(6)), moved: BTreeMap::new() };
+        let unseen = BTreeSet::from([BookieId(1)]);
+        let (last, moved) = (Some(EntryId(6)), BTreeMap::new());
+        let close = RecoveryEffect::Close { last, moved, unseen };
         assert_eq!(read(&mut core, 2, 7, ReadAnswer::NoEntry), [close]);
     }
 
@@ -571,8 +598,12 @@ mod tests {
         let end = read(&mut core, 0, 2, ReadAnswer::NoEntry);
         let moved = BTreeMap::from([(EntryId(0), members(&[1, 3]))]);
         let last = Some(EntryId(1));
-        assert_eq!(end, [RecoveryEffect::Close { last, moved: moved.clone() }]);
-        let closed = taken.close_moved(Term(2), last, moved, Proposal::default()).unwrap();
+        let unseen = BTreeSet::from([BookieId(2)]);
+        let close = RecoveryEffect::Close { last, moved: moved.clone(), unseen: unseen.clone() };
+        assert_eq!(end, [close]);
+        let p = Proposal::default();
+        let closed = taken.close_recovered(Term(2), last, moved, &unseen, p).unwrap();
+        assert_eq!(closed.lacking, BTreeSet::new(), "bookie 2 is in no fragment any more");
         assert_eq!(closed.fragments, BTreeMap::from([(EntryId(0), members(&[1, 3]))]));
     }
 

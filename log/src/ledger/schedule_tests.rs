@@ -345,10 +345,11 @@ impl World {
                     let found = self.replace(&ensemble, &failed);
                     self.with_recovery(who, |core, out| core.on_replaced(found, out));
                 }
-                RecoveryEffect::Close { last, moved } => {
+                RecoveryEffect::Close { last, moved, unseen } => {
                     self.recoverers[who].done = true;
                     self.changes += moved.len() as u64;
-                    match self.metadata.close_moved(term, last, moved, Proposal::default()) {
+                    let p = Proposal::default();
+                    match self.metadata.close_recovered(term, last, moved, &unseen, p) {
                         Ok(next) => self.metadata = next,
                         // A recoverer at a higher term was first: its compare-and-set decided.
                         Err(_) if self.metadata.term > term => {}

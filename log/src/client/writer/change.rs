@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use egret_schemas::EntryId;
+use egret_schemas::{BookieId, EntryId};
 
 use super::{After, Shared, State};
 use crate::client::error::RecordError;
@@ -58,13 +58,18 @@ impl Shared {
 
     /// Starts to look for bookies; at once what follows when there are none.
     pub(super) fn start_change(self: &Arc<Self>, change: Change) -> Option<After> {
-        if self.choose(&change, &self.avoid(&change)).is_empty() {
+        // With one copy there is nothing to go on with, and nobody to note it for.
+        let alone = change.ensemble.members().len() == 1;
+        if alone && self.choose(&change, &self.avoid(&change)).is_empty() {
             return Some(self.settle(Changed::Nobody));
         }
         let shared = Arc::clone(self);
         let name = format!("egret-{}-change", self.ledger);
         let run = move || {
             let changed = shared.change(&change);
+            if let Changed::Nobody = changed {
+                shared.note_lacking(&change);
+            }
             let after = shared.settle(changed);
             shared.finish(after);
         };
@@ -171,6 +176,19 @@ impl Shared {
             // Woken early by answers, which is only an earlier try.
             let state = self.lock();
             drop(self.changed.wait_timeout(state, PAUSE).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Notes in the ledger's record that the bookies which failed will lack entries, so that repair
+    /// finds them whatever becomes of this writer.
+    fn note_lacking(&self, change: &Change) {
+        let bookies: Vec<BookieId> =
+            change.failed.iter().map(|&slot| change.ensemble.member(slot).bookie).collect();
+        let noted = self.ledgers.change(self.ledger, |held, proposal| {
+            held.note_lacking(self.term, held.last_fragment().0, &bookies, proposal)
+        });
+        if let Err(why) = noted {
+            tracing::warn!(ledger = %self.ledger, %why, "missing copies are not noted");
         }
     }
 

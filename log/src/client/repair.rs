@@ -1,0 +1,303 @@
+//! Copies that are lacking, made: [which](crate::ledger::repair) they are is derived from the ledgers'
+//! records each time, so a repair may be broken off anywhere and done twice.
+//!
+//! An entry is written again under the ledger's own term, with the checksum its first writer gave it.
+//! Only when everything is durable there does the record say so, by compare-and-set; what became of the
+//! ledger meanwhile decides.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use egret_schemas::{EntryId, LedgerId};
+
+use super::error::{ReadError, RecordError, doubt};
+use super::ledgers::Ledgers;
+use super::{fan_out, placement, reads};
+use crate::ledger::reader::{Doubt, ReadAnswer};
+use crate::ledger::repair::{self, Lack, Why};
+use crate::ledger::{LedgerMetadata, Member};
+use crate::message::{Refusal, Reply, Request, entry_crc};
+use crate::{caps, clock};
+
+/// Why a copy could not be made. It is tried again with the next sweep.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepairError {
+    /// The ledger's record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Nobody is left to put it on.
+    #[error("{ledger}: no bookie takes the copy that is lacking: start another one")]
+    Nobody {
+        /// The ledger.
+        ledger: LedgerId,
+    },
+    /// An entry cannot be read from any copy.
+    #[error("{ledger} cannot be repaired: {why}")]
+    Unreadable {
+        /// The ledger.
+        ledger: LedgerId,
+        /// The entry.
+        entry: EntryId,
+        /// Why.
+        why: ReadError,
+    },
+    /// The bookie that was to get the copy did not take it.
+    #[error("{ledger}: the copy was not taken: {why}")]
+    NotTaken {
+        /// The ledger.
+        ledger: LedgerId,
+        /// Why.
+        why: Doubt,
+    },
+}
+
+impl RepairError {
+    /// Whether no copy is left of an entry, as far as all its bookies prove: no repair will help.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, RepairError::Unreadable { why: ReadError::Missing { .. }, .. })
+    }
+}
+
+/// One copy made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// Where it is.
+    pub at: Member,
+    /// Entries that were written.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a sweep over all ledgers came to.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// Ledgers looked at.
+    pub ledgers: u64,
+    /// Copies that were lacking.
+    pub lacking: u64,
+    /// Copies made.
+    pub made: Vec<(LedgerId, Lack, Made)>,
+    /// Copies that could not be made.
+    pub failed: Vec<(LedgerId, Lack, RepairError)>,
+    /// Records that could not be read.
+    pub unread: Vec<RecordError>,
+}
+
+/// How much of a bookie's and the network's time a repair takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Bytes a second.
+    pub bytes_per_second: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { bytes_per_second: caps::REPAIR_BYTES_PER_SECOND }
+    }
+}
+
+/// What every ledger lacks, and which records could not be read.
+pub fn survey(ledgers: &Ledgers) -> Result<(Vec<(LedgerId, Lack)>, Sweep), RecordError> {
+    let mut sweep = Sweep::default();
+    let mut found = Vec::new();
+    for id in ledgers.list()? {
+        sweep.ledgers += 1;
+        match ledgers.describe(id) {
+            Ok(record) => {
+                let lacks = repair::lacks(&record, |member| ledgers.bookies().standing(member));
+                found.extend(lacks.into_iter().map(|lack| (id, lack)));
+            }
+            // Deleted since it was listed.
+            Err(RecordError::NoLedger { .. }) => {}
+            Err(why) => sweep.unread.push(why),
+        }
+    }
+    sweep.lacking = found.len() as u64;
+    Ok((found, sweep))
+}
+
+/// Looks at every ledger and makes what is lacking, for as long as `go_on` says so.
+pub fn sweep(
+    ledgers: &Ledgers,
+    pace: Pace,
+    mut go_on: impl FnMut(&Sweep) -> bool,
+) -> Result<Sweep, RecordError> {
+    let (found, mut sweep) = survey(ledgers)?;
+    for (id, lack) in found {
+        if !go_on(&sweep) {
+            break;
+        }
+        match make(ledgers, id, &lack, pace) {
+            Ok(made) => sweep.made.push((id, lack, made)),
+            Err(RepairError::Record(RecordError::NoLedger { .. })) => {}
+            Err(why) => {
+                tracing::warn!(ledger = %id, ?lack, %why, "a copy could not be made");
+                sweep.failed.push((id, lack, why));
+            }
+        }
+    }
+    Ok(sweep)
+}
+
+/// Makes one copy that is lacking.
+pub fn make(ledgers: &Ledgers, id: LedgerId, lack: &Lack, pace: Pace) -> Result<Made, RepairError> {
+    let record = ledgers.describe(id)?;
+    let at = target(ledgers, id, &record, lack)?;
+    let way = ledgers.bookies().transport(at);
+    let transactional = record.kind.is_transactional();
+    let create = Request::Create { ledger: id, term: record.term, transactional };
+    match way.call(at.incarnation, create) {
+        Reply::Done | Reply::Refused(Refusal::Exists) => {}
+        other => return Err(RepairError::NotTaken { ledger: id, why: doubt(other) }),
+    }
+    let copier = Copier { ledgers, id, record: &record, at };
+    let (entries, bytes) = copier.copy(lack, pace)?;
+    let (first, slot, was) = (lack.first, lack.slot, lack.member);
+    ledgers.change(id, |held, proposal| held.repaired(first, slot, was, at, proposal))?;
+    ledgers.reads().forget(id);
+    tracing::info!(ledger = %id, fragment = %first, ?was, ?at, entries, bytes, "a copy was made");
+    Ok(Made { at, entries, bytes })
+}
+
+/// Who gets the copy: the same bookie when it only lacks some entries and takes any, else another.
+fn target(
+    ledgers: &Ledgers,
+    id: LedgerId,
+    record: &LedgerMetadata,
+    lack: &Lack,
+) -> Result<Member, RepairError> {
+    let candidates = ledgers.bookies().candidates();
+    if lack.why == Why::Incomplete && candidates.iter().any(|c| c.member == lack.member) {
+        return Ok(lack.member);
+    }
+    let ensemble = record.fragment_of(lack.first).1;
+    let round = id.0.wrapping_add(lack.first.0);
+    let avoid = [lack.member];
+    let found = placement::replace(ensemble, &[lack.slot], &candidates, &avoid, round);
+    found.first().map(|&(_, member)| member).ok_or(RepairError::Nobody { ledger: id })
+}
+
+/// Copies entries to one bookie, several at a time.
+struct Copier<'a> {
+    ledgers: &'a Ledgers,
+    id: LedgerId,
+    record: &'a LedgerMetadata,
+    at: Member,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    state: Mutex<(usize, Option<Doubt>)>,
+    changed: Condvar,
+}
+
+impl Copier<'_> {
+    fn copy(&self, lack: &Lack, pace: Pace) -> Result<(u64, u64), RepairError> {
+        let ensemble = self.record.fragment_of(lack.first).1;
+        let under_way = Arc::new(UnderWay::default());
+        let (mut entries, mut bytes) = (0u64, 0u64);
+        let began = clock::now();
+        for entry in (lack.first.0..=lack.last.0).map(EntryId) {
+            let mine = ensemble.write_set(entry, self.record.quorum).any(|slot| slot == lack.slot);
+            if !mine || (lack.why == Why::Incomplete && self.has(entry)) {
+                continue;
+            }
+            let payload = reads::read(self.ledgers, self.id, entry)
+                .map_err(|why| RepairError::Unreadable { ledger: self.id, entry, why })?;
+            entries += 1;
+            bytes += payload.len() as u64;
+            under_way.room(payload.len()).map_err(|why| self.not_taken(why))?;
+            self.add(&under_way, entry, payload);
+            let due = Duration::from_secs_f64(bytes as f64 / pace.bytes_per_second.max(1) as f64);
+            under_way.rest((began + due).saturating_duration_since(clock::now()));
+        }
+        under_way.done().map_err(|why| self.not_taken(why))?;
+        Ok((entries, bytes))
+    }
+
+    fn not_taken(&self, why: Doubt) -> RepairError {
+        RepairError::NotTaken { ledger: self.id, why }
+    }
+
+    /// Whether the bookie has the entry as it was written.
+    fn has(&self, entry: EntryId) -> bool {
+        let way = self.ledgers.bookies().transport(self.at);
+        let request = Request::Read { ledger: self.id, entry, fence: None };
+        let replies = fan_out::ask(vec![(way, self.at.incarnation, request)], 1, |_| true);
+        let reply = replies.into_iter().next().flatten();
+        let answer = reply.map(|reply| ReadAnswer::judge(self.id, entry, reply));
+        matches!(answer, Some(ReadAnswer::Entry { .. }))
+    }
+
+    fn add(&self, under_way: &Arc<UnderWay>, entry: EntryId, payload: Bytes) {
+        let weight = payload.len();
+        let request = Request::Add {
+            ledger: self.id,
+            entry,
+            term: self.record.term,
+            // A copy moves nothing.
+            lac: None,
+            crc: entry_crc(self.id, entry, &payload),
+            payload,
+        };
+        let under_way = Arc::clone(under_way);
+        let told = move |reply| under_way.on_reply(weight, reply);
+        let way = self.ledgers.bookies().transport(self.at);
+        way.send(self.at.incarnation, request, Box::new(told));
+    }
+}
+
+impl UnderWay {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (usize, Option<Doubt>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `bytes` more may be under way.
+    fn room(&self, bytes: usize) -> Result<(), Doubt> {
+        let mut state = self.lock();
+        loop {
+            if let Some(why) = &state.1 {
+                return Err(why.clone());
+            }
+            if state.0 == 0 || state.0 + bytes <= caps::REPAIR_IN_FLIGHT_BYTES_MAX {
+                state.0 += bytes.max(1);
+                return Ok(());
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn on_reply(&self, bytes: usize, reply: Reply) {
+        let mut state = self.lock();
+        state.0 -= bytes.max(1);
+        if !matches!(reply, Reply::Done) {
+            state.1.get_or_insert_with(|| doubt(reply));
+        }
+        self.changed.notify_all();
+    }
+
+    /// Lets others work for a while.
+    fn rest(&self, wait: Duration) {
+        if !wait.is_zero() {
+            let until = clock::now() + wait;
+            let mut state = self.lock();
+            while let Some(left) = until.checked_duration_since(clock::now())
+                && !left.is_zero()
+            {
+                let waited = self.changed.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    /// Waits until everything was answered.
+    fn done(&self) -> Result<(), Doubt> {
+        let mut state = self.lock();
+        while state.0 > 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.1.clone().map_or(Ok(()), Err)
+    }
+}

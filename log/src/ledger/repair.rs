@@ -1,0 +1,140 @@
+//! Which copies a ledger lacks, from its record and from what is known of bookies.
+//!
+//! Only fragments that cannot change any more are looked at: all of a closed ledger, all but the last of
+//! an open one. The last fragment of an open ledger is its writer's to mend, by another ensemble; or
+//! whoever recovers it.
+//!
+//! Nothing is remembered: a repair that was interrupted is found again, one that was done is not.
+
+use egret_schemas::{EntryId, Incarnation};
+
+use super::ensemble::Member;
+use super::metadata::{LedgerMetadata, LedgerState};
+
+/// What is known of a bookie an ensemble names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It answers, or is expected back: its copies count.
+    Present,
+    /// Its directory was formatted anew, or replaced: what the former had is gone.
+    Replaced {
+        /// Who is at its place now.
+        by: Incarnation,
+    },
+    /// It will not come back, or is to go: its copies are to be elsewhere.
+    Leaving,
+}
+
+/// Why a copy is lacking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The bookie failed while the fragment was written, and may lack some of it.
+    Incomplete,
+    /// The bookie's directory is another one now.
+    Replaced,
+    /// The bookie is gone, or is to go.
+    Leaving,
+}
+
+/// One bookie's share of one fragment that is to be filled up, there or elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lack {
+    /// The fragment, by its first entry.
+    pub first: EntryId,
+    /// Its last entry.
+    pub last: EntryId,
+    /// The slot.
+    pub slot: usize,
+    /// Who is in it.
+    pub member: Member,
+    /// Why it is not enough.
+    pub why: Why,
+}
+
+/// What a ledger lacks, fragment by fragment, slot by slot.
+pub fn lacks(metadata: &LedgerMetadata, standing: impl Fn(Member) -> Standing) -> Vec<Lack> {
+    let end = match metadata.state {
+        LedgerState::Deleting => return Vec::new(),
+        LedgerState::Closed { last } => EntryId::after(last),
+        // The last fragment is not looked at: it ends where it begins.
+        LedgerState::Open | LedgerState::InRecovery => metadata.last_fragment().0,
+    };
+    let mut found = Vec::new();
+    for (&first, ensemble) in &metadata.fragments {
+        let next = metadata.fragments.range(first.next()..).next().map(|(&next, _)| next);
+        let Some(last) = next.unwrap_or(end).min(end).before().filter(|last| *last >= first) else {
+            continue;
+        };
+        for (slot, &member) in ensemble.members().iter().enumerate() {
+            let why = match standing(member) {
+                Standing::Leaving => Why::Leaving,
+                Standing::Replaced { .. } => Why::Replaced,
+                Standing::Present if metadata.lacking.contains(&(first, member.bookie)) => {
+                    Why::Incomplete
+                }
+                Standing::Present => continue,
+            };
+            found.push(Lack { first, last, slot, member, why });
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::metadata::Proposal;
+    use crate::ledger::metadata::tests::{members, three};
+    use egret_schemas::{BookieId, Term};
+
+    const P: Proposal = Proposal { process: 1, operation: 1 };
+
+    fn changed() -> LedgerMetadata {
+        three().change_ensemble(Term(1), EntryId(5), members(&[1, 2, 4]), P).unwrap()
+    }
+
+    fn short(lacks: &[Lack]) -> Vec<(u64, u64, u64, Why)> {
+        lacks.iter().map(|l| (l.first.0, l.last.0, l.member.bookie.0, l.why)).collect()
+    }
+
+    #[test]
+    fn the_last_fragment_of_an_open_ledger_is_its_writers() {
+        let gone = |member: Member| match member.bookie {
+            BookieId(2) => Standing::Leaving,
+            _ => Standing::Present,
+        };
+        assert_eq!(short(&lacks(&changed(), gone)), [(0, 4, 2, Why::Leaving)]);
+        let closed = changed().close(Term(1), Some(EntryId(7)), P).unwrap();
+        let both = [(0, 4, 2, Why::Leaving), (5, 7, 2, Why::Leaving)];
+        assert_eq!(short(&lacks(&closed, gone)), both);
+        let empty = changed().close(Term(1), Some(EntryId(4)), P).unwrap();
+        assert_eq!(
+            short(&lacks(&empty, gone)),
+            [(0, 4, 2, Why::Leaving)],
+            "nothing behind the end"
+        );
+    }
+
+    #[test]
+    fn what_a_writer_noted_and_another_incarnation_are_found() {
+        let noted = changed().note_lacking(Term(1), EntryId(5), &[BookieId(4)], P).unwrap();
+        let closed = noted.close(Term(1), Some(EntryId(7)), P).unwrap();
+        let present = |_| Standing::Present;
+        assert_eq!(short(&lacks(&closed, present)), [(5, 7, 4, Why::Incomplete)]);
+        let other = |member: Member| match member.bookie {
+            BookieId(3) => Standing::Replaced { by: Incarnation(9) },
+            _ => Standing::Present,
+        };
+        let both = [(0, 4, 3, Why::Replaced), (5, 7, 4, Why::Incomplete)];
+        assert_eq!(short(&lacks(&closed, other)), both);
+
+        let four = closed.fragments[&EntryId(5)].member(2);
+        let mended = closed.repaired(EntryId(5), 2, four, four, P).unwrap();
+        let three = closed.fragments[&EntryId(0)].member(2);
+        let five = members(&[5]).member(0);
+        let mended = mended.repaired(EntryId(0), 2, three, five, P).unwrap();
+        assert_eq!(lacks(&mended, other), []);
+        assert!(mended.repaired(EntryId(0), 2, three, five, P).is_err(), "done by someone else");
+        assert_eq!(mended.closed(), closed.closed());
+    }
+}
