@@ -11,4 +11,15 @@
     rustdoc::all,
     reason = "written by a program; its style is the program's"
 )]
+pub(crate) mod bookie_capnp;
+
+#[rustfmt::skip]
+#[allow(
+    warnings,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    rustdoc::all,
+    reason = "written by a program; its style is the program's"
+)]
 pub(crate) mod stream_capnp;

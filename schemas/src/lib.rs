@@ -9,16 +9,20 @@
 //! | [`epoch`] | the timely timestamp: generation ‖ commit ‖ micro-epoch in one `u64` |
 //! | [`key`] | the frozen key hash, the 16-bit partition ring, key groups |
 //! | [`bytes`] | bounded little-endian readers and writers for durable records |
+//! | [`bookie`] | requests and replies between clients and bookies, as typed values |
 //! | [`stream`] | requests and replies on a data directory's socket, as typed values |
 //! | [`records`] | how records stand in the payload behind such a header |
 //! | `generated` | what the Cap'n Proto compiler made of `schema/`; nothing of it leaves this package |
 
+pub mod bookie;
 pub mod bytes;
 pub mod epoch;
 mod generated;
 pub mod ids;
 pub mod key;
+mod mirrored;
 pub mod records;
+mod segment;
 pub mod stream;
 
 pub use epoch::{Epoch, Generation};

@@ -1,13 +1,15 @@
 //! What the holder of a data directory answers.
 
 use super::HeaderError;
-use super::segment::{self, collect, count, halves, read_position, text, whole, write_position};
+use super::place::{read_position, write_position};
 use crate::epoch::Epoch;
 use crate::generated::stream_capnp::{
     Code as WireCode, Outcome as WireOutcome, appended_part, batch_info, failure, needed, next,
     partition_description, reply, stream_info, stream_user,
 };
 use crate::ids::{Incarnation, Position, Term};
+use crate::mirrored::mirrored;
+use crate::segment::{self, collect, count, halves, text, whole};
 
 /// A reply; records travel in the payload behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,37 +171,6 @@ pub struct Failure {
     pub position: Option<Position>,
     /// With [`Code::Overloaded`]: when to try again, in milliseconds.
     pub retry_after_ms: u32,
-}
-
-macro_rules! mirrored {
-    ($(#[$doc:meta])* $name:ident = $wire:ident { $($(#[$each:meta])* $variant:ident),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $($(#[$each])* $variant),*
-        }
-
-        impl $name {
-            /// Every one of them.
-            pub const ALL: &[$name] = &[$($name::$variant),*];
-        }
-
-        impl From<$name> for $wire {
-            fn from(value: $name) -> $wire {
-                match value {
-                    $($name::$variant => $wire::$variant),*
-                }
-            }
-        }
-
-        impl From<$wire> for $name {
-            fn from(value: $wire) -> $name {
-                match value {
-                    $($wire::$variant => $name::$variant),*
-                }
-            }
-        }
-    };
 }
 
 mirrored! {

@@ -1,9 +1,10 @@
 //! What a client asks of the holder of a data directory.
 
 use super::HeaderError;
-use super::segment::{self, halves, read_position, text, whole, write_position};
+use super::place::{read_position, write_position};
 use crate::generated::stream_capnp::{append, place, read, request};
 use crate::ids::{Incarnation, Position};
+use crate::segment::{self, halves, text, whole};
 
 /// A request; records travel in the payload behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,17 +1,38 @@
-//! One segment of Cap'n Proto as plain bytes, and the values both directions share.
+//! One segment of Cap'n Proto as plain bytes, and the values that headers share.
 
 use capnp::message::{Builder, HeapAllocator, Reader, ReaderOptions, SegmentArray};
 use capnp::traits::{FromPointerReader, Owned};
 
-use super::HeaderError;
-use crate::generated::stream_capnp::position;
-use crate::ids::{EntryId, Incarnation, Position, SegmentId};
+use crate::ids::Incarnation;
 
 /// Deepest: reply → description → users → one → needed → one → position.
 const NESTING_MAX: i32 = 16;
 
+/// A header that does not say what a header says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the header does not decode: {0}; is the other side an Egret of this version?")]
+pub struct HeaderError(pub String);
+
+impl From<capnp::Error> for HeaderError {
+    fn from(error: capnp::Error) -> HeaderError {
+        HeaderError(error.to_string())
+    }
+}
+
+impl From<capnp::NotInSchema> for HeaderError {
+    fn from(error: capnp::NotInSchema) -> HeaderError {
+        HeaderError(error.to_string())
+    }
+}
+
+impl From<std::str::Utf8Error> for HeaderError {
+    fn from(error: std::str::Utf8Error) -> HeaderError {
+        HeaderError(error.to_string())
+    }
+}
+
 /// Builds a message that fits one segment.
-pub(super) fn encode<T: Owned>(fill: impl Fn(T::Builder<'_>)) -> Vec<u8> {
+pub(crate) fn encode<T: Owned>(fill: impl Fn(T::Builder<'_>)) -> Vec<u8> {
     let mut words = 64;
     loop {
         let allocator = HeapAllocator::new().first_segment_words(words);
@@ -29,7 +50,7 @@ pub(super) fn encode<T: Owned>(fill: impl Fn(T::Builder<'_>)) -> Vec<u8> {
 }
 
 /// Reads a message of one segment.
-pub(super) fn decode<T: Owned, R>(
+pub(crate) fn decode<T: Owned, R>(
     bytes: &[u8],
     read: impl FnOnce(T::Reader<'_>) -> Result<R, HeaderError>,
 ) -> Result<R, HeaderError>
@@ -52,42 +73,28 @@ where
 }
 
 /// A text, checked to be UTF-8.
-pub(super) fn text(reader: capnp::text::Reader<'_>) -> Result<String, HeaderError> {
+pub(crate) fn text(reader: capnp::text::Reader<'_>) -> Result<String, HeaderError> {
     Ok(reader.to_str()?.to_owned())
 }
 
-pub(super) fn write_position(mut to: position::Builder<'_>, position: Position) {
-    to.set_segment(position.segment.0);
-    to.set_entry(position.entry.0);
-    to.set_slot(position.slot);
-}
-
-pub(super) fn read_position(from: position::Reader<'_>) -> Position {
-    Position {
-        segment: SegmentId(from.get_segment()),
-        entry: EntryId(from.get_entry()),
-        slot: from.get_slot(),
-    }
-}
-
 /// Low and high half.
-pub(super) fn halves(incarnation: Incarnation) -> (u64, u64) {
+pub(crate) fn halves(incarnation: Incarnation) -> (u64, u64) {
     let low = u64::try_from(incarnation.0 & u128::from(u64::MAX)).expect("masked to 64 bits");
     let high = u64::try_from(incarnation.0 >> 64).expect("64 bits are left");
     (low, high)
 }
 
-pub(super) fn whole(low: u64, high: u64) -> Incarnation {
+pub(crate) fn whole(low: u64, high: u64) -> Incarnation {
     Incarnation(u128::from(high) << 64 | u128::from(low))
 }
 
 /// The length of a list to come.
-pub(super) fn count<T>(items: &[T]) -> u32 {
+pub(crate) fn count<T>(items: &[T]) -> u32 {
     u32::try_from(items.len()).expect("a header lists far fewer than 2^32 of anything")
 }
 
 /// Collects without trusting the length that the list claims.
-pub(super) fn collect<T>(
+pub(crate) fn collect<T>(
     items: impl Iterator<Item = Result<T, HeaderError>>,
 ) -> Result<Vec<T>, HeaderError> {
     let mut all = Vec::new();
