@@ -39,6 +39,7 @@ pub use self::config::BookieConfig;
 pub use self::damage::Damage;
 pub use self::open::OpenError;
 use self::shard::Shard;
+use self::shard::accept::Patience;
 pub use self::shard::checkpoint::CheckpointError;
 pub use self::stats::BookieStats;
 use crate::disk::Disk;
@@ -107,6 +108,12 @@ impl Bookie {
         checkpointed
     }
 
+    /// Like [`send`](Transport::send), but never waits for room: an add that finds none is refused
+    /// with [`Overloaded`](crate::message::Refusal::Overloaded). For threads that serve many clients.
+    pub fn try_send(&self, to: Incarnation, request: Request, reply: ReplyTo) {
+        self.shard.send(to, request, reply, Patience::No);
+    }
+
     /// Does what the journal thread does when nothing came for a while.
     #[cfg(test)]
     fn mark_idle(&self) {
@@ -121,7 +128,7 @@ impl Bookie {
 
 impl Transport for Bookie {
     fn send(&self, to: Incarnation, request: Request, reply: ReplyTo) {
-        self.shard.send(to, request, reply);
+        self.shard.send(to, request, reply, Patience::Yes);
     }
 
     fn call(&self, to: Incarnation, request: Request) -> Reply {

@@ -117,3 +117,68 @@ pub const ENTRY_BYTES_TARGET: usize = 4 << 20;
 /// Bytes of a segment before the next is begun, when a stream does not say: takeover reads a segment
 /// at most, and retention forgets whole ones.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// When a client that found a bookie full comes again: a few syncs later.
+pub const RETRY_AFTER_MS: u32 = 20;
+
+/// Connections to one bookie: a few from each process of a large cluster. Each costs two buffers.
+pub const BOOKIE_CONNECTIONS_MAX: usize = 4096;
+
+/// Connections to one bookie that did not say hello yet: what strangers may hold open.
+pub const BOOKIE_STRANGERS_MAX: usize = 256;
+
+/// Requests of one connection to a bookie without a reply: ten milliseconds at 400,000 a second.
+pub const BOOKIE_REQUESTS_MAX: usize = 4096;
+
+/// Bytes of one connection's requests without a reply: two of the largest entries.
+pub const BOOKIE_REQUEST_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
+
+/// Bytes of all connections' requests without a reply: what a bookie holds beside its caches.
+pub const BOOKIE_REQUEST_BYTES_TOTAL_MAX: usize = 4 * ENTRY_BYTES_MAX;
+
+/// Bytes of replies that wait for one client to take them; past this its reads are refused and nothing
+/// more of it is read.
+pub const BOOKIE_REPLY_BYTES_MAX: usize = ENTRY_BYTES_MAX;
+
+/// How long a stranger has for handshake and hello.
+pub const HELLO_WAIT_MS: u64 = 5_000;
+
+/// How long a client may take none of the bytes meant for it before it is cut off.
+pub const SLOW_READER_WAIT_MS: u64 = 10_000;
+
+/// The longest a bookie keeps a request without a reply, whatever the client says it will wait.
+pub const REQUEST_WAIT_MS_MAX: u32 = 120_000;
+
+/// How long a client waits for a bookie's reply: far above any sync, far below anyone's patience.
+pub const REQUEST_WAIT_MS: u64 = 10_000;
+
+/// How long a client waits for a connection and the bookie's welcome.
+pub const CONNECT_WAIT_MS: u64 = 5_000;
+
+/// How long a client waits before it connects again, at first and at most.
+pub const CONNECT_BACKOFF_MS: (u64, u64) = (10, 1_000);
+
+/// How long one question lasts whether readers may see more; then it is asked again.
+pub const WATCH_WAIT_MS: u32 = 30_000;
+
+/// Ledgers whose LAC clients of one bookie wait for at once.
+pub const WATCHED_LEDGERS_MAX: usize = 65_536;
+
+/// Payloads up to this size are copied beside their headers, so that many go out in one write.
+pub const COALESCED_BYTES_MAX: usize = 16 << 10;
+
+/// Bytes of replies or requests that one write gathers.
+pub const WRITE_BATCH_BYTES: usize = 256 << 10;
+
+/// Bytes read at a time from a connection to or from a bookie.
+pub const READ_CHUNK_BYTES: usize = 64 << 10;
+
+/// A cluster's name: part of certificates and of every hello.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+/// When somebody who waits for a ledger's LAC is woken although nobody could be asked: it will ask
+/// itself, and must not turn in circles.
+pub const WATCH_RETRY_MS: u64 = 200;
+
+/// How old what a client knows of a cluster's bookies may be: a new one is used within this.
+pub const REGISTRY_REFRESH_MS: u64 = 1_000;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use egret_schemas::bookie::Role;
 use egret_schemas::{EntryId, Incarnation, LedgerId, Term};
 
 /// A request to one bookie.
@@ -165,6 +166,14 @@ pub enum Refusal {
     Overloaded {
         /// When to try again.
         retry_after_ms: u32,
+    },
+    /// The role of the client does not go as far.
+    #[error("a {role} may not ask a bookie to {method}: use a certificate of a role that may")]
+    NotAllowed {
+        /// What the client is.
+        role: Role,
+        /// What it asked.
+        method: String,
     },
 }
 

@@ -1,6 +1,8 @@
-//! How a process works with a data directory that another one holds: frames over a Unix socket.
+//! Frames over sockets: how a process works with a data directory that another one holds, and how
+//! clients and bookies work with each other over a network ([`bookie`]).
 //!
-//! The story is told at the top of `schemas/schema/stream.capnp`. Nothing here knows what a stream is:
+//! A data directory is served on a Unix socket; the story is told at the top of
+//! `schemas/schema/stream.capnp`. Nothing there knows what a stream is:
 //! the server hands each request to an [`Answer`] and sends back what it is told, the client the other
 //! way round.
 //!
@@ -12,8 +14,10 @@
 //! | [`server`] | accepts, hands requests on, ends in order |
 //! | [`client`] | connects, says hello, asks |
 //! | [`bell`] | what wakes a request that waits |
+//! | [`bookie`] | bookies and their clients, over TCP and TLS |
 
 pub mod bell;
+pub mod bookie;
 pub mod client;
 mod connection;
 pub mod frame;

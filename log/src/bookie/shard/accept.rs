@@ -23,6 +23,15 @@ pub(super) enum Verdict {
     Journal(Option<Record>, Then),
 }
 
+/// Whether a caller waits for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It waits.
+    Yes,
+    /// It is told that there is none: others wait for its thread.
+    No,
+}
+
 impl Shard {
     /// Judges a request for `to` that needs no state: `Err` is the answer.
     pub(super) fn judge_form(&self, to: Incarnation, request: &Request) -> Result<(), Reply> {
@@ -51,6 +60,7 @@ impl Shard {
         &'a self,
         mut state: MutexGuard<'a, State>,
         request: &Request,
+        patience: Patience,
     ) -> Result<MutexGuard<'a, State>, Reply> {
         let Request::Add { payload, .. } = request else { return Ok(state) };
         let bytes = payload.len() + RECORD_HEAD;
@@ -69,6 +79,10 @@ impl Shard {
             }
             if cache_full && let Some(refusal) = self.unstick_checkpoint(&mut state) {
                 return Err(Reply::Refused(refusal));
+            }
+            if patience == Patience::No {
+                let retry_after_ms = caps::RETRY_AFTER_MS;
+                return Err(Reply::Refused(Refusal::Overloaded { retry_after_ms }));
             }
             if self.config.background {
                 state.callers_wait += 1;
@@ -268,11 +282,17 @@ impl State {
 
 impl Shard {
     /// Serves a request whose answer goes to `reply`.
-    pub(crate) fn send(&self, to: Incarnation, request: Request, reply: ReplyTo) {
+    pub(crate) fn send(
+        &self,
+        to: Incarnation,
+        request: Request,
+        reply: ReplyTo,
+        patience: Patience,
+    ) {
         if let Err(answer) = self.judge_form(to, &request) {
             return reply(answer);
         }
-        let mut state = match self.wait_for_room(self.lock(), &request) {
+        let mut state = match self.wait_for_room(self.lock(), &request, patience) {
             Ok(state) => state,
             Err(answer) => return reply(answer),
         };
@@ -304,7 +324,7 @@ impl Shard {
         if let Err(answer) = self.judge_form(to, &request) {
             return answer;
         }
-        let mut state = match self.wait_for_room(self.lock(), &request) {
+        let mut state = match self.wait_for_room(self.lock(), &request, Patience::Yes) {
             Ok(state) => state,
             Err(answer) => return answer,
         };

@@ -1,0 +1,39 @@
+//! The network between clients and bookies: frames over TCP, TLS off the host.
+//!
+//! The story is told at the top of `schemas/schema/bookie.capnp`. What crosses is
+//! [`message`](crate::message), so a bookie behind a socket is a
+//! [`Transport`](crate::message::Transport) like one in this process.
+//!
+//! What always holds:
+//! * Every request gets exactly one answer: the bookie's, or an `Unknown` that says what became of the
+//!   way to it. Answers are given with no lock held.
+//! * A stranger gets a closed connection at bounded cost: 16 KiB, one deadline, one of few places.
+//! * Whatever waits has a bound in requests, in bytes and in time. What is over it is refused with
+//!   `Overloaded`, which is definite; who takes no answers is cut off.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`server`] | a bookie on a TCP address |
+//! | [`client`] | the way to one bookie |
+//! | [`role`] | who may ask what |
+//! | [`tls`] | certificates, and whom they name |
+//! | `convert` | messages to headers and back |
+//! | `wire` | frames over anything that reads and writes |
+//! | `io_thread` | a thread that waits for sockets |
+
+pub mod client;
+mod convert;
+pub mod io_thread;
+mod race;
+pub mod role;
+pub mod server;
+pub mod tls;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::{ClientConfig, TcpTransport};
+pub use io_thread::IoThread;
+pub use server::{BookieServer, ServeError, ServerConfig, ServerLimits};
+pub use tls::{ClientTls, PeerName, ServerTls, TlsError};

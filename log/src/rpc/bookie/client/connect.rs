@@ -1,0 +1,152 @@
+//! An address to a conversation: TCP, TLS, hello. All of it within one deadline.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use egret_schemas::Incarnation;
+use egret_schemas::bookie::{
+    Ask, BOOKIE_VERSION, BookieReply, BookieRequest, Hello, Reason, Role, TurnedAway, Welcome,
+};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::super::tls::{ClientTls, PeerName};
+use super::super::wire::{FrameReader, FrameWriter};
+use super::ClientConfig;
+use crate::caps;
+use crate::message::Unknown;
+use crate::rpc::frame::Limits;
+
+const LIMITS: Limits = Limits { header_bytes_max: caps::HELLO_BYTES_MAX, payload_bytes_max: 0 };
+
+type Reading = Box<dyn AsyncRead + Send + Unpin>;
+type Writing = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// A connection on which hello was said.
+pub(super) struct Connected {
+    pub(super) frames: FrameReader<Reading>,
+    pub(super) out: FrameWriter<Writing>,
+}
+
+/// Connects and says hello.
+pub(super) async fn connect(config: &ClientConfig) -> Result<Connected, Unknown> {
+    let wait = config.connect_wait;
+    match timeout(wait, connect_and_greet(config)).await {
+        Ok(connected) => connected,
+        Err(_) => {
+            let ms = wait.as_millis();
+            Err(unreachable(config, &format!("it did not say hello within {ms} ms")))
+        }
+    }
+}
+
+async fn connect_and_greet(config: &ClientConfig) -> Result<Connected, Unknown> {
+    let told = |error: &dyn std::fmt::Display| unreachable(config, &error.to_string());
+    let address = resolve(&config.address).await.map_err(|why| unreachable(config, &why))?;
+    if config.tls.is_none() && !address.ip().is_loopback() {
+        let why = "without a certificate only loopback addresses are spoken to: give one";
+        return Err(unreachable(config, why));
+    }
+    let stream = TcpStream::connect(address).await.map_err(|e| told(&e))?;
+    stream.set_nodelay(true).map_err(|e| told(&e))?;
+    let (read, write) = match &config.tls {
+        None => {
+            let (read, write) = stream.into_split();
+            (Box::new(read) as Reading, Box::new(write) as Writing)
+        }
+        Some(tls) => secure(config, tls, stream).await?,
+    };
+    let mut frames = FrameReader::new(read, config.connect_wait);
+    let mut out = FrameWriter::new(write, config.request_wait);
+    let hello = Ask::Hello(Hello {
+        version: BOOKIE_VERSION,
+        cluster: config.cluster.clone(),
+        incarnation: Some(config.incarnation).filter(|id| *id != Incarnation::default()),
+        role: config.role,
+        process: u64::from(std::process::id()),
+        features: 0,
+    });
+    let hello = BookieRequest { to: config.incarnation, wait_ms: 0, ask: hello }.encode();
+    out.add(0, &hello, &[]).await.map_err(|e| told(&e))?;
+    out.flush().await.map_err(|e| told(&e))?;
+    let front = frames.next(LIMITS).await.map_err(|e| told(&e))?;
+    let Some(front) = front else {
+        return Err(unreachable(config, "it closed the connection before a word: is it full?"));
+    };
+    match BookieReply::decode(&front.header) {
+        Ok(BookieReply::Welcome(welcome)) => {
+            check(config, &welcome)?;
+            Ok(Connected { frames, out })
+        }
+        Ok(BookieReply::TurnedAway(turned)) => Err(turned_away(config, turned)),
+        Ok(_) => Err(unreachable(config, "it did not answer hello: is it a bookie?")),
+        Err(error) => Err(told(&error)),
+    }
+}
+
+/// The first address of a name. Names are looked up on a thread for things that block.
+async fn resolve(address: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = address.parse() {
+        return Ok(address);
+    }
+    let name = address.to_owned();
+    let found =
+        tokio::task::spawn_blocking(move || name.to_socket_addrs().map(|mut all| all.next()));
+    match found.await {
+        Ok(Ok(Some(address))) => Ok(address),
+        Ok(Ok(None)) => Err("the name has no address".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the name was not looked up".to_owned()),
+    }
+}
+
+async fn secure(
+    config: &ClientConfig,
+    tls: &ClientTls,
+    stream: TcpStream,
+) -> Result<(Reading, Writing), Unknown> {
+    let told = |error: &dyn std::fmt::Display| unreachable(config, &error.to_string());
+    let host = config.address.rsplit_once(':').map_or(&*config.address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(host).map_err(|e| told(&e))?;
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    let stream = connector.connect(name, stream).await.map_err(|e| told(&e))?;
+    let named = PeerName::of(stream.get_ref().1.peer_certificates()).map_err(|e| told(&e))?;
+    if named.role != Role::Bookie || named.cluster != config.cluster {
+        let why = format!("its certificate names {named}, no bookie of {}", config.cluster);
+        return Err(unreachable(config, &why));
+    }
+    let (read, write) = tokio::io::split(stream);
+    Ok((Box::new(read), Box::new(write)))
+}
+
+fn check(config: &ClientConfig, welcome: &Welcome) -> Result<(), Unknown> {
+    if welcome.version != BOOKIE_VERSION {
+        let why = format!("it speaks version {}: use the same release", welcome.version);
+        return Err(unreachable(config, &why));
+    }
+    if welcome.cluster != config.cluster {
+        let why = format!("it is of cluster {}, not {}", welcome.cluster, config.cluster);
+        return Err(unreachable(config, &why));
+    }
+    let (asked, own) = (config.incarnation, welcome.incarnation);
+    if asked != own && asked != Incarnation::default() {
+        return Err(Unknown::Incarnation { asked, own });
+    }
+    Ok(())
+}
+
+fn turned_away(config: &ClientConfig, turned: TurnedAway) -> Unknown {
+    match (turned.reason, turned.incarnation) {
+        (Reason::Incarnation, Some(own)) => Unknown::Incarnation { asked: config.incarnation, own },
+        (Reason::Closing, _) => Unknown::Closing,
+        _ => unreachable(config, &turned.message),
+    }
+}
+
+pub(super) fn unreachable(config: &ClientConfig, why: &str) -> Unknown {
+    Unknown::Unreachable { to: config.to(), why: why.to_owned() }
+}

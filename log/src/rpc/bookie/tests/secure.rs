@@ -1,0 +1,185 @@
+//! Certificates: who gets in, and as what.
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+
+use super::*;
+use crate::message::Refusal;
+use crate::rpc::bookie::role::Method;
+use crate::rpc::bookie::tls::Pem;
+use egret_schemas::bookie::Ask;
+
+/// An authority of its own.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Authority { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// Certificate and key for whoever is named.
+    fn issue(&self, uri: Option<&str>) -> (String, String) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+        params.subject_alt_names.extend(uri.map(|uri| SanType::URI(uri.try_into().unwrap())));
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        (cert.pem(), key.serialize_pem())
+    }
+
+    fn server(&self, uri: &str) -> ServerTls {
+        let (cert, key) = self.issue(Some(uri));
+        ServerTls::new(pem(&cert, &key, &self.pem)).unwrap()
+    }
+
+    fn client(&self, uri: &str) -> ClientTls {
+        let (cert, key) = self.issue(Some(uri));
+        ClientTls::new(pem(&cert, &key, &self.pem)).unwrap()
+    }
+}
+
+fn pem<'a>(cert: &'a str, key: &'a str, ca: &'a str) -> Pem<'a> {
+    Pem { cert: cert.as_bytes(), key: key.as_bytes(), ca: ca.as_bytes() }
+}
+
+static BLUE: LazyLock<Authority> = LazyLock::new(Authority::new);
+
+fn served() -> Served {
+    Served::with(ServerLimits::default(), Some(BLUE.server("egret://blue/bookie/b3")))
+}
+
+fn client(served: &Served, role: Role, tls: Option<ClientTls>) -> TcpTransport {
+    TcpTransport::new(Arc::clone(&IO), ClientConfig { role, tls, ..served.config() })
+}
+
+fn why_not(client: &TcpTransport) -> String {
+    match unknown(ask(client, read(0))) {
+        Unknown::Unreachable { why, .. } => why,
+        other => panic!("it does not get in: {other:?}"),
+    }
+}
+
+#[test]
+fn large_and_small_entries_pass_through_tls() {
+    let served = served();
+    let tls = BLUE.client("egret://blue/client/c1");
+    let client = client(&served, Role::Client, Some(tls));
+    let create = Request::Create { ledger: LEDGER, term: TERM, transactional: false };
+    assert!(matches!(ask(&client, create), Reply::Done));
+    for (entry, bytes) in [(0, 0), (1, 100), (2, 70_000), (3, (3 << 20) + 1)] {
+        let payload = vec![9; bytes];
+        assert!(matches!(ask(&client, add(entry, &payload)), Reply::Done), "{bytes} bytes");
+        let Reply::Entry { payload: held, .. } = ask(&client, read(entry)) else { panic!() };
+        assert!(held == payload, "{bytes} bytes did not come back");
+    }
+}
+
+#[test]
+fn another_authority_no_certificate_and_another_name_do_not_get_in() {
+    let served = served();
+    let red = Authority::new();
+    let foreign = red.client("egret://blue/client/c1");
+    why_not(&client(&served, Role::Client, Some(foreign)));
+    why_not(&client(&served, Role::Client, None));
+    // The right authority, and a role or cluster that is not the certificate's.
+    let admin = BLUE.client("egret://blue/admin/a1");
+    let why = why_not(&client(&served, Role::Client, Some(admin)));
+    assert!(why.contains("the certificate names egret://blue/admin/a1"), "{why}");
+    let other = BLUE.client("egret://red/client/c1");
+    let why = why_not(&client(&served, Role::Client, Some(other)));
+    assert!(why.contains("the certificate names egret://red/client/c1"), "{why}");
+}
+
+#[test]
+fn a_bookie_that_shows_a_clients_certificate_is_not_believed() {
+    let (cert, key) = BLUE.issue(Some("egret://blue/client/c1"));
+    let tls = ServerTls::new(pem(&cert, &key, &BLUE.pem)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let bookie = Bookie::open(Arc::new(RealDisk), dir.path(), BookieConfig::default()).unwrap();
+    let config = ServerConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        cluster: "blue".to_owned(),
+        bookie: BookieId(3),
+        tls: Some(tls),
+        limits: ServerLimits::default(),
+    };
+    let error = BookieServer::start(bookie, config).unwrap_err();
+    assert!(matches!(error, ServeError::Certificate { .. }), "{error}");
+}
+
+#[test]
+fn a_certificate_that_names_nobody_and_a_key_of_another_are_refused() {
+    let (cert, key) = BLUE.issue(None);
+    let error = ClientTls::new(pem(&cert, &key, &BLUE.pem)).unwrap_err();
+    assert!(matches!(error, TlsError::Nameless), "{error}");
+    let (named, _) = BLUE.issue(Some("egret://blue/client/c1"));
+    let error = ClientTls::new(pem(&named, &key, &BLUE.pem)).unwrap_err();
+    assert!(matches!(error, TlsError::Refused(_)), "{error}");
+    let error = ClientTls::new(pem("nothing", &key, &BLUE.pem)).unwrap_err();
+    assert!(matches!(error, TlsError::Pem { what: "certificate", .. }), "{error}");
+}
+
+#[test]
+fn without_certificates_only_loopback_is_served_and_spoken_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let bookie = Bookie::open(Arc::new(RealDisk), dir.path(), BookieConfig::default()).unwrap();
+    let config = ServerConfig {
+        listen: SocketAddr::from(([0, 0, 0, 0], 0)),
+        cluster: "blue".to_owned(),
+        bookie: BookieId(3),
+        tls: None,
+        limits: ServerLimits::default(),
+    };
+    let error = BookieServer::start(bookie, config).unwrap_err();
+    assert!(matches!(error, ServeError::Plain { .. }), "{error}");
+    let away = config_of("192.0.2.1:1");
+    let why = why_not(&TcpTransport::new(Arc::clone(&IO), away));
+    assert!(why.contains("loopback"), "{why}");
+}
+
+fn config_of(address: &str) -> ClientConfig {
+    config(address.to_owned(), Incarnation(1))
+}
+
+/// The table once more, by hand, and each cell of it over the wire.
+#[test]
+fn every_role_may_do_what_the_table_says_and_nothing_else() {
+    let served = served();
+    let asks = |ledger| {
+        let (entry, term) = (EntryId(0), Term(9));
+        [
+            Ask::Create { ledger, term, transactional: false },
+            Ask::Add { ledger, entry, term, lac: None, crc: 0 },
+            Ask::Read { ledger, entry, fence: None },
+            Ask::Read { ledger, entry, fence: Some(term) },
+            Ask::Fence { ledger, term },
+            Ask::WriteLac { ledger, term, lac: entry },
+            Ask::ReadLac { ledger },
+            Ask::Delete { ledger },
+        ]
+    };
+    let table = [
+        (Role::Client, [true; 8]),
+        (Role::Bookie, [true, true, true, false, false, false, true, false]),
+        (Role::Admin, [false, false, true, true, true, false, true, true]),
+    ];
+    for (role, may) in table {
+        let tls = BLUE.client(&format!("egret://blue/{role}/x"));
+        let client = client(&served, role, Some(tls));
+        for (ask, may) in asks(LedgerId(50)).into_iter().zip(may) {
+            let method = Method::of(&ask).unwrap();
+            assert_eq!(method.is_allowed(role), may, "{role}: {method}");
+            let request = convert::request(ask, Bytes::new()).unwrap();
+            let reply = super::ask(&client, request);
+            let denied = matches!(reply, Reply::Refused(Refusal::NotAllowed { .. }));
+            assert_eq!(denied, !may, "{role}: {method}: {reply:?}");
+        }
+        assert!(Method::WatchLac.is_allowed(role));
+    }
+}
