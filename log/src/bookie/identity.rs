@@ -1,11 +1,13 @@
-//! Who a bookie is: its id and the incarnation of its directory, written once and never changed.
+//! Who a bookie is: its id, its cluster and the incarnation of its directory, written once and never
+//! changed.
 //!
 //! An address says where a bookie is; the incarnation says which life of its data this is. A directory
 //! that was wiped gets another one, so that nobody takes its "never heard of it" for proof.
 //!
 //! ```text
-//! IDENTITY: magic 8 | version u16 | bookie u64 | incarnation u128 | created_ms u64 | crc32c u32
+//! IDENTITY: magic 8 | version u16 | bookie u64 | incarnation u128 | created_ms u64 | [cluster] | crc32c u32
 //! ```
+//! Version 1 has no cluster: the one bookie of a data directory is in none. Version 2 has its name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,22 +17,27 @@ use egret_schemas::{BookieId, Incarnation};
 
 use super::damage::{Damage, FileError};
 use super::whole_file;
-use crate::clock;
 use crate::disk::Disk;
+use crate::{caps, clock};
 
 const NAME: &str = "IDENTITY";
 const MAGIC: &[u8; 8] = b"EGRETIDT";
-const VERSION: u16 = 1;
+/// Without a cluster, and with one.
+const VERSIONS: (u16, u16) = (1, 2);
+#[cfg(test)]
 const BYTES: u64 = 46;
+const BYTES_MAX: u64 = 50 + caps::CLUSTER_NAME_BYTES_MAX as u64;
 
 /// Where a bookie keeps data: if anything is there, it had an identity.
 const DATA: [&str; 3] = [".", "extents", "journal"];
 
 /// A bookie's identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its name in ensembles.
     pub bookie: BookieId,
+    /// The cluster it belongs to; empty when it is in none.
+    pub cluster: String,
     /// This life of its directory.
     pub incarnation: Incarnation,
     /// When it was formatted, in wall-clock milliseconds, for people.
@@ -54,6 +61,19 @@ pub enum IdentityError {
         /// One of the files found.
         found: String,
     },
+    /// It is another bookie's.
+    #[error(
+        "{}: is the directory of {found}, not of {asked}: name its own directory, or an empty one",
+        .dir.display()
+    )]
+    Another {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who came.
+        asked: String,
+    },
 }
 
 impl From<io::Error> for IdentityError {
@@ -68,6 +88,10 @@ impl Identity {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn mint(bookie: BookieId) -> io::Result<Identity> {
+        Identity::mint_in(String::new(), bookie)
+    }
+
+    fn mint_in(cluster: String, bookie: BookieId) -> io::Result<Identity> {
         let mut bits = [0; 16];
         let mut filled = 0;
         while filled < bits.len() {
@@ -75,13 +99,13 @@ impl Identity {
             filled += rustix::rand::getrandom(&mut bits[filled..], flags)?;
         }
         let incarnation = Incarnation(u128::from_le_bytes(bits));
-        Ok(Identity { bookie, incarnation, created_ms: clock::wall_ms() })
+        Ok(Identity { bookie, cluster, incarnation, created_ms: clock::wall_ms() })
     }
 
     /// Reads the identity of a directory; `None` when it has none.
     pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, FileError> {
         let path = dir.join(NAME);
-        match whole_file::read(disk, &path, BYTES)? {
+        match whole_file::read(disk, &path, BYTES_MAX)? {
             Some(bytes) => decode(&path, &bytes).map(Some),
             None => Ok(None),
         }
@@ -110,13 +134,51 @@ impl Identity {
         dir: &Path,
         bookie: BookieId,
     ) -> Result<Identity, IdentityError> {
+        Identity::load_or_mint_with(disk, dir, || Identity::mint(bookie))
+    }
+
+    /// The same for a bookie of a cluster, whose directory it must be.
+    ///
+    /// # Errors
+    /// [`IdentityError::Another`] when it is that of another bookie or another cluster's.
+    ///
+    /// # Panics
+    /// When the cluster's name is empty or too long: the caller has checked it.
+    pub fn load_or_mint_in(
+        disk: &dyn Disk,
+        dir: &Path,
+        cluster: &str,
+        bookie: BookieId,
+    ) -> Result<Identity, IdentityError> {
+        assert!((1..=caps::CLUSTER_NAME_BYTES_MAX).contains(&cluster.len()), "no name: {cluster}");
+        let mint = || Identity::mint_in(cluster.to_owned(), bookie);
+        let identity = Identity::load_or_mint_with(disk, dir, mint)?;
+        if identity.cluster == cluster && identity.bookie == bookie {
+            return Ok(identity);
+        }
+        let named = |bookie: BookieId, cluster: &str| match cluster {
+            "" => "a bookie without a cluster".to_owned(),
+            cluster => format!("{bookie} of {cluster}"),
+        };
+        Err(IdentityError::Another {
+            dir: dir.to_owned(),
+            found: named(identity.bookie, &identity.cluster),
+            asked: named(bookie, cluster),
+        })
+    }
+
+    fn load_or_mint_with(
+        disk: &dyn Disk,
+        dir: &Path,
+        mint: impl FnOnce() -> io::Result<Identity>,
+    ) -> Result<Identity, IdentityError> {
         if let Some(identity) = Identity::load(disk, dir)? {
             return Ok(identity);
         }
         if let Some(found) = Identity::data(disk, dir)? {
             return Err(IdentityError::Missing { dir: dir.to_owned(), found });
         }
-        let identity = Identity::mint(bookie)?;
+        let identity = mint()?;
         identity.store(disk, dir)?;
         Ok(identity)
     }
@@ -128,10 +190,14 @@ impl Identity {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        out.put_u16(VERSION);
+        let (alone, in_cluster) = VERSIONS;
+        out.put_u16(if self.cluster.is_empty() { alone } else { in_cluster });
         out.put_u64(self.bookie.0);
         out.put_u128(self.incarnation.0);
         out.put_u64(self.created_ms);
+        if !self.cluster.is_empty() {
+            out.put_bytes(self.cluster.as_bytes());
+        }
         let crc = crc32c::crc32c(&out);
         out.put_u32(crc);
         out
@@ -146,15 +212,22 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Identity, FileError> {
         return Err(Damage::new(path, 0, "not an identity").into());
     }
     let version = reader.u16("version").map_err(damage)?;
-    if version != VERSION {
+    let (alone, in_cluster) = VERSIONS;
+    if version != alone && version != in_cluster {
         let file = path.to_owned();
-        return Err(FileError::Version { file, found: version, known: VERSION });
+        return Err(FileError::Version { file, found: version, known: in_cluster });
     }
-    let identity = Identity {
-        bookie: BookieId(reader.u64("bookie").map_err(damage)?),
-        incarnation: Incarnation(reader.u128("incarnation").map_err(damage)?),
-        created_ms: reader.u64("created").map_err(damage)?,
+    let bookie = BookieId(reader.u64("bookie").map_err(damage)?);
+    let incarnation = Incarnation(reader.u128("incarnation").map_err(damage)?);
+    let created_ms = reader.u64("created").map_err(damage)?;
+    let cluster = match version == in_cluster {
+        true => reader.text("cluster").map_err(damage)?.to_owned(),
+        false => String::new(),
     };
+    if version == in_cluster && cluster.is_empty() {
+        return Err(Damage::new(path, 0, "a cluster without a name").into());
+    }
+    let identity = Identity { bookie, cluster, incarnation, created_ms };
     reader.end("identity").map_err(damage)?;
     Ok(identity)
 }
@@ -185,6 +258,7 @@ mod tests {
     fn the_layout_does_not_change() {
         let identity = Identity {
             bookie: BookieId(0x0102),
+            cluster: String::new(),
             incarnation: Incarnation(0x0a0b),
             created_ms: 0x0c0d,
         };
@@ -196,6 +270,48 @@ mod tests {
         assert_eq!(identity.encode(), golden);
         assert_eq!(golden.len() as u64, BYTES);
         assert_eq!(decode(Path::new("IDENTITY"), golden).unwrap(), identity);
+    }
+
+    #[test]
+    fn a_directory_is_one_bookies_of_one_cluster_for_ever() {
+        let (disk, dir) = disk();
+        let first = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7)).unwrap();
+        assert_eq!((first.bookie, &*first.cluster), (BookieId(7), "blue"));
+        let disk = disk.reboot(1);
+        let again = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7)).unwrap();
+        assert_eq!(again, first);
+        // Whoever opens the directory finds the same one.
+        assert_eq!(Identity::load_or_mint(&disk, dir, BookieId(0)).unwrap(), first);
+        for (cluster, bookie) in [("blue", BookieId(8)), ("red", BookieId(7))] {
+            let error = Identity::load_or_mint_in(&disk, dir, cluster, bookie).unwrap_err();
+            let said = error.to_string();
+            assert!(
+                said.contains(&format!("of B7 of blue, not of {bookie} of {cluster}")),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_directory_of_no_cluster_gets_into_none() {
+        let (disk, dir) = disk();
+        Identity::load_or_mint(&disk, dir, BookieId(0)).unwrap();
+        let error = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(0)).unwrap_err();
+        assert!(error.to_string().contains("a bookie without a cluster"), "{error}");
+    }
+
+    #[test]
+    fn the_layout_in_a_cluster_does_not_change() {
+        let identity = Identity {
+            bookie: BookieId(1),
+            cluster: "blue".to_owned(),
+            incarnation: Incarnation(2),
+            created_ms: 3,
+        };
+        let bytes = identity.encode();
+        assert_eq!(&bytes[8..18], b"\x02\0\x01\0\0\0\0\0\0\0");
+        assert_eq!(&bytes[42..50], b"\x04\0\0\0blue");
+        assert_eq!(decode(Path::new("IDENTITY"), &bytes).unwrap(), identity);
     }
 
     #[test]
