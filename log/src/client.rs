@@ -10,6 +10,7 @@
 //! | `recover`, `reads` | what a recovery asks for, carried out; one entry from whoever has it |
 //! | [`repair`] | copies that are lacking, made |
 //! | `fan_out`, `timer` | one question to several bookies; things done a little later |
+//! | [`cluster`] | those of a cluster, found through its registry |
 //! | [`error`] | one error enum for each operation |
 //!
 //! [`LedgerWriter::append_wait`] goes through `Transport::call` on the caller's own thread, so with
@@ -17,6 +18,7 @@
 //! held across it: callers on several threads share one journal sync.
 
 pub mod bookies;
+pub mod cluster;
 pub mod error;
 mod fan_out;
 pub mod ledgers;
@@ -35,6 +37,7 @@ mod several_tests;
 mod tests;
 
 pub use bookies::{Bookies, Candidate, OneBookie};
+pub use cluster::{ClusterBookies, ClusterConfig};
 pub use error::{AppendError, CloseError, CreateError, DeleteError, ReadError, RecoverError};
 pub use ledgers::{LedgerEnd, Ledgers};
 pub use placement::{Copies, TooFewBookies};

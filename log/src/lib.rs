@@ -37,6 +37,7 @@
 //! | [`ledger`] | the protocol, pure: quorums, metadata, writer, recovery |
 //! | [`bookie`] | one storage node: journal, extents, index, checkpoints |
 //! | [`metadata`] | the compare-and-set store beside the ledgers |
+//! | [`registry`] | which bookies a cluster has, where, and which are there now |
 //! | [`message`] | what clients and bookies say to each other; [`rpc`] the same over a socket |
 //! | [`disk`] | the only way to durable files, real or with power cuts |
 //! | [`caps`], [`clock`], [`outcome`] | limits with their whys; time; what an error leaves open |
@@ -67,6 +68,7 @@ pub mod ledger;
 pub mod message;
 pub mod metadata;
 pub mod outcome;
+pub mod registry;
 pub mod rpc;
 pub mod stream;
 

@@ -1,0 +1,284 @@
+//! Which bookies a cluster has, where they are, and which are there now.
+//!
+//! ```text
+//! /bookies/<id>       a registration: for ever, until an operator removes it
+//! /live/bookies/<id>  the incarnation that is there now: gone soon after it is
+//! ```
+//! A registration says who a bookie is: an address is no identity, its incarnation is. Another
+//! incarnation under the same id is another bookie, which has none of the entries of the first; it takes
+//! the place only on an operator's word.
+
+mod live;
+mod record;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use egret_schemas::bytes::DecodeError;
+use egret_schemas::{BookieId, Incarnation};
+
+pub use record::{BookieState, NoState, Registration};
+
+use crate::metadata::{Compare, MetaError, MetaStore, Op, TxnOutcome, Versioned};
+
+/// Tries to change a registration that others change too, before it is given up.
+const CAS_TRIES: usize = 16;
+
+/// Why the registry could not be asked or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The store could not answer.
+    #[error(transparent)]
+    Metadata(#[from] MetaError),
+    /// A record is not what a registration is.
+    #[error(
+        "the registration {key} does not decode: {why}: restore the metadata, or register anew"
+    )]
+    Decode {
+        /// The record.
+        key: String,
+        /// What is wrong with it.
+        why: DecodeError,
+    },
+    /// Another incarnation has the place.
+    #[error(
+        "{bookie} is registered as incarnation {registered}, and this directory is {own}: start it \
+         on the registered directory, or with --replace if that one is lost"
+    )]
+    Another {
+        /// The bookie.
+        bookie: BookieId,
+        /// Who has the place.
+        registered: Incarnation,
+        /// Who came.
+        own: Incarnation,
+    },
+    /// There is no such bookie.
+    #[error("{bookie} is not registered: start it once, or check the number")]
+    Nobody {
+        /// The bookie.
+        bookie: BookieId,
+    },
+    /// Others changed it at every attempt.
+    #[error("the registration of {bookie} changed at every attempt: try again")]
+    Contended {
+        /// The bookie.
+        bookie: BookieId,
+    },
+}
+
+/// The bookies of a cluster, as its metadata store has them.
+#[derive(Clone)]
+pub struct Registry {
+    meta: Arc<dyn MetaStore>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("meta", &self.meta).finish()
+    }
+}
+
+fn key(bookie: BookieId) -> String {
+    // So many digits that the order of keys is the order of numbers.
+    format!("{PREFIX}{:020}", bookie.0)
+}
+
+const PREFIX: &str = "/bookies/";
+
+impl Registry {
+    /// Over the cluster's store.
+    pub fn new(meta: Arc<dyn MetaStore>) -> Registry {
+        Registry { meta }
+    }
+
+    /// Every registration, in order of ids.
+    ///
+    /// # Errors
+    /// When the store cannot answer, or a record is damaged: none is left out silently.
+    pub fn all(&self) -> Result<Vec<Registration>, RegistryError> {
+        let listed = self.meta.list(PREFIX)?;
+        listed.iter().map(|(key, held)| decode(key, held)).collect()
+    }
+
+    /// One registration.
+    ///
+    /// # Errors
+    /// As [`all`](Registry::all).
+    pub fn find(&self, bookie: BookieId) -> Result<Option<Registration>, RegistryError> {
+        Ok(self.load(bookie)?.map(|(found, _)| found))
+    }
+
+    fn load(&self, bookie: BookieId) -> Result<Option<(Registration, u64)>, RegistryError> {
+        let key = key(bookie);
+        let Some(held) = self.meta.get(&key)? else { return Ok(None) };
+        Ok(Some((decode(&key, &held)?, held.revision)))
+    }
+
+    /// Enters a bookie, or where it is now; what it was told to be (read-only, say) stays. With
+    /// `replace` another incarnation takes the place, as an active bookie.
+    ///
+    /// # Errors
+    /// [`RegistryError::Another`] when another incarnation has the place.
+    pub fn register(
+        &self,
+        own: &Registration,
+        replace: bool,
+    ) -> Result<Registration, RegistryError> {
+        self.change(own.bookie, |held| match held {
+            None => Ok(own.clone()),
+            Some(held) if held.incarnation == own.incarnation => Ok(Registration {
+                address: own.address.clone(),
+                rack: own.rack.clone(),
+                ..held.clone()
+            }),
+            Some(_) if replace => Ok(own.clone()),
+            Some(held) => Err(RegistryError::Another {
+                bookie: own.bookie,
+                registered: held.incarnation,
+                own: own.incarnation,
+            }),
+        })
+    }
+
+    /// Tells a bookie what it takes from now on.
+    ///
+    /// # Errors
+    /// [`RegistryError::Nobody`] when it is not registered.
+    pub fn set_state(
+        &self,
+        bookie: BookieId,
+        state: BookieState,
+    ) -> Result<Registration, RegistryError> {
+        self.change(bookie, |held| match held {
+            Some(held) => Ok(Registration { state, ..held.clone() }),
+            None => Err(RegistryError::Nobody { bookie }),
+        })
+    }
+
+    fn change(
+        &self,
+        bookie: BookieId,
+        next: impl Fn(Option<&Registration>) -> Result<Registration, RegistryError>,
+    ) -> Result<Registration, RegistryError> {
+        for _ in 0..CAS_TRIES {
+            let held = self.load(bookie)?;
+            let next = next(held.as_ref().map(|(held, _)| held))?;
+            let compare = match &held {
+                // A lost reply and a second attempt find what the first one wrote.
+                Some((held, _)) if *held == next => return Ok(next),
+                Some((_, revision)) => Compare::Revision(key(bookie), *revision),
+                None => Compare::Absent(key(bookie)),
+            };
+            let op = Op::Put(key(bookie), next.encode());
+            if let TxnOutcome::Committed { .. } = self.meta.txn(&[compare], &[op])? {
+                return Ok(next);
+            }
+        }
+        Err(RegistryError::Contended { bookie })
+    }
+
+    /// Says that this incarnation is there.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn announce(&self, bookie: BookieId, own: Incarnation) -> Result<(), RegistryError> {
+        live::announce(&*self.meta, bookie, own)
+    }
+
+    /// Says that it is there no longer; another incarnation that came meanwhile stays.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn withdraw(&self, bookie: BookieId, own: Incarnation) -> Result<(), RegistryError> {
+        live::withdraw(&*self.meta, bookie, own)
+    }
+
+    /// Who is there now.
+    ///
+    /// # Errors
+    /// When the store cannot answer, or a record is damaged.
+    pub fn live(&self) -> Result<BTreeMap<BookieId, Incarnation>, RegistryError> {
+        live::list(&*self.meta)
+    }
+}
+
+fn decode(key: &str, held: &Versioned) -> Result<Registration, RegistryError> {
+    let told = |why| RegistryError::Decode { key: key.to_owned(), why };
+    let found = Registration::decode(&held.value).map_err(told)?;
+    if key != self::key(found.bookie) {
+        return Err(told(DecodeError { what: "bookie", at: 1, why: "the key names another" }));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::MemoryMeta;
+
+    fn registry() -> Registry {
+        Registry::new(Arc::new(MemoryMeta::new()))
+    }
+
+    fn registration(bookie: u64, incarnation: u128) -> Registration {
+        Registration {
+            bookie: BookieId(bookie),
+            incarnation: Incarnation(incarnation),
+            address: format!("b{bookie}:7400"),
+            rack: "r1".to_owned(),
+            since_ms: 5,
+            state: BookieState::Active,
+        }
+    }
+
+    #[test]
+    fn another_incarnation_takes_a_place_only_on_an_operators_word() {
+        let registry = registry();
+        registry.register(&registration(3, 7), false).unwrap();
+        let error = registry.register(&registration(3, 8), false).unwrap_err();
+        assert!(matches!(error, RegistryError::Another { .. }), "{error}");
+        assert_eq!(registry.find(BookieId(3)).unwrap(), Some(registration(3, 7)));
+        registry.register(&registration(3, 8), true).unwrap();
+        assert_eq!(registry.find(BookieId(3)).unwrap(), Some(registration(3, 8)));
+    }
+
+    #[test]
+    fn a_bookie_that_moved_keeps_what_it_was_told_to_be() {
+        let registry = registry();
+        registry.register(&registration(3, 7), false).unwrap();
+        registry.set_state(BookieId(3), BookieState::Draining).unwrap();
+        let moved = Registration { address: "other:1".into(), ..registration(3, 7) };
+        let held = registry.register(&moved, false).unwrap();
+        assert_eq!((held.state, &*held.address), (BookieState::Draining, "other:1"));
+        let nobody = registry.set_state(BookieId(4), BookieState::Active).unwrap_err();
+        assert!(matches!(nobody, RegistryError::Nobody { .. }), "{nobody}");
+    }
+
+    #[test]
+    fn registrations_are_listed_in_order_of_numbers_and_a_damaged_one_is_said() {
+        let meta = Arc::new(MemoryMeta::new());
+        let registry = Registry::new(meta.clone());
+        for bookie in [10, 9, 200] {
+            registry.register(&registration(bookie, 1), false).unwrap();
+        }
+        let ids: Vec<u64> = registry.all().unwrap().iter().map(|r| r.bookie.0).collect();
+        assert_eq!(ids, [9, 10, 200]);
+        meta.txn(&[], &[Op::Put(key(BookieId(11)), registration(10, 1).encode())]).unwrap();
+        let error = registry.all().unwrap_err();
+        assert!(error.to_string().contains("names another"), "{error}");
+    }
+
+    #[test]
+    fn who_is_there_is_known_until_it_withdraws() {
+        let registry = registry();
+        registry.announce(BookieId(3), Incarnation(7)).unwrap();
+        assert_eq!(registry.live().unwrap(), BTreeMap::from([(BookieId(3), Incarnation(7))]));
+        registry.announce(BookieId(3), Incarnation(8)).unwrap();
+        registry.withdraw(BookieId(3), Incarnation(7)).unwrap();
+        assert_eq!(registry.live().unwrap(), BTreeMap::from([(BookieId(3), Incarnation(8))]));
+        registry.withdraw(BookieId(3), Incarnation(8)).unwrap();
+        assert_eq!(registry.live().unwrap(), BTreeMap::new());
+    }
+}
