@@ -20,6 +20,7 @@ pub mod extent;
 pub mod identity;
 pub(crate) mod index;
 pub(crate) mod journal;
+pub(crate) mod limbo;
 pub mod manifest;
 pub(crate) mod open;
 pub(crate) mod scrub;
@@ -88,6 +89,11 @@ impl Bookie {
     /// When it could not be finished; nothing is lost by that.
     pub fn checkpoint(&self) -> Result<(), CheckpointError> {
         self.shard.checkpoint()
+    }
+
+    /// The ledgers of which something acknowledged may be lost here, and nobody has settled it yet.
+    pub fn limbo(&self) -> Vec<LedgerId> {
+        self.shard.limbo()
     }
 
     /// Reads everything this bookie keeps again and checks it; returns what is damaged.

@@ -22,6 +22,8 @@ pub enum Request {
         term: Term,
         /// Whether readers are bounded by a published position instead of the last confirmed add.
         transactional: bool,
+        /// Whether other bookies have copies: what this one loses can then be had from them.
+        replicated: bool,
     },
     /// Stores one entry; answered when it is durable.
     Add {
@@ -35,6 +37,9 @@ pub enum Request {
         lac: Option<EntryId>,
         /// [`entry_crc`] as the client computed it.
         crc: u32,
+        /// Whether recovery or repair sends it, who had the entry from another bookie. Taken where
+        /// a writer's own add is not.
+        copy: bool,
         /// The entry's bytes.
         payload: Bytes,
     },
@@ -67,6 +72,19 @@ pub enum Request {
     ReadLac {
         /// The ledger.
         ledger: LedgerId,
+    },
+    /// Ends a ledger's limbo: it was closed, and all its entries that belong here are here again.
+    ClearLimbo {
+        /// The ledger.
+        ledger: LedgerId,
+        /// Its term, as its closed record has it.
+        term: Term,
+    },
+    /// Tells that no ledger numbered `below` or higher had been created when the bookie last lost
+    /// something: it never had those it does not know. Zero when every lower one was cleared too.
+    LimboBound {
+        /// The lowest number that was not taken.
+        below: LedgerId,
     },
     /// Forgets a ledger for ever; its id stays refused.
     Delete {

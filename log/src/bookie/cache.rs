@@ -72,6 +72,11 @@ impl WriteCache {
         self.active.entries.get(&address).or_else(sealed)
     }
 
+    /// The active half.
+    pub(crate) fn active(&self) -> &Half {
+        &self.active
+    }
+
     /// Bytes of the active half.
     pub(crate) fn active_bytes(&self) -> usize {
         self.active.bytes

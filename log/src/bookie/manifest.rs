@@ -7,12 +7,12 @@
 //!
 //! ```text
 //! MANIFEST: magic 8 | version u16 | incarnation u128 | sequence u64 | checkpoint_lsn u64
-//!           | next_extent u64
+//!           | next_extent u64 | limbo_below u64 (since version 2)
 //!           | extents u32 × (id u64)                                  rising
 //!           | ledgers u32 × (ledger u64 | term u64 | lac u64 | flags u8)  rising
 //!           | deleted u32 × (first u64 | last u64)                    rising, apart
 //!           | crc32c u32 of all before
-//! flags: 1 has a lac (else lac is 0) | 2 transactional | 4 created | 8 deleted
+//! flags: 1 has a lac (else lac is 0) | 2 transactional | 4 created | 8 deleted | 16 replicated | 32 limbo
 //! ```
 
 use std::io;
@@ -32,7 +32,9 @@ mod tests;
 
 const NAME: &str = "MANIFEST";
 const MAGIC: &[u8; 8] = b"EGRETMAN";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// The first version, which is read too: it had nothing of limbo.
+const VERSION_WITHOUT_LIMBO: u16 = 1;
 const EXTENT_BYTES: usize = 8;
 const LEDGER_BYTES: usize = 25;
 const RANGE_BYTES: usize = 16;
@@ -41,6 +43,8 @@ const HAS_LAC: u8 = 1;
 const TRANSACTIONAL: u8 = 2;
 const CREATED: u8 = 4;
 const DELETED: u8 = 8;
+const REPLICATED: u8 = 16;
+const LIMBO: u8 = 32;
 
 /// What a bookie's directory holds as of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub struct Manifest {
     pub checkpoint_lsn: u64,
     /// The number of the next extent; all those listed are below it.
     pub next_extent: ExtentId,
+    /// A ledger below this that is not known may have been lost here; zero when nothing was.
+    pub limbo_below: LedgerId,
     /// The extents in use, rising.
     pub extents: Vec<ExtentId>,
     /// The ledgers known here, rising.
@@ -76,6 +82,10 @@ pub struct LedgerRow {
     pub created: bool,
     /// Whether it was deleted.
     pub deleted: bool,
+    /// Whether other bookies have copies.
+    pub replicated: bool,
+    /// Whether entries that were acknowledged may be lost here, and nobody has settled that yet.
+    pub limbo: bool,
 }
 
 /// Ledgers from `first` to `last`, both included.
@@ -95,6 +105,7 @@ impl Manifest {
             sequence: 0,
             checkpoint_lsn: 0,
             next_extent: ExtentId(0),
+            limbo_below: LedgerId(0),
             extents: Vec::new(),
             ledgers: Vec::new(),
             deleted: Vec::new(),
@@ -179,6 +190,7 @@ impl Manifest {
         out.put_u64(self.sequence);
         out.put_u64(self.checkpoint_lsn);
         out.put_u64(self.next_extent.0);
+        out.put_u64(self.limbo_below.0);
         put_count(&mut out, self.extents.len());
         for extent in &self.extents {
             out.put_u64(extent.0);
@@ -193,7 +205,9 @@ impl Manifest {
                 flag(row.lac.is_some(), HAS_LAC)
                     | flag(row.transactional, TRANSACTIONAL)
                     | flag(row.created, CREATED)
-                    | flag(row.deleted, DELETED),
+                    | flag(row.deleted, DELETED)
+                    | flag(row.replicated, REPLICATED)
+                    | flag(row.limbo, LIMBO),
             );
         }
         put_count(&mut out, self.deleted.len());
@@ -219,22 +233,26 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Manifest, FileError> {
         return Err(Damage::new(path, 0, "not a manifest").into());
     }
     let version = reader.u16("version").map_err(damage)?;
-    if version != VERSION {
+    if version != VERSION && version != VERSION_WITHOUT_LIMBO {
         let file = path.to_owned();
         return Err(FileError::Version { file, found: version, known: VERSION });
     }
-    let manifest = decode_body(reader).map_err(damage)?;
+    let manifest = decode_body(reader, version).map_err(damage)?;
     manifest.check().map_err(|what| Damage::new(path, 0, what))?;
     Ok(manifest)
 }
 
-fn decode_body(mut reader: Reader<'_>) -> Result<Manifest, DecodeError> {
+fn decode_body(mut reader: Reader<'_>, version: u16) -> Result<Manifest, DecodeError> {
     let r = &mut reader;
     let manifest = Manifest {
         incarnation: Incarnation(r.u128("incarnation")?),
         sequence: r.u64("sequence")?,
         checkpoint_lsn: r.u64("checkpoint")?,
         next_extent: ExtentId(r.u64("next extent")?),
+        limbo_below: match version {
+            VERSION_WITHOUT_LIMBO => LedgerId(0),
+            _ => LedgerId(r.u64("limbo bound")?),
+        },
         extents: many(r, EXTENT_BYTES, "extents", |r| Ok(ExtentId(r.u64("extent")?)))?,
         ledgers: many(r, LEDGER_BYTES, "ledgers", decode_row)?,
         deleted: many(r, RANGE_BYTES, "deleted ledgers", |r| {
@@ -265,7 +283,7 @@ fn decode_row(reader: &mut Reader<'_>) -> Result<LedgerRow, DecodeError> {
     let term = Term(reader.u64("term")?);
     let lac = reader.u64("lac")?;
     let flags = reader.u8("ledger's flags")?;
-    if flags & !(HAS_LAC | TRANSACTIONAL | CREATED | DELETED) != 0 {
+    if flags & !(HAS_LAC | TRANSACTIONAL | CREATED | DELETED | REPLICATED | LIMBO) != 0 {
         return Err(reader.wrong("ledger's flags", "a flag that is not known"));
     }
     if flags & HAS_LAC == 0 && lac != 0 {
@@ -278,5 +296,7 @@ fn decode_row(reader: &mut Reader<'_>) -> Result<LedgerRow, DecodeError> {
         transactional: flags & TRANSACTIONAL != 0,
         created: flags & CREATED != 0,
         deleted: flags & DELETED != 0,
+        replicated: flags & REPLICATED != 0,
+        limbo: flags & LIMBO != 0,
     })
 }

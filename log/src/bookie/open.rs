@@ -1,4 +1,7 @@
 //! Opening a bookie's directory: identity, what the last checkpoint says, and the journal after it.
+//!
+//! Durable data that is not there as written makes the start refuse, or, if all ledgers have copies
+//! elsewhere, enter [`limbo`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,6 +21,7 @@ use super::journal::files::{self, SpareError, Spares};
 use super::journal::format::{BLOCK_U64, FileHeader};
 use super::journal::replay::{self, ReplayError, Tail};
 use super::journal::writer::{self, JournalWriter};
+use super::limbo::{self, Journal};
 use super::manifest::Manifest;
 use super::shard::{Found, Shard};
 use super::term_table::TermTable;
@@ -62,7 +66,7 @@ impl From<FileError> for OpenError {
 impl From<ReplayError> for OpenError {
     fn from(error: ReplayError) -> OpenError {
         match error {
-            ReplayError::Damaged(damage) => OpenError::Damaged(damage),
+            ReplayError::Damaged { damage, .. } => OpenError::Damaged(damage),
             ReplayError::Io(dir, source) => OpenError::Io { dir, source },
         }
     }
@@ -92,26 +96,48 @@ pub(super) fn open(
     disk.create_dir(&extents).map_err(io)?;
     let stored = Manifest::load(&*disk, dir, own)?;
     let formatted = stored.is_some();
-    let manifest = stored.unwrap_or_else(|| Manifest { checkpoint_lsn: 1, ..Manifest::empty(own) });
+    let mut manifest =
+        stored.unwrap_or_else(|| Manifest { checkpoint_lsn: 1, ..Manifest::empty(own) });
     let tables = Arc::new(TableCache::new(caps::TABLE_CACHE_BYTES));
-    let index = open_extents(&disk, &extents, &manifest, &tables)?;
+    let (mut index, mut damages) = open_extents(&disk, &extents, &manifest, &tables)?;
     let (file_bytes, reserve) = (config.journal_file_bytes, config.disk_reserve_bytes);
     let spares = Spares::open(Arc::clone(&disk), &journal, file_bytes, reserve).map_err(io)?;
-    let spares = Arc::new(spares);
-    let mut state = Replayed {
-        table: TermTable::from_rows(&manifest.ledgers, &manifest.deleted),
-        cache: WriteCache::default(),
-    };
+    let mut spares = Arc::new(spares);
+    let mut state =
+        Replayed { table: TermTable::from_manifest(&manifest), cache: WriteCache::default() };
     for (ledger, last) in index.last_entries() {
         if let Some(found) = state.table.get_mut(ledger) {
             (found.last, found.highest) = (Some(last), Some(last));
         }
     }
     let checkpoint_lsn = manifest.checkpoint_lsn.saturating_sub(1);
-    let tail = if formatted || has_journal(&*disk, &journal).map_err(io)? {
-        replay::replay(&disk, &journal, own, checkpoint_lsn, |record| state.apply(record))?
+    let replayed = if formatted || has_journal(&*disk, &journal).map_err(io)? {
+        match replay::replay(&disk, &journal, own, checkpoint_lsn, |record| state.apply(record)) {
+            Ok(tail) => Journal::Whole(Box::new(tail)),
+            Err(ReplayError::Damaged { damage, last_lsn }) => {
+                damages.push(damage);
+                Journal::Damaged(last_lsn)
+            }
+            Err(error) => return Err(error.into()),
+        }
     } else {
-        Tail { current: None, full: VecDeque::new(), next_lsn: 1, next_seq: 1, cut: None }
+        let full = VecDeque::new();
+        let tail = Tail { current: None, full, next_lsn: 1, next_seq: 1, cut: None };
+        Journal::Whole(Box::new(tail))
+    };
+    let tail = match replayed {
+        Journal::Whole(tail) if damages.is_empty() => *tail,
+        journal if formatted && state.table.has_copies_elsewhere() => {
+            let place = limbo::Place { disk: &disk, dir, own, tables: &tables };
+            let tail = limbo::enter(&place, &mut manifest, &mut index, &mut state, journal)?;
+            limbo::alarm(&damages, state.table.limbo().count());
+            spares = Arc::new(
+                Spares::open(Arc::clone(&disk), &dir.join("journal"), file_bytes, reserve)
+                    .map_err(io)?,
+            );
+            tail
+        }
+        _ => return Err(damages.swap_remove(0).into()),
     };
     if let Some(cut) = &tail.cut {
         tracing::warn!(%cut, "the journal ended in a batch that was never acknowledged");
@@ -149,18 +175,20 @@ fn open_extents(
     dir: &Path,
     manifest: &Manifest,
     tables: &Arc<TableCache>,
-) -> Result<ExtentIndex, OpenError> {
+) -> Result<(ExtentIndex, Vec<Damage>), OpenError> {
     let mut extents = Vec::new();
+    let mut damages = Vec::new();
     for id in &manifest.extents {
         match Extent::open(&**disk, dir, *id, manifest.incarnation, Arc::clone(tables)) {
             Ok(extent) => extents.push(Arc::new(extent)),
             Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Damage::new(&id.path(dir), 0, "the extent is missing").into());
+                damages.push(Damage::new(&id.path(dir), 0, "the extent is missing"));
             }
+            Err(FileError::Damaged(damage)) => damages.push(damage),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(ExtentIndex::new(extents))
+    Ok((ExtentIndex::new(extents), damages))
 }
 
 fn resume(
@@ -191,14 +219,14 @@ fn resume(
 }
 
 /// What the journal adds to the last checkpoint.
-struct Replayed {
-    table: TermTable,
-    cache: WriteCache,
+pub(super) struct Replayed {
+    pub(super) table: TermTable,
+    pub(super) cache: WriteCache,
 }
 
 impl Replayed {
     fn apply(&mut self, record: Record) {
-        if self.table.is_gone(record.ledger()) {
+        if !matches!(record, Record::LimboBound { .. }) && self.table.is_gone(record.ledger()) {
             return;
         }
         self.table.accept(&record);
@@ -210,7 +238,11 @@ impl Replayed {
                 self.cache.insert(address, CachedEntry { term, crc, payload });
             }
             Record::Delete { ledger } => self.cache.forget(ledger),
-            Record::Fence { .. } | Record::ExplicitLac { .. } | Record::Create { .. } => {}
+            Record::Fence { .. }
+            | Record::ExplicitLac { .. }
+            | Record::Create { .. }
+            | Record::ClearLimbo { .. }
+            | Record::LimboBound { .. } => {}
         }
     }
 }

@@ -261,6 +261,8 @@ impl Shard {
         let state = self.lock();
         BookieStats {
             ledgers: state.table.existing(),
+            limbo: state.table.limbo().count(),
+            limbo_below: state.table.limbo_below().0,
             cached_entries: state.cache.len(),
             cached_bytes: state.cache.bytes(),
             queued_bytes: state.queued_bytes,
@@ -273,6 +275,11 @@ impl Shard {
             checkpoints: state.checkpoints,
             poisoned: state.poisoned.clone(),
         }
+    }
+
+    /// The ledgers in limbo.
+    pub(crate) fn limbo(&self) -> Vec<LedgerId> {
+        self.lock().table.limbo().collect()
     }
 
     /// Stops as a crash would: what is queued is not written, nothing is waited for.

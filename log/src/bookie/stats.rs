@@ -5,6 +5,10 @@
 pub struct BookieStats {
     /// Ledgers that exist, without deleted ones.
     pub ledgers: usize,
+    /// Ledgers of which something acknowledged may be lost here, until that is settled.
+    pub limbo: usize,
+    /// Below it a ledger that is not known may have been lost; zero when nothing was.
+    pub limbo_below: u64,
     /// Entries held in memory.
     pub cached_entries: usize,
     /// Bytes of them.

@@ -1,18 +1,20 @@
-//! What a bookie holds about each ledger beside its entries: term, fence, existence, LAC.
+//! What a bookie holds about each ledger beside its entries: term, fence, existence, LAC, limbo.
 //!
 //! Every ledger has two versions of its facts: `held`, as of the last request accepted, by which requests
 //! are judged; and `durable`, as of the last synced batch, by which answers are given. Requests are
 //! accepted and made durable in the same order, so `durable` only ever follows `held`; when accepted
 //! requests are refused after all, `held` falls back to `durable`.
 //!
-//! Terms and LACs never fall, a ledger is created once, and a deleted one stays deleted.
+//! Terms and LACs never fall, a ledger is created once, and a deleted one stays deleted. A ledger that
+//! is not known but is numbered below the limbo bound comes to be known in limbo, in the order of the
+//! journal, so that a replay finds the same.
 
 use std::collections::BTreeMap;
 
 use egret_schemas::{EntryId, LedgerId, Term};
 
 use super::journal::Record;
-use super::manifest::{LedgerRange, LedgerRow};
+use super::manifest::{LedgerRange, LedgerRow, Manifest};
 use crate::message::Refusal;
 
 /// Facts a restart must find again.
@@ -26,6 +28,10 @@ pub(crate) struct Facts {
     pub(crate) transactional: bool,
     /// Whether it is gone for ever.
     pub(crate) deleted: bool,
+    /// Whether other bookies have copies.
+    pub(crate) replicated: bool,
+    /// Whether what was acknowledged of it may be lost here.
+    pub(crate) limbo: bool,
 }
 
 /// One ledger.
@@ -49,6 +55,8 @@ pub(crate) struct TermTable {
     ledgers: BTreeMap<LedgerId, Ledger>,
     /// Deleted ledgers no longer among `ledgers`: first to last, apart.
     gone: BTreeMap<LedgerId, LedgerId>,
+    /// Below it what is not known may have been lost: as accepted, and as durable.
+    limbo_below: (LedgerId, LedgerId),
 }
 
 /// What is known of a ledger that is gone.
@@ -63,10 +71,18 @@ static GONE: Ledger = Ledger {
 
 impl TermTable {
     /// What a checkpoint wrote down.
-    pub(crate) fn from_rows(rows: &[LedgerRow], deleted: &[LedgerRange]) -> TermTable {
+    pub(crate) fn from_manifest(manifest: &Manifest) -> TermTable {
+        let Manifest { ledgers, deleted, limbo_below, .. } = manifest;
+        TermTable {
+            limbo_below: (*limbo_below, *limbo_below),
+            ..TermTable::from_rows(ledgers, deleted)
+        }
+    }
+
+    fn from_rows(rows: &[LedgerRow], deleted: &[LedgerRange]) -> TermTable {
         let ledger = |row: &LedgerRow| {
-            let LedgerRow { term, transactional, created, deleted, .. } = *row;
-            let facts = Facts { term, created, transactional, deleted };
+            let LedgerRow { term, transactional, created, deleted, replicated, limbo, .. } = *row;
+            let facts = Facts { term, created, transactional, deleted, replicated, limbo };
             let lac = row.lac;
             let none = None;
             Ledger {
@@ -81,6 +97,7 @@ impl TermTable {
         TermTable {
             ledgers: rows.iter().map(|row| (row.ledger, ledger(row))).collect(),
             gone: deleted.iter().map(|range| (range.first, range.last)).collect(),
+            limbo_below: Default::default(),
         }
     }
 
@@ -89,12 +106,21 @@ impl TermTable {
         let mut rows = Vec::new();
         let mut deleted = self.gone.clone();
         for (ledger, found) in &self.ledgers {
-            let Facts { term, created, transactional, deleted: is_deleted } = found.durable;
-            if is_deleted {
+            let Facts { term, created, transactional, replicated, limbo, .. } = found.durable;
+            if found.durable.deleted {
                 insert_into(&mut deleted, *ledger);
             } else if found.durable != Facts::default() {
                 let (ledger, lac) = (*ledger, found.lac);
-                rows.push(LedgerRow { ledger, term, lac, transactional, created, deleted: false });
+                rows.push(LedgerRow {
+                    ledger,
+                    term,
+                    lac,
+                    transactional,
+                    created,
+                    deleted: false,
+                    replicated,
+                    limbo,
+                });
             }
         }
         let range = |(first, last)| LedgerRange { first, last };
@@ -103,7 +129,7 @@ impl TermTable {
 
     /// Keeps of deleted ledgers only that they are.
     pub(crate) fn retire(&mut self) {
-        let TermTable { ledgers, gone } = self;
+        let TermTable { ledgers, gone, .. } = self;
         ledgers.retain(|ledger, found| {
             if found.durable.deleted {
                 insert_into(gone, *ledger);
@@ -134,6 +160,53 @@ impl TermTable {
     /// A ledger, made known if it is not.
     pub(crate) fn entry(&mut self, ledger: LedgerId) -> &mut Ledger {
         self.ledgers.entry(ledger).or_default()
+    }
+
+    /// Below it a ledger that is not known may have been lost, as far as is durable.
+    pub(crate) fn limbo_below(&self) -> LedgerId {
+        self.limbo_below.1
+    }
+
+    /// As [`limbo_below`](TermTable::limbo_below), as of the last request accepted.
+    pub(crate) fn limbo_below_held(&self) -> LedgerId {
+        self.limbo_below.0
+    }
+
+    /// Whether the durable word on what this ledger lacks is worth nothing.
+    pub(crate) fn in_limbo(&self, ledger: LedgerId) -> bool {
+        match self.get(ledger) {
+            Some(found) if found.durable != Facts::default() => found.durable.limbo,
+            _ => ledger < self.limbo_below.1,
+        }
+    }
+
+    /// As [`in_limbo`](TermTable::in_limbo), as of the last request accepted.
+    pub(crate) fn in_limbo_held(&self, ledger: LedgerId) -> bool {
+        match self.get(ledger) {
+            Some(found) => found.held.limbo,
+            None => ledger < self.limbo_below.0,
+        }
+    }
+
+    /// The ledgers known to be in limbo.
+    pub(crate) fn limbo(&self) -> impl Iterator<Item = LedgerId> {
+        self.ledgers.iter().filter(|(_, found)| found.durable.limbo).map(|(ledger, _)| *ledger)
+    }
+
+    /// Whether all that exists here has copies elsewhere, and something does or did.
+    pub(crate) fn has_copies_elsewhere(&self) -> bool {
+        let here = |found: &&Ledger| found.durable.created && !found.durable.deleted;
+        let mut existing = self.ledgers.values().filter(here).peekable();
+        let any = existing.peek().is_some() || self.limbo_below.1 > LedgerId(0);
+        any && existing.all(|found| found.durable.replicated)
+    }
+
+    /// Puts every ledger in limbo, known or not. Nothing is under way.
+    pub(crate) fn enter_limbo(&mut self) {
+        for found in self.ledgers.values_mut().filter(|found| !found.durable.deleted) {
+            (found.held.limbo, found.durable.limbo) = (true, true);
+        }
+        self.limbo_below = (LedgerId(u64::MAX), LedgerId(u64::MAX));
     }
 
     /// How many exist.
@@ -182,7 +255,15 @@ impl TermTable {
 
     /// Takes note that a record was accepted.
     pub(crate) fn accept(&mut self, record: &Record) {
+        if let Record::LimboBound { below } = record {
+            self.limbo_below.0 = self.limbo_below.0.min(*below);
+            return;
+        }
+        let below = self.limbo_below.0;
         let ledger = self.entry(record.ledger());
+        if ledger.held == Facts::default() {
+            ledger.held.limbo = record.ledger() < below;
+        }
         ledger.held.apply(record);
         ledger.note_lac(record);
         if let Record::Add { entry, .. } = record {
@@ -192,7 +273,15 @@ impl TermTable {
 
     /// Takes note that a record is durable.
     pub(crate) fn durable(&mut self, record: &Record) {
+        if let Record::LimboBound { below } = record {
+            self.limbo_below.1 = self.limbo_below.1.min(*below);
+            return;
+        }
+        let below = self.limbo_below.1;
         let ledger = self.entry(record.ledger());
+        if ledger.durable == Facts::default() {
+            ledger.durable.limbo = record.ledger() < below;
+        }
         ledger.durable.apply(record);
         if let Record::Add { entry, .. } = record {
             ledger.last = ledger.last.max(Some(*entry));
@@ -201,6 +290,7 @@ impl TermTable {
 
     /// Takes back that records of this ledger were accepted: none will become durable.
     pub(crate) fn fall_back(&mut self, ledger: LedgerId) {
+        self.limbo_below.0 = self.limbo_below.1;
         let Some(found) = self.ledgers.get_mut(&ledger) else { return };
         if found.durable == Facts::default() {
             self.ledgers.remove(&ledger);
@@ -239,20 +329,32 @@ impl Ledger {
 }
 
 impl Facts {
-    const DELETED: Facts =
-        Facts { term: Term(0), created: false, transactional: false, deleted: true };
+    const DELETED: Facts = Facts {
+        term: Term(0),
+        created: false,
+        transactional: false,
+        deleted: true,
+        replicated: false,
+        limbo: false,
+    };
 
     fn apply(&mut self, record: &Record) {
         match record {
             Record::Add { term, .. }
             | Record::Fence { term, .. }
             | Record::ExplicitLac { term, .. } => self.term = self.term.max(*term),
-            Record::Create { term, transactional, .. } => {
+            Record::Create { term, transactional, replicated, .. } => {
                 self.term = self.term.max(*term);
                 self.created = true;
                 self.transactional = *transactional;
+                self.replicated = *replicated;
+            }
+            Record::ClearLimbo { term, .. } => {
+                self.term = self.term.max(*term);
+                self.limbo = false;
             }
             Record::Delete { .. } => self.deleted = true,
+            Record::LimboBound { .. } => {}
         }
     }
 }
@@ -304,7 +406,7 @@ mod tests {
         for ledger in [3, 4, 9] {
             let ledger = LedgerId(ledger);
             for record in [
-                Record::Create { ledger, term: Term(1), transactional: true },
+                Record::Create { ledger, term: Term(1), transactional: true, replicated: false },
                 Record::Delete { ledger },
             ] {
                 table.accept(&record);
@@ -331,7 +433,8 @@ mod tests {
     fn what_was_accepted_and_refused_after_all_is_forgotten() {
         let mut table = TermTable::default();
         let ledger = LedgerId(1);
-        let create = Record::Create { ledger, term: Term(1), transactional: false };
+        let create =
+            Record::Create { ledger, term: Term(1), transactional: false, replicated: false };
         table.accept(&create);
         table.fall_back(ledger);
         assert!(table.get(ledger).is_none());

@@ -2,6 +2,7 @@
 
 mod crash;
 mod flips;
+mod limbo;
 mod requests;
 mod space;
 
@@ -44,7 +45,14 @@ fn ask(bookie: &Bookie, request: Request) -> Reply {
 }
 
 fn create(ledger: u64, term: u64) -> Request {
-    Request::Create { ledger: LedgerId(ledger), term: Term(term), transactional: false }
+    let (ledger, term) = (LedgerId(ledger), Term(term));
+    Request::Create { ledger, term, transactional: false, replicated: false }
+}
+
+/// Creates a ledger that other bookies have copies of.
+fn create_replicated(ledger: u64, term: u64) -> Request {
+    let (ledger, term) = (LedgerId(ledger), Term(term));
+    Request::Create { ledger, term, transactional: false, replicated: true }
 }
 
 /// An entry's bytes, told apart by ledger and number.
@@ -56,11 +64,21 @@ fn payload(ledger: u64, entry: u64, bytes: usize) -> Bytes {
 fn add_bytes(ledger: u64, entry: u64, term: u64, payload: Bytes) -> Request {
     let (ledger, entry) = (LedgerId(ledger), EntryId(entry));
     let crc = entry_crc(ledger, entry, &payload);
-    Request::Add { ledger, entry, term: Term(term), lac: entry.before(), crc, payload }
+    Request::Add { ledger, entry, term: Term(term), lac: entry.before(), crc, copy: false, payload }
 }
 
 fn add(ledger: u64, entry: u64, term: u64) -> Request {
     add_bytes(ledger, entry, term, payload(ledger, entry, 100))
+}
+
+/// An add as recovery and repair send it.
+fn copy(ledger: u64, entry: u64, term: u64) -> Request {
+    match add(ledger, entry, term) {
+        Request::Add { ledger, entry, term, lac, crc, payload, .. } => {
+            Request::Add { ledger, entry, term, lac, crc, copy: true, payload }
+        }
+        other => other,
+    }
 }
 
 fn read(ledger: u64, entry: u64) -> Request {

@@ -205,8 +205,12 @@ impl Ledgers {
     ) -> Result<LedgerWriter, CreateError> {
         let members = metadata.last_fragment().1.members();
         let question = |&member: &Member| {
-            let transactional = metadata.kind.is_transactional();
-            let request = Request::Create { ledger: id, term: metadata.term, transactional };
+            let request = Request::Create {
+                ledger: id,
+                term: metadata.term,
+                transactional: metadata.kind.is_transactional(),
+                replicated: metadata.quorum.write() > 1,
+            };
             (self.inner.bookies.transport(member), member.incarnation, request)
         };
         let replies = fan_out::ask(members.iter().map(question).collect(), members.len(), |_| true);

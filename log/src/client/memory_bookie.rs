@@ -106,7 +106,7 @@ impl State {
 
     fn try_handle(&mut self, request: Request, wakes: &mut Vec<Wake>) -> Result<Reply, Reply> {
         match request {
-            Request::Create { ledger, term, transactional } => {
+            Request::Create { ledger, term, transactional, .. } => {
                 if let Some(refusal) = &self.refuse_creates {
                     return Err(Reply::Refused(refusal.clone()));
                 }
@@ -118,7 +118,7 @@ impl State {
                 (ledger.created, ledger.transactional) = (true, transactional);
                 Ok(Reply::Done)
             }
-            Request::Add { ledger, entry, term, lac, crc, payload } => {
+            Request::Add { ledger, entry, term, lac, crc, payload, .. } => {
                 if let Some(refusal) = &self.refuse_adds {
                     return Err(Reply::Refused(refusal.clone()));
                 }
@@ -174,6 +174,7 @@ impl State {
                 let last = ledger.entries.last_key_value().map(|(entry, _)| *entry);
                 Ok(Reply::Lac { lac: ledger.lac, last })
             }
+            Request::ClearLimbo { .. } | Request::LimboBound { .. } => Ok(Reply::Done),
             Request::Delete { ledger } => {
                 let ledger = self.ledgers.entry(ledger).or_default();
                 wakes.extend(ledger.woken(true));

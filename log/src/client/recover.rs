@@ -121,7 +121,8 @@ pub(super) fn find_end(
                     ask(slot, to, Asked::Read(entry), request);
                 }
                 RecoveryEffect::Add { slot, to, entry, lac, crc, payload } => {
-                    let request = Request::Add { ledger: id, entry, term, lac, crc, payload };
+                    let request =
+                        Request::Add { ledger: id, entry, term, lac, crc, copy: true, payload };
                     ask(slot, to, Asked::Add(entry), request);
                 }
                 RecoveryEffect::Replace { entry, failed, ensemble } => {
@@ -177,8 +178,12 @@ fn replace(
             return None;
         }
         let question = |&(_, member): &(usize, Member)| {
-            let transactional = taken.kind.is_transactional();
-            let request = Request::Create { ledger: id, term, transactional };
+            let request = Request::Create {
+                ledger: id,
+                term,
+                transactional: taken.kind.is_transactional(),
+                replicated: taken.quorum.write() > 1,
+            };
             (ledgers.bookies().transport(member), member.incarnation, request)
         };
         let replies = fan_out::ask(chosen.iter().map(question).collect(), chosen.len(), |_| true);

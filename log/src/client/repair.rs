@@ -146,8 +146,12 @@ pub fn make(ledgers: &Ledgers, id: LedgerId, lack: &Lack, pace: Pace) -> Result<
     let record = ledgers.describe(id)?;
     let at = target(ledgers, id, &record, lack)?;
     let way = ledgers.bookies().transport(at);
-    let transactional = record.kind.is_transactional();
-    let create = Request::Create { ledger: id, term: record.term, transactional };
+    let create = Request::Create {
+        ledger: id,
+        term: record.term,
+        transactional: record.kind.is_transactional(),
+        replicated: record.quorum.write() > 1,
+    };
     match way.call(at.incarnation, create) {
         Reply::Done | Reply::Refused(Refusal::Exists) => {}
         other => return Err(RepairError::NotTaken { ledger: id, why: doubt(other) }),
@@ -240,6 +244,7 @@ impl Copier<'_> {
             // A copy moves nothing.
             lac: None,
             crc: entry_crc(self.id, entry, &payload),
+            copy: true,
             payload,
         };
         let under_way = Arc::clone(under_way);

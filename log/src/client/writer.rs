@@ -418,7 +418,7 @@ impl Shared {
     fn add(&self, sending: &Sending, crc: u32) -> Request {
         let &Sending { entry, lac, .. } = sending;
         let payload = sending.payload.clone();
-        Request::Add { ledger: self.ledger, entry, term: self.term, lac, crc, payload }
+        Request::Add { ledger: self.ledger, entry, term: self.term, lac, crc, copy: false, payload }
     }
 
     fn dispatch(self: &Arc<Self>, sending: Sending, crc: u32) {

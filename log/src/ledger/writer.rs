@@ -193,6 +193,11 @@ impl Writer {
         self.transactional
     }
 
+    /// Whether an entry has more than one copy.
+    pub fn is_replicated(&self) -> bool {
+        self.quorum.write() > 1
+    }
+
     /// Whether another ensemble was asked for and is not settled.
     pub fn is_changing(&self) -> bool {
         self.change.is_some()

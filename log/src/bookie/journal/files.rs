@@ -208,6 +208,11 @@ impl Spares {
     }
 }
 
+/// Whether a file of this name is a spare.
+pub(crate) fn is_spare(name: &str) -> bool {
+    spare_number(name).is_some()
+}
+
 fn spare_number(name: &str) -> Option<u64> {
     name.strip_prefix("spare")?.strip_suffix(".tmp")?.parse().ok()
 }

@@ -44,6 +44,7 @@ pub(crate) const FLAG_END: u16 = 1;
 
 const LAC_PRESENT: u8 = 1;
 const TRANSACTIONAL: u8 = 2;
+const REPLICATED: u8 = 4;
 
 /// The number of a batch, rising by one over all files.
 pub(crate) type Lsn = u64;
@@ -205,7 +206,7 @@ pub(crate) const fn padded(bytes: u64) -> u64 {
     bytes.next_multiple_of(BLOCK_U64)
 }
 
-/// One change, as the journal keeps it. Types 6 and 7 are reserved; numbers are never used again.
+/// One change, as the journal keeps it. Type 6 is kept free; numbers are never used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
     /// An entry (type 1). Raises the ledger's term.
@@ -247,23 +248,39 @@ pub(crate) enum Record {
         term: Term,
         /// Whether readers are bounded by a published position.
         transactional: bool,
+        /// Whether other bookies have copies.
+        replicated: bool,
     },
     /// A ledger gone for ever (type 5).
     Delete {
         /// The ledger.
         ledger: LedgerId,
     },
+    /// The end of a ledger's limbo (type 7). Raises its term.
+    ClearLimbo {
+        /// The ledger.
+        ledger: LedgerId,
+        /// The term of its closed record.
+        term: Term,
+    },
+    /// No ledger from this one on was lost together with its creation (type 8).
+    LimboBound {
+        /// The lowest ledger that was never here unless it is known.
+        below: LedgerId,
+    },
 }
 
 impl Record {
-    /// The ledger it changes.
+    /// The ledger it changes; the bound, if it is one.
     pub(crate) fn ledger(&self) -> LedgerId {
         match self {
             Record::Add { ledger, .. }
             | Record::Fence { ledger, .. }
             | Record::ExplicitLac { ledger, .. }
             | Record::Create { ledger, .. }
+            | Record::ClearLimbo { ledger, .. }
             | Record::Delete { ledger } => *ledger,
+            Record::LimboBound { below } => *below,
         }
     }
 
@@ -283,10 +300,14 @@ impl Record {
             }
             Record::Fence { term, .. } => (2, 0, none, *term, 0, none, &[]),
             Record::ExplicitLac { term, lac, .. } => (3, LAC_PRESENT, none, *term, 0, *lac, &[]),
-            Record::Create { term, transactional, .. } => {
-                (4, if *transactional { TRANSACTIONAL } else { 0 }, none, *term, 0, none, &[])
+            Record::Create { term, transactional, replicated, .. } => {
+                let flags = if *transactional { TRANSACTIONAL } else { 0 };
+                let flags = flags | if *replicated { REPLICATED } else { 0 };
+                (4, flags, none, *term, 0, none, &[])
             }
             Record::Delete { .. } => (5, 0, none, Term(0), 0, none, &[]),
+            Record::ClearLimbo { term, .. } => (7, 0, none, *term, 0, none, &[]),
+            Record::LimboBound { .. } => (8, 0, none, Term(0), 0, none, &[]),
         };
         let len = u32::try_from(payload.len()).expect("entries are bounded far below 4 GiB");
         out[0] = kind;
@@ -328,8 +349,15 @@ impl Record {
             },
             2 => Record::Fence { ledger, term },
             3 => Record::ExplicitLac { ledger, term, lac },
-            4 => Record::Create { ledger, term, transactional: flags & TRANSACTIONAL != 0 },
+            4 => Record::Create {
+                ledger,
+                term,
+                transactional: flags & TRANSACTIONAL != 0,
+                replicated: flags & REPLICATED != 0,
+            },
             5 => Record::Delete { ledger },
+            7 => Record::ClearLimbo { ledger, term },
+            8 => Record::LimboBound { below: ledger },
             _ => return Err(r.wrong("record type", "unknown")),
         })
     }

@@ -4,8 +4,8 @@
 //!
 //! * no valid batch follows: a torn tail, or nothing at all. It is cut: zeros are written over it,
 //!   durably, so that nothing of it can come up later.
-//! * a valid batch follows that knew this one to be durable: durable data was lost. With one copy there
-//!   is nobody to ask, so opening refuses.
+//! * a valid batch follows that knew this one to be durable: durable data was lost. What stands before
+//!   it was applied; what to make of the rest is the caller's to say (`limbo`).
 //!
 //! Batches the checkpoint covers are in extents: damage to them alone loses nothing.
 
@@ -29,8 +29,13 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// Why a journal could not be read back.
 #[derive(Debug)]
 pub(crate) enum ReplayError {
-    /// Durable data is lost.
-    Damaged(Damage),
+    /// Durable data is lost. All that stands before it was applied.
+    Damaged {
+        /// What was found.
+        damage: Damage,
+        /// No batch that was found has a higher number.
+        last_lsn: Lsn,
+    },
     /// The disk failed.
     Io(PathBuf, io::Error),
 }
@@ -77,7 +82,7 @@ pub(crate) fn verify(
         Ok(())
     });
     checked.map_err(|error| match error {
-        ReplayError::Damaged(damage) => damage.into(),
+        ReplayError::Damaged { damage, .. } => damage.into(),
         ReplayError::Io(_, error) => error.into(),
     })
 }
@@ -109,12 +114,44 @@ pub(crate) fn replay(
     let mut seqs: Vec<u64> =
         disk.list(dir).map_err(io)?.iter().filter_map(|name| files::number(name)).collect();
     seqs.sort_unstable();
+    let mut last_lsn = checkpoint_lsn;
+    let replayed = replay_files(disk, dir, incarnation, &seqs, &mut last_lsn, &mut |record| {
+        apply(record);
+    });
+    replayed.map_err(|error| match error {
+        ReplayError::Damaged { damage, last_lsn: found } => {
+            ReplayError::Damaged { damage, last_lsn: last_lsn.max(found) }
+        }
+        other => other,
+    })
+}
+
+fn replay_files(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    incarnation: Incarnation,
+    seqs: &[u64],
+    last_lsn: &mut Lsn,
+    apply: &mut impl FnMut(Record),
+) -> Result<Tail, ReplayError> {
+    let checkpoint_lsn = *last_lsn;
     let mut opened = Vec::new();
-    for seq in &seqs {
-        opened.push(open_file(disk, dir, *seq, incarnation)?);
+    let mut unread = None;
+    for seq in seqs {
+        match open_file(disk, dir, *seq, incarnation) {
+            Ok(file) if unread.is_none() => opened.push(file),
+            // What stands before the one that cannot be read is applied nevertheless.
+            Ok(file) => *last_lsn = (*last_lsn).max(file.header.start_lsn),
+            Err(error @ ReplayError::Damaged { .. }) => unread = unread.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    for file in &opened {
+        *last_lsn = (*last_lsn).max(file.header.start_lsn);
     }
     let Some(first) = opened.first() else {
-        return Err(damaged(dir, 0, "the journal has no file".to_owned()));
+        let none = || damaged(dir, 0, "the journal has no file".to_owned());
+        return Err(unread.unwrap_or_else(none));
     };
     if first.header.start_lsn > checkpoint_lsn + 1 {
         let what = format!(
@@ -127,7 +164,8 @@ pub(crate) fn replay(
     let mut full = VecDeque::new();
     let mut files = opened.iter().peekable();
     while let Some(this) = files.next() {
-        let walk = walk(this, checkpoint_lsn, &mut apply)?;
+        let walk = walk(this, checkpoint_lsn, apply)?;
+        *last_lsn = (*last_lsn).max(walk.expected);
         if let Some(next) = files.peek() {
             let start = next.header.start_lsn;
             if start < walk.expected || (start > walk.expected && start > checkpoint_lsn + 1) {
@@ -140,6 +178,9 @@ pub(crate) fn replay(
             let (path, bytes) = (this.path.clone(), this.bytes);
             full.push_back(JournalFile { path, bytes, last_lsn: start - 1 });
             continue;
+        }
+        if let Some(error) = unread {
+            return Err(error);
         }
         return finish(disk, dir, this, walk, full, checkpoint_lsn);
     }
@@ -168,7 +209,8 @@ fn finish(
             "batch {} was durable and is not here, batch {lsn} stands further on: {}",
             walk.expected, walk.why
         );
-        return Err(damaged(&last.path, walk.offset, what));
+        let damage = Damage::new(&last.path, walk.offset, what);
+        return Err(ReplayError::Damaged { damage, last_lsn: lsn });
     }
     // A file that may hold batches nobody needs, or fewer than the checkpoint covers, is left as it is.
     if later.is_some() || walk.ended || walk.expected <= checkpoint_lsn {
@@ -376,5 +418,5 @@ fn for_pieces(
 }
 
 fn damaged(file: &Path, offset: u64, what: String) -> ReplayError {
-    ReplayError::Damaged(Damage::new(file, offset, what))
+    ReplayError::Damaged { damage: Damage::new(file, offset, what), last_lsn: 0 }
 }

@@ -24,6 +24,8 @@ fn row(ledger: u64, lac: Option<u64>) -> LedgerRow {
         transactional: ledger.is_multiple_of(2),
         created: true,
         deleted: ledger.is_multiple_of(3),
+        replicated: ledger == 6,
+        limbo: false,
     }
 }
 
@@ -32,6 +34,7 @@ fn example() -> Manifest {
         sequence: 1,
         checkpoint_lsn: 0x1234,
         next_extent: ExtentId(5),
+        limbo_below: LedgerId(8),
         extents: vec![ExtentId(1), ExtentId(4)],
         ledgers: vec![row(1, None), row(6, Some(9))],
         deleted: vec![LedgerRange { first: LedgerId(2), last: LedgerId(3) }],
@@ -48,6 +51,7 @@ fn arbitrary() -> impl Strategy<Value = Manifest> {
             sequence,
             checkpoint_lsn,
             next_extent: ExtentId(1000),
+            limbo_below: LedgerId(sequence),
             extents: extents.into_iter().map(ExtentId).collect(),
             ledgers: ledgers
                 .into_iter()
@@ -58,6 +62,8 @@ fn arbitrary() -> impl Strategy<Value = Manifest> {
                     transactional: flags & 1 != 0,
                     created: flags & 2 != 0,
                     deleted: flags & 4 != 0,
+                    replicated: flags & 8 != 0,
+                    limbo: flags & 16 != 0,
                 })
                 .collect(),
             deleted: deleted
@@ -88,7 +94,7 @@ proptest! {
         body in prop::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..200),
         headed: bool,
     ) {
-        let mut bytes = if headed { b"EGRETMAN\x01\0".to_vec() } else { Vec::new() };
+        let mut bytes = if headed { b"EGRETMAN\x02\0".to_vec() } else { Vec::new() };
         bytes.extend(body);
         let crc = crc32c::crc32c(&bytes);
         bytes.put_u32(crc);
@@ -100,6 +106,22 @@ proptest! {
 
 #[test]
 fn the_layout_does_not_change() {
+    let golden = b"EGRETMAN\x02\0\
+        \x77\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+        \x01\0\0\0\0\0\0\0\x34\x12\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\
+        \x08\0\0\0\0\0\0\0\
+        \x02\0\0\0\x01\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\
+        \x02\0\0\0\
+        \x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x04\
+        \x06\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x1f\
+        \x01\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\
+        \xf3\xf0\x22\xa1";
+    assert_eq!(example().encode(), golden);
+    assert_eq!(decode(Path::new("MANIFEST"), golden).unwrap(), example());
+}
+
+#[test]
+fn a_manifest_of_the_first_version_is_read_too() {
     let golden = b"EGRETMAN\x01\0\
         \x77\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
         \x01\0\0\0\0\0\0\0\x34\x12\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\
@@ -109,8 +131,9 @@ fn the_layout_does_not_change() {
         \x06\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x0f\
         \x01\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\
         \x4e\xdb\xfc\x97";
-    assert_eq!(example().encode(), golden);
-    assert_eq!(decode(Path::new("MANIFEST"), golden).unwrap(), example());
+    let mut expected = Manifest { limbo_below: LedgerId(0), ..example() };
+    expected.ledgers[1].replicated = false;
+    assert_eq!(decode(Path::new("MANIFEST"), golden).unwrap(), expected);
 }
 
 #[test]
@@ -165,13 +188,13 @@ fn another_incarnations_manifest_is_not_taken() {
 fn a_newer_format_is_told_from_damage() {
     let mut bytes = example().encode();
     bytes.truncate(bytes.len() - 4);
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32c::crc32c(&bytes);
     bytes.put_u32(crc);
     let error = decode(Path::new("MANIFEST"), &bytes).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "MANIFEST: format version 2, this Egret knows 1: use the newer Egret"
+        "MANIFEST: format version 3, this Egret knows 2: use the newer Egret"
     );
 }
 

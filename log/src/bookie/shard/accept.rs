@@ -112,20 +112,28 @@ impl Shard {
             return Verdict::Reply(Reply::Unknown(Unknown::Poisoned { why: why.clone() }));
         }
         let judged = match request {
-            Request::Create { ledger, term, transactional } => state
-                .table
-                .creatable(ledger, term)
-                .map(|()| journal(Record::Create { ledger, term, transactional }, Then::Done)),
+            Request::Create { ledger, term, transactional, replicated } => {
+                let record = Record::Create { ledger, term, transactional, replicated };
+                state.table.creatable(ledger, term).map(|()| journal(record, Then::Done))
+            }
             Request::Add { .. } => state.judge_add(request, wakes),
             Request::Read { ledger, entry, fence } => {
                 state.judge_read(EntryAddress { ledger, entry }, fence)
             }
             Request::Fence { ledger, term } => state.judge_fence(ledger, term),
             Request::WriteLac { ledger, term, lac } => state.judge_lac(ledger, term, lac, wakes),
-            Request::ReadLac { ledger } => state
-                .table
-                .existing_mut(ledger)
-                .map(|found| Verdict::Reply(Reply::Lac { lac: found.lac, last: found.last })),
+            Request::ReadLac { ledger } => {
+                let limbo = state.table.in_limbo(ledger);
+                match state.table.existing_mut(ledger) {
+                    Ok(found) => {
+                        Ok(Verdict::Reply(Reply::Lac { lac: found.lac, last: found.last }))
+                    }
+                    Err(Refusal::NoLedger) if limbo => Ok(in_limbo()),
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Request::ClearLimbo { ledger, term } => state.judge_clear_limbo(ledger, term),
+            Request::LimboBound { below } => Ok(state.judge_limbo_bound(below)),
             Request::Delete { ledger } => Ok(state.judge_delete(ledger)),
         };
         if !state.lazy.is_empty() {
@@ -159,12 +167,19 @@ fn journal(record: Record, then: Then) -> Verdict {
     Verdict::Journal(Some(record), then)
 }
 
+fn in_limbo() -> Verdict {
+    Verdict::Reply(Reply::Unknown(Unknown::Limbo))
+}
+
 impl State {
     fn judge_add(&mut self, request: Request, wakes: &mut Vec<Wake>) -> Result<Verdict, Refusal> {
-        let Request::Add { ledger, entry, term, lac, crc, ref payload } = request else {
+        let Request::Add { ledger, entry, term, lac, crc, copy, ref payload } = request else {
             unreachable!("only adds come here");
         };
         let address = EntryAddress { ledger, entry };
+        if !copy && self.shut_by_limbo(ledger, term)? {
+            return Ok(in_limbo());
+        }
         let found = self.table.writable(ledger, term)?;
         if found.highest < Some(entry) {
             let rises = lac.is_some_and(|lac| found.raise_lac(lac));
@@ -209,6 +224,33 @@ impl State {
         Ok(Verdict::Journal(None, Then::Done))
     }
 
+    /// Whether limbo shuts a writer out: a fence it should have met may be among what was lost, so
+    /// only copies get in. A refusal that is certain goes first.
+    fn shut_by_limbo(&mut self, ledger: LedgerId, term: Term) -> Result<bool, Refusal> {
+        let limbo = self.table.in_limbo_held(ledger);
+        match self.table.writable(ledger, term) {
+            Ok(_) => Ok(limbo),
+            Err(Refusal::NoLedger) if limbo => Ok(true),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn judge_clear_limbo(&mut self, ledger: LedgerId, term: Term) -> Result<Verdict, Refusal> {
+        self.table.fenceable(ledger, term)?;
+        if self.table.in_limbo_held(ledger) {
+            return Ok(journal(Record::ClearLimbo { ledger, term }, Then::Done));
+        }
+        // The record that cleared it may not be durable yet.
+        Ok(Verdict::Journal(None, Then::Done))
+    }
+
+    fn judge_limbo_bound(&mut self, below: LedgerId) -> Verdict {
+        if below < self.table.limbo_below_held() {
+            return journal(Record::LimboBound { below }, Then::Done);
+        }
+        Verdict::Journal(None, Then::Done)
+    }
+
     fn judge_read(
         &mut self,
         address: EntryAddress,
@@ -221,7 +263,11 @@ impl State {
                 return Ok(journal(Record::Fence { ledger, term }, Then::Read(address)));
             }
         } else {
-            self.table.existing_mut(ledger)?;
+            let limbo = self.table.in_limbo(ledger);
+            match self.table.existing_mut(ledger) {
+                Err(Refusal::NoLedger) if limbo => return Ok(in_limbo()),
+                other => other.map(drop)?,
+            }
         }
         // A durable fence has all adds accepted before it durable and readable.
         Ok(match self.read(address) {
@@ -245,6 +291,9 @@ impl State {
         lac: EntryId,
         wakes: &mut Vec<Wake>,
     ) -> Result<Verdict, Refusal> {
+        if self.shut_by_limbo(ledger, term)? {
+            return Ok(in_limbo());
+        }
         let found = self.table.writable(ledger, term)?;
         let raises_term = term > found.held.term;
         if found.raise_lac(lac) {

@@ -9,18 +9,22 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use egret_schemas::{EntryAddress, Incarnation};
+
 use super::{Shard, State};
-use crate::bookie::cache::Half;
+use crate::bookie::cache::{CachedEntry, Half};
 use crate::bookie::damage::FileError;
-use crate::bookie::extent::{self, EntryToWrite, Extent, ExtentWriter, WriteError};
+use crate::bookie::extent::{self, EntryToWrite, Extent, ExtentId, ExtentWriter, WriteError};
 use crate::bookie::index::ExtentIndex;
 use crate::bookie::journal::Lsn;
 use crate::bookie::journal::files::SpareError;
 use crate::bookie::journal::writer::WrittenPart;
 use crate::bookie::manifest::Manifest;
 use crate::clock;
+use crate::disk::Disk;
 use crate::message::{Refusal, Unknown};
 
 /// What an extent takes for an entry beside its bytes, at most; and for itself.
@@ -53,6 +57,38 @@ impl From<FileError> for Failure {
     fn from(error: FileError) -> Failure {
         Failure::Failed(error.to_string())
     }
+}
+
+/// Writes all of a half of the write cache to extent `id` and seals it.
+pub(crate) fn write_extent(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    id: ExtentId,
+    own: Incarnation,
+    half: &Half,
+) -> Result<(), WriteError> {
+    write_entries(disk, dir, id, own, half.entries.iter())
+}
+
+fn write_entries<'a>(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    id: ExtentId,
+    own: Incarnation,
+    entries: impl Iterator<Item = (&'a EntryAddress, &'a CachedEntry)>,
+) -> Result<(), WriteError> {
+    let mut writer = ExtentWriter::create(disk, dir, id, own, clock::wall_ms())?;
+    for (address, entry) in entries {
+        writer.append(&EntryToWrite {
+            ledger: address.ledger,
+            entry: address.entry,
+            term: entry.term,
+            crc: entry.crc,
+            payload: &entry.payload,
+        })?;
+    }
+    writer.seal()?;
+    Ok(())
 }
 
 impl Shard {
@@ -153,22 +189,7 @@ impl Shard {
             return Err(Failure::Full { free, needed });
         }
         let (dir, id) = (self.dir.join(extent::DIR), manifest.next_extent);
-        let write = || -> Result<(), WriteError> {
-            let now = clock::wall_ms();
-            let mut writer = ExtentWriter::create(&self.disk, &dir, id, self.own, now)?;
-            for (address, entry) in entries() {
-                writer.append(&EntryToWrite {
-                    ledger: address.ledger,
-                    entry: address.entry,
-                    term: entry.term,
-                    crc: entry.crc,
-                    payload: &entry.payload,
-                })?;
-            }
-            writer.seal()?;
-            Ok(())
-        };
-        match write() {
+        match write_entries(&self.disk, &dir, id, self.own, entries()) {
             Ok(()) => {}
             Err(WriteError::Io(error)) if error.kind() == io::ErrorKind::StorageFull => {
                 self.disk.remove(&id.path(&dir))?;
@@ -195,6 +216,7 @@ impl Shard {
         let mut extents = {
             let state = self.lock();
             (next.ledgers, next.deleted) = state.table.rows();
+            next.limbo_below = state.table.limbo_below();
             state.index.live(|ledger| state.table.is_gone(ledger))
         };
         next.next_extent = new.as_ref().map_or(manifest.next_extent, |new| new.id().next());

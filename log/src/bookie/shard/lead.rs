@@ -337,7 +337,10 @@ impl State {
             Record::Fence { ledger, .. } => self.due(ledger, true),
             // A reader may watch a ledger that is listed and not created yet: there is nothing to see
             // in it now either, and being woken for nothing means a fence to that reader.
-            Record::Create { .. } | Record::ExplicitLac { .. } => Vec::new(),
+            Record::Create { .. }
+            | Record::ExplicitLac { .. }
+            | Record::ClearLimbo { .. }
+            | Record::LimboBound { .. } => Vec::new(),
         }
     }
 

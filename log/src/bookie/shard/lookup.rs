@@ -61,6 +61,9 @@ impl State {
         Answer::Reply(match self.lookup(address) {
             Lookup::Cached(cached) => entry_reply(address, lac, cached.clone()),
             Lookup::Stored(job) => return Answer::Read(job),
+            Lookup::Nothing if self.table.in_limbo(address.ledger) => {
+                Reply::Unknown(Unknown::Limbo)
+            }
             Lookup::Nothing => Reply::NoEntry { lac },
         })
     }

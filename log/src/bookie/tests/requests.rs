@@ -103,10 +103,10 @@ fn what_does_not_fit_is_refused_by_name() {
     refused(ask(&bookie, read(1, 0)), &Refusal::NoLedger);
     done(ask(&bookie, create(1, 1)));
     refused(ask(&bookie, create(1, 1)), &Refusal::Exists);
-    let Request::Add { ledger, entry, term, lac, crc, payload } = add(1, 0, 1) else {
+    let Request::Add { ledger, entry, term, lac, crc, copy, payload } = add(1, 0, 1) else {
         unreachable!()
     };
-    let wrong = Request::Add { ledger, entry, term, lac, crc: crc ^ 1, payload };
+    let wrong = Request::Add { ledger, entry, term, lac, crc: crc ^ 1, copy, payload };
     refused(ask(&bookie, wrong), &Refusal::BadCrc);
     let max = crate::caps::ENTRY_BYTES_MAX;
     let large = add_bytes(1, 0, 1, vec![0; max + 1].into());

@@ -124,9 +124,13 @@ impl Shared {
         chosen: &[(usize, Member)],
         avoid: &mut Vec<Member>,
     ) -> Result<Vec<(usize, Member)>, WriterFailure> {
-        let transactional = self.lock().core.is_transactional();
+        let (transactional, replicated) = {
+            let state = self.lock();
+            (state.core.is_transactional(), state.core.is_replicated())
+        };
         let question = |&(_, member): &(usize, Member)| {
-            let request = Request::Create { ledger: self.ledger, term: self.term, transactional };
+            let (ledger, term) = (self.ledger, self.term);
+            let request = Request::Create { ledger, term, transactional, replicated };
             (self.ledgers.bookies().transport(member), member.incarnation, request)
         };
         let questions = chosen.iter().map(question).collect();

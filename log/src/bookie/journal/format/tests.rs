@@ -6,7 +6,7 @@ use super::*;
 
 fn arb_record() -> impl Strategy<Value = Record> {
     let ids = (any::<u64>(), any::<u64>(), any::<u64>());
-    (0..5u8, ids, any::<Option<u64>>(), any::<u32>(), any::<bool>(), any::<Vec<u8>>()).prop_map(
+    (0..7u8, ids, any::<Option<u64>>(), any::<u32>(), any::<bool>(), any::<Vec<u8>>()).prop_map(
         |(kind, (ledger, entry, term), lac, crc, transactional, payload)| {
             let (ledger, entry, term) = (LedgerId(ledger), EntryId(entry), Term(term));
             match kind {
@@ -20,7 +20,9 @@ fn arb_record() -> impl Strategy<Value = Record> {
                 },
                 1 => Record::Fence { ledger, term },
                 2 => Record::ExplicitLac { ledger, term, lac: entry },
-                3 => Record::Create { ledger, term, transactional },
+                3 => Record::Create { ledger, term, transactional, replicated: crc % 2 == 1 },
+                4 => Record::ClearLimbo { ledger, term },
+                5 => Record::LimboBound { below: ledger },
                 _ => Record::Delete { ledger },
             }
         },
