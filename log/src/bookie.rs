@@ -16,6 +16,7 @@
 pub(crate) mod cache;
 pub mod config;
 pub mod damage;
+pub mod damaged;
 pub mod extent;
 pub mod identity;
 pub(crate) mod index;
@@ -23,6 +24,7 @@ pub(crate) mod journal;
 pub(crate) mod limbo;
 pub mod manifest;
 pub(crate) mod open;
+mod read_only;
 pub(crate) mod scrub;
 pub(crate) mod shard;
 pub mod stats;
@@ -38,11 +40,13 @@ use egret_schemas::{EntryId, Incarnation, LedgerId};
 
 pub use self::config::BookieConfig;
 pub use self::damage::Damage;
+pub use self::damaged::DamagedPlace;
 pub use self::open::OpenError;
 use self::shard::Shard;
 use self::shard::accept::Patience;
 pub use self::shard::checkpoint::CheckpointError;
-pub use self::stats::BookieStats;
+use self::shard::upkeep::Pace;
+pub use self::stats::{BookieStats, Space};
 use crate::disk::Disk;
 use crate::message::{Reply, ReplyTo, Request, Transport, Wake};
 
@@ -74,6 +78,9 @@ impl Bookie {
     ) -> Result<Bookie, OpenError> {
         let background = config.background;
         let shard = Arc::new(open::open(disk, dir, config)?);
+        let read_only = read_only::load(&*shard.disk, dir)
+            .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
+        shard.set_read_only(read_only);
         let handles = if background {
             Shard::start(&shard).map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?
         } else {
@@ -94,6 +101,32 @@ impl Bookie {
     /// The ledgers of which something acknowledged may be lost here, and nobody has settled it yet.
     pub fn limbo(&self) -> Vec<LedgerId> {
         self.shard.limbo()
+    }
+
+    /// Where the medium was found not to hold what was written, by reads, compaction and scrubbing: what
+    /// repair has to store again here, as copies.
+    pub fn damaged(&self) -> Vec<DamagedPlace> {
+        self.shard.damaged()
+    }
+
+    /// Moves what is left of extents that hold mostly deleted ledgers to new ones, as fast as it goes.
+    /// Tells whether there was anything to do.
+    ///
+    /// # Errors
+    /// When it could not be finished; nothing is lost by that.
+    pub fn compact(&self) -> Result<bool, CheckpointError> {
+        self.shard.compact(&mut Pace::unlimited())
+    }
+
+    /// Takes nothing new from now on, or does again: creations and writers' adds are refused as
+    /// [`ReadOnly`](crate::message::Refusal::ReadOnly), copies are taken, reads go on. Outlasts a restart.
+    ///
+    /// # Errors
+    /// When it could not be made durable: what was so before still holds here.
+    pub fn set_read_only(&self, read_only: bool) -> std::io::Result<()> {
+        read_only::store(&*self.shard.disk, &self.shard.dir, read_only)?;
+        self.shard.set_read_only(read_only);
+        Ok(())
     }
 
     /// Reads everything this bookie keeps again and checks it; returns what is damaged.
@@ -124,6 +157,13 @@ impl Bookie {
     #[cfg(test)]
     fn mark_idle(&self) {
         self.shard.mark_idle_now();
+    }
+
+    /// Does what the scrubber does next; where it is then.
+    #[cfg(test)]
+    fn scrub_some(&self) -> BookieStats {
+        self.shard.scrub_some();
+        self.shard.stats()
     }
 
     /// Figures of this moment.

@@ -76,6 +76,36 @@ pub const PRODUCERS_MAX: usize = 65_536;
 /// appends while everything acknowledged stays readable.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 
+/// Free space below which no ledger is created: twice the reserve, so that what is open goes on.
+pub const DISK_LOW_BYTES: u64 = 2 * DISK_RESERVE_BYTES;
+
+/// Free space from which ledgers are created again, well above the low mark: a bookie that has just
+/// that much is not to change its mind with every checkpoint.
+pub const DISK_HIGH_BYTES: u64 = 3 * DISK_RESERVE_BYTES;
+
+/// Bytes of entries one compaction writes: two full write caches make one extent.
+pub const COMPACTED_BYTES_MAX: u64 = 2 * WRITE_CACHE_BYTES as u64;
+
+/// Bytes a second compaction copies: a fraction of any disk, and a write cache's worth in eight seconds.
+pub const COMPACTION_BYTES_PER_S: u64 = 4 << 20;
+
+/// The part of an extent that must be live, in percent, for it not to be compacted: below it each byte
+/// copied makes at least one free.
+pub const COMPACT_BELOW_PERCENT: u8 = 50;
+
+/// Bytes a background task handles before it waits: long enough not to wake all the time.
+pub const UPKEEP_PIECE_BYTES: u64 = 256 << 10;
+
+/// Bytes a second the scrubber reads: a day for a hundred gigabytes, and nothing beside what any disk does.
+pub const SCRUB_BYTES_PER_S: u64 = 1 << 20;
+
+/// How long the scrubber rests when it has read everything, in milliseconds: small directories are not
+/// read all day.
+pub const SCRUB_REST_MS: u64 = 3_600_000;
+
+/// Damaged places a bookie remembers: past it a disk wants replacing, not mending.
+pub const DAMAGED_PLACES_MAX: usize = 4096;
+
 /// A header before the other side said hello: enough for any hello, nothing for an attacker.
 pub const HELLO_BYTES_MAX: usize = 16 << 10;
 
@@ -103,6 +133,16 @@ pub const READ_BYTES_MAX: usize = 8 << 20;
 /// Components of topologies that one stream names as its users: with [`PARTITIONS_MAX`] partitions each
 /// takes 40 KiB of the header that describes the stream.
 pub const STREAM_USERS_MAX: usize = 16;
+
+/// Entries of one answer to a batched read: their numbers and checksums fill a fraction of a header.
+pub const READ_ENTRIES_MAX: u32 = 4096;
+
+/// Bytes of catch-up reads that wait or are under way, before readers are told to come back.
+pub const CATCH_UP_BYTES_MAX: usize = 8 * READ_BYTES_MAX;
+
+/// Bytes of the newest entries kept in memory once an extent has them: a tail reader that is a little
+/// late still reads no disk.
+pub const TAIL_CACHE_BYTES: usize = WRITE_CACHE_BYTES / 8;
 
 /// Streams in one answer to a listing: their names and formats fill half a header.
 pub const LIST_STREAMS_MAX: u32 = 1000;

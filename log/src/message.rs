@@ -52,6 +52,20 @@ pub enum Request {
         /// The recoverer's term.
         fence: Option<Term>,
     },
+    /// Reads entries in a row, as many as are here and fit: at least the first, if it is here; else
+    /// answered as a read of it.
+    ReadRange {
+        /// The ledger.
+        ledger: LedgerId,
+        /// The first entry.
+        from: EntryId,
+        /// How many at most; a bookie's own limit is
+        /// [`READ_ENTRIES_MAX`](crate::caps::READ_ENTRIES_MAX).
+        entries_max: u32,
+        /// Bytes at most, but for the first; a bookie's own limit is
+        /// [`READ_BYTES_MAX`](crate::caps::READ_BYTES_MAX).
+        bytes_max: u32,
+    },
     /// Raises the ledger's term, so that lower ones are refused for ever.
     Fence {
         /// The ledger, known here or not.
@@ -111,6 +125,13 @@ pub enum Reply {
         /// Its bytes.
         payload: Bytes,
     },
+    /// The entries asked for, in a row from the first.
+    Entries {
+        /// What readers may see, as this bookie knows.
+        lac: Option<EntryId>,
+        /// At least one. Their bytes may share one buffer: copy what is kept for long.
+        entries: Vec<RangeEntry>,
+    },
     /// Proof that this bookie never acknowledged the entry, and, if the read fenced, never will.
     NoEntry {
         /// What readers may see, as this bookie knows.
@@ -134,6 +155,19 @@ pub enum Reply {
     Refused(Refusal),
     /// It may or may not have been done, or be there.
     Unknown(Unknown),
+}
+
+/// One entry of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeEntry {
+    /// Its number.
+    pub entry: EntryId,
+    /// The term it was written under.
+    pub term: Term,
+    /// Its checksum, as stored.
+    pub crc: u32,
+    /// Its bytes.
+    pub payload: Bytes,
 }
 
 /// Why a bookie definitely did not do what was asked.

@@ -1,9 +1,10 @@
 //! Entries that are durable in the journal and not yet in an extent: all reads of the tail.
 //!
 //! Two halves: the active one takes what becomes durable, the sealed one is being written to an extent.
-//! Both are readable.
+//! Both are readable. Of what was written last the newest entries of each ledger stay, so that who
+//! reads at the tail never waits for the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,6 +50,29 @@ impl Half {
     }
 }
 
+impl Half {
+    /// The newest entries of each ledger, all together at most so many bytes.
+    pub(crate) fn tail(&self, bytes_max: usize) -> Half {
+        let ledgers: BTreeSet<LedgerId> = self.entries.keys().map(|at| at.ledger).collect();
+        let share = bytes_max / ledgers.len().max(1);
+        let mut tail = Half::default();
+        let (mut of, mut left) = (None, 0);
+        for (address, entry) in self.entries.iter().rev() {
+            if of != Some(address.ledger) {
+                (of, left) = (Some(address.ledger), share);
+            }
+            if cost(entry) <= left {
+                left -= cost(entry);
+                tail.insert(*address, entry.clone());
+            } else {
+                // What is before it would be behind a gap.
+                left = 0;
+            }
+        }
+        tail
+    }
+}
+
 fn cost(entry: &CachedEntry) -> usize {
     ENTRY_OVERHEAD + entry.payload.len()
 }
@@ -58,6 +82,8 @@ fn cost(entry: &CachedEntry) -> usize {
 pub(crate) struct WriteCache {
     active: Half,
     sealed: Option<(Arc<Half>, Lsn)>,
+    /// In extents too.
+    tail: Half,
 }
 
 impl WriteCache {
@@ -69,7 +95,8 @@ impl WriteCache {
     /// The entry, if it is here.
     pub(crate) fn get(&self, address: EntryAddress) -> Option<&CachedEntry> {
         let sealed = || self.sealed.as_ref().and_then(|(half, _)| half.entries.get(&address));
-        self.active.entries.get(&address).or_else(sealed)
+        let tail = || self.tail.entries.get(&address);
+        self.active.entries.get(&address).or_else(sealed).or_else(tail)
     }
 
     /// The active half.
@@ -82,12 +109,13 @@ impl WriteCache {
         self.active.bytes
     }
 
-    /// Bytes of both halves.
+    /// Bytes of both halves and the tail.
     pub(crate) fn bytes(&self) -> usize {
-        self.active.bytes + self.sealed.as_ref().map_or(0, |(half, _)| half.bytes)
+        let sealed = self.sealed.as_ref().map_or(0, |(half, _)| half.bytes);
+        self.active.bytes + sealed + self.tail.bytes
     }
 
-    /// Entries in both halves.
+    /// Entries in both halves; those of the tail are in extents.
     pub(crate) fn len(&self) -> usize {
         self.active.entries.len() + self.sealed.as_ref().map_or(0, |(half, _)| half.entries.len())
     }
@@ -105,14 +133,16 @@ impl WriteCache {
         self.sealed.clone()
     }
 
-    /// Forgets the sealed half: its entries are readable elsewhere.
-    pub(crate) fn drop_sealed(&mut self) {
+    /// Forgets the sealed half but for its tail: its entries are readable elsewhere.
+    pub(crate) fn drop_sealed(&mut self, tail: Half) {
         self.sealed = None;
+        self.tail = tail;
     }
 
     /// Forgets a deleted ledger's entries. A sealed half keeps them until it is written.
     pub(crate) fn forget(&mut self, ledger: LedgerId) {
         self.active.forget(ledger);
+        self.tail.forget(ledger);
     }
 }
 
@@ -137,8 +167,23 @@ mod tests {
         cache.seal(6);
         assert_eq!(cache.sealed().map(|(half, lsn)| (half.entries.len(), lsn)), Some((1, 5)));
         assert!(cache.get(at(1, 0)).is_some() && cache.get(at(1, 1)).is_some());
-        cache.drop_sealed();
+        cache.drop_sealed(Half::default());
         assert!(cache.get(at(1, 0)).is_none() && cache.get(at(1, 1)).is_some());
+    }
+
+    #[test]
+    fn a_tail_has_the_newest_of_each_ledger_without_gaps() {
+        let mut half = Half::default();
+        for (ledger, number, bytes) in [(1, 0, 10), (1, 1, 500), (1, 2, 10), (1, 3, 10), (2, 7, 9)]
+        {
+            half.insert(at(ledger, number), entry(bytes));
+        }
+        let room = 2 * (3 * ENTRY_OVERHEAD + 40);
+        let tail = half.tail(room);
+        let kept: Vec<_> = tail.entries.keys().map(|at| (at.ledger.0, at.entry.0)).collect();
+        assert_eq!(kept, [(1, 2), (1, 3), (2, 7)]);
+        assert!(tail.bytes <= room);
+        assert!(half.tail(0).entries.is_empty());
     }
 
     #[test]

@@ -12,10 +12,29 @@ pub struct BookieConfig {
     /// Bytes of entries gathered in memory before a checkpoint writes them to an extent. Twice as much
     /// is held while one is written.
     pub write_cache_bytes: usize,
+    /// Bytes of the newest entries kept in memory beside, once an extent has them.
+    pub tail_cache_bytes: usize,
+    /// Threads that read the medium for requests that were sent.
+    pub read_threads: usize,
     /// Bytes handed in and not yet durable, before callers wait.
     pub queue_bytes_max: usize,
-    /// Free space below which nothing is created.
+    /// Free space below which nothing grows: for checkpoints, compaction, fences and deletions.
     pub disk_reserve_bytes: u64,
+    /// Free space above the reserve that only copies by recovery and repair may use. Zero for a bookie
+    /// alone, which gets none.
+    pub copy_reserve_bytes: u64,
+    /// Free space below which no ledger is created; what is open goes on.
+    pub disk_low_bytes: u64,
+    /// Free space from which ledgers are created again.
+    pub disk_high_bytes: u64,
+    /// The part of an extent that must be live, in percent, for it not to be compacted.
+    pub compact_below_percent: u8,
+    /// Bytes a second compaction copies; zero for no limit.
+    pub compact_bytes_per_s: u64,
+    /// Bytes a second the scrubber reads; zero for none.
+    pub scrub_bytes_per_s: u64,
+    /// How long the scrubber rests when it has read everything, in milliseconds.
+    pub scrub_rest_ms: u64,
     /// How long the journal is idle before it marks its last batch as durable and writes down what
     /// readers may see, in milliseconds.
     pub idle_mark_ms: u64,
@@ -33,8 +52,17 @@ impl Default for BookieConfig {
             journal_file_bytes: caps::JOURNAL_FILE_BYTES,
             journal_files_max: caps::JOURNAL_FILES_MAX,
             write_cache_bytes: caps::WRITE_CACHE_BYTES,
+            tail_cache_bytes: caps::TAIL_CACHE_BYTES,
+            read_threads: 1,
             queue_bytes_max: caps::JOURNAL_QUEUE_BYTES_MAX,
             disk_reserve_bytes: caps::DISK_RESERVE_BYTES,
+            copy_reserve_bytes: 0,
+            disk_low_bytes: caps::DISK_LOW_BYTES,
+            disk_high_bytes: caps::DISK_HIGH_BYTES,
+            compact_below_percent: caps::COMPACT_BELOW_PERCENT,
+            compact_bytes_per_s: caps::COMPACTION_BYTES_PER_S,
+            scrub_bytes_per_s: caps::SCRUB_BYTES_PER_S,
+            scrub_rest_ms: caps::SCRUB_REST_MS,
             idle_mark_ms: 50,
             background: true,
             #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::disk::Disk;
 pub const DIR: &str = "extents";
 
 /// An extent's number; never used again. Prints as its file is named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExtentId(pub u64);
 
 impl fmt::Display for ExtentId {
@@ -58,6 +58,14 @@ impl ExtentId {
     }
 }
 
+/// Removes these extents, which no manifest lists any more.
+pub fn remove(disk: &dyn Disk, dir: &Path, ids: &[ExtentId]) -> io::Result<()> {
+    for id in ids {
+        disk.remove(&id.path(dir))?;
+    }
+    if ids.is_empty() { Ok(()) } else { disk.sync_dir(dir) }
+}
+
 /// Removes every extent in `dir` that is not in `listed`, as the current manifest has it. Returns which.
 pub fn remove_unlisted(
     disk: &dyn Disk,
@@ -66,11 +74,6 @@ pub fn remove_unlisted(
 ) -> io::Result<Vec<ExtentId>> {
     let ids = disk.list(dir)?.into_iter().filter_map(|name| ExtentId::of_name(&name));
     let unlisted: Vec<_> = ids.filter(|id| !listed.contains(id)).collect();
-    for id in &unlisted {
-        disk.remove(&id.path(dir))?;
-    }
-    if !unlisted.is_empty() {
-        disk.sync_dir(dir)?;
-    }
+    remove(disk, dir, &unlisted)?;
     Ok(unlisted)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use egret_schemas::{EntryAddress, EntryId, LedgerId};
 
-use super::damage::{Damage, FileError};
+use super::damage::Damage;
 use super::extent::{Extent, ExtentId, StoredEntry};
 
 /// The extents a manifest lists and what they hold. Never changed: a checkpoint makes another.
@@ -81,36 +81,67 @@ impl ExtentIndex {
         self.ledgers.iter().filter_map(move |(ledger, spans)| Some((*ledger, last(spans)?)))
     }
 
-    /// Where an entry is. `None` is proof that no extent has it.
+    /// The ledgers with an entry in some extent, rising.
+    pub(crate) fn ledgers(&self) -> impl Iterator<Item = LedgerId> {
+        self.ledgers.keys().copied()
+    }
+
+    /// Where an entry is: where it was stored last, if a damaged copy was mended. `None` is proof that
+    /// no extent has it.
     pub(crate) fn find(&self, address: EntryAddress) -> Option<Stored> {
         let EntryAddress { ledger, entry } = address;
         let spans = self.ledgers.get(&ledger)?;
         let before = spans.partition_point(|span| span.first <= entry);
+        let mut newest: Option<Stored> = None;
         for span in spans[..before].iter().rev() {
             if span.reach < entry {
-                return None;
+                break;
             }
             if span.last >= entry
+                && newest.as_ref().is_none_or(|found| found.extent.id() < span.extent.id())
                 && let Some((run, index)) = span.extent.find(ledger, entry)
             {
-                return Some(Stored { extent: Arc::clone(&span.extent), run, index });
+                newest = Some(Stored { extent: Arc::clone(&span.extent), run, index });
             }
         }
-        None
+        newest
     }
 }
 
 impl Stored {
     /// Reads and checks the entry.
     pub(crate) fn read(&self) -> Result<StoredEntry, Damage> {
-        self.extent.read(self.run, self.index).map_err(|error| self.damage(error))
+        let read = self.extent.read(self.run, self.index);
+        read.map_err(|error| self.extent.damage_of(error))
     }
 
-    fn damage(&self, error: FileError) -> Damage {
-        match error {
-            FileError::Damaged(damage) => damage,
-            other => Damage::new(self.extent.path(), 0, other.to_string()),
-        }
+    /// Reads up to `count` entries from it on; see [`Extent::read_row`].
+    pub(crate) fn read_row(&self, count: u32, bytes_max: u64) -> Result<Vec<StoredEntry>, Damage> {
+        let read = self.extent.read_row(self.run, self.index, count, bytes_max);
+        read.map_err(|error| self.extent.damage_of(error))
+    }
+
+    /// How many entries stand in a row from it on, itself included.
+    pub(crate) fn in_row(&self) -> u32 {
+        self.extent.runs()[self.run].count - self.index
+    }
+
+    /// About how many bytes an entry of its run takes.
+    pub(crate) fn usual_bytes(&self) -> u64 {
+        let run = &self.extent.runs()[self.run];
+        run.data_len / u64::from(run.count)
+    }
+
+    /// The extent it is in.
+    pub(crate) fn extent(&self) -> &Extent {
+        &self.extent
+    }
+
+    /// Which entry it is.
+    pub(crate) fn address(&self) -> EntryAddress {
+        let run = &self.extent.runs()[self.run];
+        let entry = EntryId(run.first.0 + u64::from(self.index));
+        EntryAddress { ledger: run.ledger, entry }
     }
 }
 

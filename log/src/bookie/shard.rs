@@ -12,9 +12,12 @@
 
 pub(crate) mod accept;
 pub(crate) mod checkpoint;
+pub(crate) mod compact;
 pub(crate) mod lead;
 pub(crate) mod lookup;
+pub(crate) mod space;
 pub(crate) mod threads;
+pub(crate) mod upkeep;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -26,17 +29,21 @@ use egret_schemas::{EntryAddress, EntryId, Incarnation, LedgerId};
 
 use super::cache::WriteCache;
 use super::config::BookieConfig;
-use super::extent::TableCache;
+use super::damage::Damage;
+use super::damaged::{DamagedPlace, DamagedPlaces};
+use super::extent::{ExtentId, TableCache};
 use super::index::ExtentIndex;
 use super::journal::files::Spares;
 use super::journal::writer::JournalWriter;
 use super::journal::{Lsn, Record};
 use super::manifest::Manifest;
+use super::scrub::ScrubPlace;
 use super::stats::BookieStats;
 use super::term_table::TermTable;
 use crate::disk::Disk;
 use crate::message::{Reply, ReplyTo, Unknown, Wake};
-use lookup::{ReadJob, SentJob};
+use lookup::{ReadCount, ReadJob, SentJob};
+use space::Room;
 
 /// Everything behind a [`Bookie`](super::Bookie).
 #[derive(Debug)]
@@ -52,6 +59,12 @@ pub(crate) struct Shard {
     /// As last stored; held by the one checkpoint or scrub under way.
     manifest: Mutex<Manifest>,
     tables: Arc<TableCache>,
+    damaged: Mutex<DamagedPlaces>,
+    /// Entries and bytes read from memory, and from the medium.
+    tail_reads: ReadCount,
+    catch_up_reads: ReadCount,
+    /// Held by the one compaction under way.
+    compacting: Mutex<()>,
     /// The journal thread has something to do.
     work: Condvar,
     /// There may be room for callers that wait, or a checkpoint ended.
@@ -60,13 +73,17 @@ pub(crate) struct Shard {
     chores: Condvar,
     /// The read thread has something to do.
     reads: Condvar,
+    /// The upkeep thread has something to do, or the shard stops.
+    upkeep: Condvar,
 }
 
 /// What the lock guards.
 pub(crate) struct State {
     table: TermTable,
     cache: WriteCache,
-    index: ExtentIndex,
+    index: Arc<ExtentIndex>,
+    /// The number of the next extent.
+    next_extent: ExtentId,
     queue: VecDeque<Queued>,
     /// Calls in the queue: each of their threads may be told to lead.
     queued_calls: usize,
@@ -90,8 +107,11 @@ pub(crate) struct State {
     /// Answers due, in the order of the journal.
     replies: VecDeque<(ReplyTo, Reply)>,
     read_jobs: VecDeque<SentJob>,
+    /// Bytes they may take, with those under way.
+    read_job_bytes: usize,
     watches: HashMap<LedgerId, Vec<(Option<EntryId>, Wake)>>,
     poisoned: Option<String>,
+    room_left: Room,
     /// Closing: what is queued is finished, nothing is accepted.
     closing: bool,
     /// Stopped: nothing more happens.
@@ -100,6 +120,13 @@ pub(crate) struct State {
     batches: u64,
     records: u64,
     checkpoints: u64,
+    compactions: u64,
+    compacted_bytes: u64,
+    scrub: ScrubPlace,
+    scrubbed_bytes: u64,
+    scrub_turns: u64,
+    /// Whether extents may have become mostly dead since they were last looked at.
+    compaction_wanted: bool,
     /// The space the last checkpoint wanted and did not get.
     checkpoint_stuck: Option<u64>,
     journal_files: usize,
@@ -207,7 +234,8 @@ impl Shard {
         let state = State {
             table: found.table,
             cache: found.cache,
-            index: found.index,
+            index: Arc::new(found.index),
+            next_extent: found.manifest.next_extent,
             queue: VecDeque::new(),
             queued_calls: 0,
             queued_bytes: 0,
@@ -223,14 +251,22 @@ impl Shard {
             callers_wait: 0,
             replies: VecDeque::new(),
             read_jobs: VecDeque::new(),
+            read_job_bytes: 0,
             watches: HashMap::new(),
             poisoned: None,
+            room_left: Room::default(),
             closing: false,
             stopped: false,
             own_threads: Vec::new(),
             batches: 0,
             records: 0,
             checkpoints: 0,
+            compactions: 0,
+            compacted_bytes: 0,
+            scrub: ScrubPlace::load(&*disk, &dir),
+            scrubbed_bytes: 0,
+            scrub_turns: 0,
+            compaction_wanted: true,
             checkpoint_stuck: None,
             spare_wanted: false,
             journal_files: found.writer.files(),
@@ -245,10 +281,15 @@ impl Shard {
             spares: found.spares,
             manifest: Mutex::new(found.manifest),
             tables: found.tables,
+            damaged: Mutex::default(),
+            tail_reads: ReadCount::default(),
+            catch_up_reads: ReadCount::default(),
+            compacting: Mutex::default(),
             work: Condvar::new(),
             room: Condvar::new(),
             chores: Condvar::new(),
             reads: Condvar::new(),
+            upkeep: Condvar::new(),
         }
     }
 
@@ -258,6 +299,7 @@ impl Shard {
 
     /// Figures of this moment.
     pub(crate) fn stats(&self) -> BookieStats {
+        let damaged = self.damaged_places().count();
         let state = self.lock();
         BookieStats {
             ledgers: state.table.existing(),
@@ -273,8 +315,43 @@ impl Shard {
             batches: state.batches,
             records: state.records,
             checkpoints: state.checkpoints,
+            extent_bytes: state.index.extents().iter().map(|extent| extent.data_bytes()).sum(),
+            live_bytes: state.live_bytes(),
+            compactions: state.compactions,
+            compacted_bytes: state.compacted_bytes,
+            damaged,
+            scrubbed_bytes: state.scrubbed_bytes,
+            scrub_turns: state.scrub_turns,
+            read_only: state.room_left.read_only,
+            space: state.room_left.space,
+            tail_reads: self.tail_reads.get(),
+            catch_up_reads: self.catch_up_reads.get(),
             poisoned: state.poisoned.clone(),
         }
+    }
+
+    /// Takes note of a place where the medium does not hold what was written.
+    pub(crate) fn note_damage(&self, damage: Damage, entry: Option<EntryAddress>) {
+        self.damaged_places().note(damage, entry);
+    }
+
+    /// The extents of this moment.
+    pub(crate) fn extent_index(&self) -> Arc<ExtentIndex> {
+        Arc::clone(&self.lock().index)
+    }
+
+    /// The damaged places that matter to `index`.
+    pub(super) fn damaged_in(&self, index: &ExtentIndex) -> Vec<DamagedPlace> {
+        self.damaged_places().still(index)
+    }
+
+    /// The damaged places that were found and still matter.
+    pub(crate) fn damaged(&self) -> Vec<DamagedPlace> {
+        self.damaged_in(&self.extent_index())
+    }
+
+    fn damaged_places(&self) -> MutexGuard<'_, DamagedPlaces> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ledgers in limbo.
@@ -294,6 +371,7 @@ impl Shard {
         self.room.notify_all();
         self.chores.notify_all();
         self.reads.notify_all();
+        self.upkeep.notify_all();
         drop(state);
         for (reply, answer) in refused {
             reply(answer);
@@ -321,6 +399,13 @@ impl State {
         }
         self.queued_calls = 0;
         replies
+    }
+
+    /// Bytes in extents of ledgers that are not deleted.
+    fn live_bytes(&self) -> u64 {
+        let runs = self.index.extents().iter().flat_map(|extent| extent.runs());
+        let live = runs.filter(|run| !self.table.is_gone(run.ledger));
+        live.map(|run| run.data_len).sum()
     }
 
     /// Watches of `ledger` that are due: `all` of them, or those whose bound its LAC has passed.

@@ -1,5 +1,17 @@
 //! What a bookie tells about itself.
 
+/// What the room on the disk lets a bookie take. Worse is greater.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Space {
+    /// Everything.
+    #[default]
+    Roomy,
+    /// No new ledgers.
+    NoLedgers,
+    /// Of entries only copies by recovery and repair.
+    CopiesOnly,
+}
+
 /// A bookie's figures at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BookieStats {
@@ -17,6 +29,20 @@ pub struct BookieStats {
     pub queued_bytes: usize,
     /// Sealed data files.
     pub extents: usize,
+    /// Bytes of entries in them.
+    pub extent_bytes: u64,
+    /// Those of them whose ledgers are not deleted.
+    pub live_bytes: u64,
+    /// Compactions finished since the start.
+    pub compactions: u64,
+    /// Bytes of entries they copied.
+    pub compacted_bytes: u64,
+    /// Places found where the medium does not hold what was written.
+    pub damaged: u64,
+    /// Bytes the scrubber read since the start.
+    pub scrubbed_bytes: u64,
+    /// How often it has read everything.
+    pub scrub_turns: u64,
     /// Files of the journal.
     pub journal_files: usize,
     /// The last durable batch.
@@ -29,6 +55,14 @@ pub struct BookieStats {
     pub records: u64,
     /// Checkpoints finished since the start.
     pub checkpoints: u64,
+    /// Whether it takes nothing new, on an operator's word.
+    pub read_only: bool,
+    /// What the room on the disk lets it take, as last measured.
+    pub space: Space,
+    /// Entries read from memory, and their bytes.
+    pub tail_reads: (u64, u64),
+    /// Entries read from the medium, and their bytes.
+    pub catch_up_reads: (u64, u64),
     /// The first failed write, after which nothing more is written.
     pub poisoned: Option<String>,
 }

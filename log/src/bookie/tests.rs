@@ -1,9 +1,12 @@
 //! A bookie as its clients see it, on disks that fail.
 
+mod compaction;
 mod crash;
 mod flips;
 mod limbo;
+mod reads;
 mod requests;
+mod scrub;
 mod space;
 
 use std::path::PathBuf;
@@ -26,7 +29,10 @@ fn small() -> BookieConfig {
     BookieConfig {
         journal_file_bytes: 32 << 10,
         write_cache_bytes: 4 << 10,
+        tail_cache_bytes: 1 << 10,
         disk_reserve_bytes: 64 << 10,
+        disk_low_bytes: 0,
+        disk_high_bytes: 0,
         background: false,
         ..BookieConfig::default()
     }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use bytes::Bytes;
 use egret_schemas::{EntryId, Incarnation, LedgerId, Term};
 
-use crate::message::{Refusal, Reply, ReplyTo, Request, Transport, Unknown, Wake, entry_crc};
+use crate::message::{
+    RangeEntry, Refusal, Reply, ReplyTo, Request, Transport, Unknown, Wake, entry_crc,
+};
 
 #[derive(Default)]
 struct Ledger {
@@ -153,6 +155,20 @@ impl State {
                 Ok(match ledger.entries.get(&entry).cloned() {
                     None => Reply::NoEntry { lac },
                     Some((term, crc, payload)) => Reply::Entry { entry, term, crc, lac, payload },
+                })
+            }
+            Request::ReadRange { ledger, from, entries_max, .. } => {
+                let ledger = self.known(ledger)?;
+                let lac = ledger.lac;
+                let row = (from.0..).map_while(|entry| {
+                    let (term, crc, payload) = ledger.entries.get(&EntryId(entry))?.clone();
+                    Some(RangeEntry { entry: EntryId(entry), term, crc, payload })
+                });
+                let entries: Vec<_> = row.take(entries_max as usize).collect();
+                Ok(if entries.is_empty() {
+                    Reply::NoEntry { lac }
+                } else {
+                    Reply::Entries { lac, entries }
                 })
             }
             Request::Fence { ledger, term } => {

@@ -35,6 +35,7 @@ struct State {
     dirs: BTreeSet<PathBuf>,
     next_inode: Inode,
     operations: u64,
+    reads: u64,
     crash_after: Option<u64>,
     fail_next_sync: bool,
     space_limit: Option<u64>,
@@ -115,6 +116,11 @@ impl FaultyDisk {
     /// creating, renaming, removing and syncing names.
     pub fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// Reads of files since the disk was made or rebooted.
+    pub fn reads(&self) -> u64 {
+        self.state().reads
     }
 
     /// Lets `n` operations succeed, counted as [`operations`](FaultyDisk::operations) does, and cuts
@@ -329,8 +335,9 @@ impl FaultyFile {
 impl DiskFile for FaultyFile {
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         let at = self.place(buf, at)?;
-        let state = self.disk.state();
+        let mut state = self.disk.state();
         state.powered()?;
+        state.reads += 1;
         let live = state.media[&self.inode].live();
         let there = at.checked_add(buf.len()).and_then(|end| live.get(at..end));
         let there = there

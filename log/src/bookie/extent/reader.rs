@@ -82,6 +82,19 @@ impl Extent {
         &self.runs
     }
 
+    /// Bytes its entries take.
+    pub fn data_bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.data_len).sum()
+    }
+
+    /// What a failed read of it comes to.
+    pub(crate) fn damage_of(&self, error: FileError) -> Damage {
+        match error {
+            FileError::Damaged(damage) => damage,
+            other => Damage::new(&self.path, 0, other.to_string()),
+        }
+    }
+
     /// Where an entry is: the run and the index in it. `None` is proof that it is not in this extent.
     pub fn find(&self, ledger: LedgerId, entry: EntryId) -> Option<(usize, u32)> {
         let after = self.runs.partition_point(|run| (run.ledger, run.first) <= (ledger, entry));
@@ -102,10 +115,65 @@ impl Extent {
         self.read_slot(&self.runs[run], &table, index)
     }
 
+    /// Reads up to `count` entries from the one at `index` of the run numbered `run` on, in one read of
+    /// the medium: the first, and further ones within `bytes_max` bytes of the file. Ends before one
+    /// that is damaged, which is an error if it is the first.
+    ///
+    /// # Panics
+    /// As [`read`](Extent::read).
+    pub fn read_row(
+        &self,
+        run: usize,
+        index: u32,
+        count: u32,
+        bytes_max: u64,
+    ) -> Result<Vec<StoredEntry>, FileError> {
+        let whole = self.runs[run];
+        assert!(index < whole.count, "a run of {} has no entry {index}", whole.count);
+        let table = self.table(run)?;
+        let last = index.saturating_add(count.max(1)).min(whole.count) - 1;
+        let (start, first_end) = slot_of(&whole, &table, index);
+        let mut ends = vec![first_end];
+        for next in index + 1..=last {
+            let (_, end) = slot_of(&whole, &table, next);
+            if end - start > bytes_max {
+                break;
+            }
+            ends.push(end);
+        }
+        let end = ends.last().copied().unwrap_or(first_end);
+        let mut bytes = vec![0; size(end - start)];
+        self.file.read_exact_at(&mut bytes, start)?;
+        let bytes = Bytes::from(bytes);
+        let mut row = Vec::with_capacity(ends.len());
+        let mut from = start;
+        for (at, to) in (index..).zip(ends) {
+            let slot = bytes.slice(size(from - start)..size(to - start));
+            match self.check_slot(&whole, at, from, slot) {
+                Ok(entry) => row.push(entry),
+                Err(error) if row.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+            from = to;
+        }
+        Ok(row)
+    }
+
     fn read_slot(&self, run: &Run, table: &[u32], index: u32) -> Result<StoredEntry, FileError> {
         let (from, to) = slot_of(run, table, index);
         let mut slot = vec![0; size(to - from)];
         self.file.read_exact_at(&mut slot, from)?;
+        self.check_slot(run, index, from, slot.into())
+    }
+
+    /// The entry in the bytes of a slot, if it is the one that belongs there, as it was written.
+    fn check_slot(
+        &self,
+        run: &Run,
+        index: u32,
+        from: u64,
+        slot: Bytes,
+    ) -> Result<StoredEntry, FileError> {
         let head = format::decode_slot(&slot)
             .map_err(|error| Damage::decoding(&self.path, from, &error))?;
         let expected =
@@ -115,7 +183,7 @@ impl Extent {
             return Err(self.damage(from, format!("{found} where {expected} was written")));
         }
         let start = size(format::ENTRY_HEAD_BYTES);
-        let payload = Bytes::from(slot).slice(start..start + head.len as usize);
+        let payload = slot.slice(start..start + head.len as usize);
         if head.entry_crc != entry_crc(head.ledger, head.entry, &payload) {
             return Err(self.damage(from, format!("the client's checksum of {found} differs")));
         }
@@ -125,11 +193,7 @@ impl Extent {
     /// Reads the whole extent again, from the medium as far as the system lets through, and checks
     /// every byte.
     pub fn verify(&self) -> Result<Verified, FileError> {
-        let owner = open_owner(&*self.file, &self.path)?;
-        let runs = open_runs(&*self.file, &self.path, owner)?;
-        if runs != self.runs {
-            return Err(self.damage(0, "the footer is not the one it was opened with"));
-        }
+        self.verify_frame()?;
         let mut entries = 0;
         for run in &self.runs {
             let table = self.read_table(run)?;
@@ -139,6 +203,31 @@ impl Extent {
             }
         }
         Ok(Verified { entries, bytes: self.file.len()? })
+    }
+
+    /// A run's offsets, from the medium whatever is in memory.
+    pub(crate) fn fresh_table(&self, run: usize) -> Result<Arc<[u32]>, FileError> {
+        self.read_table(&self.runs[run])
+    }
+
+    /// Reads an entry by a table read before.
+    pub(crate) fn read_fresh(
+        &self,
+        run: usize,
+        table: &[u32],
+        index: u32,
+    ) -> Result<StoredEntry, FileError> {
+        self.read_slot(&self.runs[run], table, index)
+    }
+
+    /// Reads what is around the entries again: header, footer, trailer.
+    pub(crate) fn verify_frame(&self) -> Result<(), FileError> {
+        let owner = open_owner(&*self.file, &self.path)?;
+        let runs = open_runs(&*self.file, &self.path, owner)?;
+        if runs != self.runs {
+            return Err(self.damage(0, "the footer is not the one it was opened with"));
+        }
+        Ok(())
     }
 
     fn damage(&self, at: u64, what: impl fmt::Display) -> FileError {

@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use egret_schemas::{EntryAddress, EntryId, Incarnation, LedgerId, Term};
 
-use super::lookup::{Lookup, ReadJob, SentJob};
+use super::lookup::{Bounds, Lookup, ReadJob, SentJob};
 use super::{Queued, Shard, Slot, State, Then, Waiter};
 use crate::bookie::journal::Record;
 use crate::bookie::journal::format::RECORD_HEAD;
@@ -107,9 +107,15 @@ impl Shard {
         if state.closing {
             return Verdict::Reply(Reply::Unknown(Unknown::Closing));
         }
-        let reads = matches!(request, Request::Read { fence: None, .. } | Request::ReadLac { .. });
+        let reads = matches!(
+            request,
+            Request::Read { fence: None, .. } | Request::ReadRange { .. } | Request::ReadLac { .. }
+        );
         if let Some(why) = state.poisoned.as_ref().filter(|_| !reads) {
             return Verdict::Reply(Reply::Unknown(Unknown::Poisoned { why: why.clone() }));
+        }
+        if let Some(refusal) = self.shut(state, &request) {
+            return Verdict::Reply(Reply::Refused(refusal));
         }
         let judged = match request {
             Request::Create { ledger, term, transactional, replicated } => {
@@ -119,6 +125,10 @@ impl Shard {
             Request::Add { .. } => state.judge_add(request, wakes),
             Request::Read { ledger, entry, fence } => {
                 state.judge_read(EntryAddress { ledger, entry }, fence)
+            }
+            Request::ReadRange { ledger, from, entries_max, bytes_max } => {
+                let bounds = Bounds::new(entries_max, bytes_max);
+                state.judge_range(EntryAddress { ledger, entry: from }, bounds)
             }
             Request::Fence { ledger, term } => state.judge_fence(ledger, term),
             Request::WriteLac { ledger, term, lac } => state.judge_lac(ledger, term, lac, wakes),
@@ -142,14 +152,15 @@ impl Shard {
         judged.unwrap_or_else(|refusal| Verdict::Reply(Reply::Refused(refusal)))
     }
 
-    /// Judges an add of an entry that the medium holds with the checksum `stored`.
+    /// Judges an add of an entry that the medium holds, with the checksum it was found to have. A
+    /// copy takes the place of one that is damaged.
     pub(super) fn judge_compared(
         &self,
         state: &mut State,
-        request: &Request,
-        stored: u32,
+        request: Request,
+        stored: Result<u32, Reply>,
     ) -> Verdict {
-        let &Request::Add { ledger, term, crc, .. } = request else {
+        let Request::Add { ledger, entry, term, lac, crc, copy, payload } = request else {
             unreachable!("only adds are compared");
         };
         if state.closing {
@@ -158,8 +169,24 @@ impl Shard {
         if let Some(why) = state.poisoned.clone() {
             return Verdict::Reply(Reply::Unknown(Unknown::Poisoned { why }));
         }
-        let judged = state.judge_repeated(ledger, term, stored == crc);
+        let judged = match stored {
+            Ok(stored) => state.judge_repeated(ledger, term, stored == crc),
+            Err(_) if copy => {
+                let record = Record::Add { ledger, entry, term, lac, crc, payload };
+                state.table.writable(ledger, term).map(|_| journal(record, Then::Done))
+            }
+            Err(answer) => return Verdict::Reply(answer),
+        };
         judged.unwrap_or_else(|refusal| Verdict::Reply(Reply::Refused(refusal)))
+    }
+}
+
+impl From<super::Answer> for Verdict {
+    fn from(answer: super::Answer) -> Verdict {
+        match answer {
+            super::Answer::Reply(reply) => Verdict::Reply(reply),
+            super::Answer::Read(job) => Verdict::Read(job),
+        }
     }
 }
 
@@ -262,18 +289,28 @@ impl State {
             if self.table.get(ledger).is_none_or(|found| found.durable.term < term) {
                 return Ok(journal(Record::Fence { ledger, term }, Then::Read(address)));
             }
-        } else {
-            let limbo = self.table.in_limbo(ledger);
-            match self.table.existing_mut(ledger) {
-                Err(Refusal::NoLedger) if limbo => return Ok(in_limbo()),
-                other => other.map(drop)?,
-            }
+        } else if let Some(unknown) = self.unreadable(ledger)? {
+            return Ok(unknown);
         }
         // A durable fence has all adds accepted before it durable and readable.
-        Ok(match self.read(address) {
-            super::Answer::Reply(reply) => Verdict::Reply(reply),
-            super::Answer::Read(job) => Verdict::Read(job),
-        })
+        Ok(self.read(address).into())
+    }
+
+    fn judge_range(&mut self, from: EntryAddress, bounds: Bounds) -> Result<Verdict, Refusal> {
+        if let Some(unknown) = self.unreadable(from.ledger)? {
+            return Ok(unknown);
+        }
+        Ok(self.read_range(from, bounds).into())
+    }
+
+    /// The answer to a reader of a ledger that was never created here, as far as is known.
+    fn unreadable(&mut self, ledger: LedgerId) -> Result<Option<Verdict>, Refusal> {
+        let limbo = self.table.in_limbo(ledger);
+        match self.table.existing_mut(ledger) {
+            Ok(_) => Ok(None),
+            Err(Refusal::NoLedger) if limbo => Ok(Some(in_limbo())),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     fn judge_fence(&mut self, ledger: LedgerId, term: Term) -> Result<Verdict, Refusal> {
@@ -350,6 +387,7 @@ impl Shard {
         match verdict {
             Verdict::Reply(answer) => {
                 drop(state);
+                self.count_tail(&answer);
                 wakes.into_iter().for_each(|wake| wake());
                 reply(answer);
             }
@@ -381,16 +419,14 @@ impl Shard {
         let mut verdict = self.judge(&mut state, request, &mut wakes);
         if let Verdict::Compare(job, request) = verdict {
             drop(state);
-            let compared = job.crc();
+            let compared = job.crc(self);
             state = self.lock();
-            verdict = match compared {
-                Ok(stored) => self.judge_compared(&mut state, &request, stored),
-                Err(answer) => Verdict::Reply(answer),
-            };
+            verdict = self.judge_compared(&mut state, request, compared);
         }
         let answer = match verdict {
             Verdict::Reply(answer) => {
                 drop(state);
+                self.count_tail(&answer);
                 super::Answer::Reply(answer)
             }
             Verdict::Read(job) => {
@@ -412,7 +448,7 @@ impl Shard {
         wakes.into_iter().for_each(|wake| wake());
         match answer {
             super::Answer::Reply(reply) => reply,
-            super::Answer::Read(job) => job.read(),
+            super::Answer::Read(job) => job.read(self),
         }
     }
 }

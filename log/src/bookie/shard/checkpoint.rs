@@ -29,7 +29,7 @@ use crate::message::{Refusal, Unknown};
 
 /// What an extent takes for an entry beside its bytes, at most; and for itself.
 const ENTRY_ROOM: u64 = 64;
-const EXTENT_ROOM: u64 = 16 << 10;
+pub(super) const EXTENT_ROOM: u64 = 16 << 10;
 
 /// Why a checkpoint was not finished. Nothing acknowledged is lost by it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum CheckpointError {
     Stopped(Unknown),
 }
 
-enum Failure {
+pub(super) enum Failure {
     Full { free: u64, needed: u64 },
     Failed(String),
 }
@@ -116,6 +116,7 @@ impl Shard {
         let done = self.advance(&mut manifest, &half, lsn);
         let mut state = self.lock();
         state.checkpoint_stuck = None;
+        self.measure(&mut state);
         let result = match done {
             Ok(()) => {
                 state.checkpoints += 1;
@@ -139,7 +140,7 @@ impl Shard {
     }
 
     fn advance(&self, manifest: &mut Manifest, half: &Arc<Half>, lsn: Lsn) -> Result<(), Failure> {
-        let written = self.write_extent(manifest, half);
+        let written = self.write_extent(half);
         let (covered, new) = match &written {
             Ok(extent) => (lsn, extent.clone()),
             Err(Failure::Full { .. }) if self.has_dead_extents() => {
@@ -148,17 +149,17 @@ impl Shard {
             Err(Failure::Full { .. }) => return written.map(drop),
             Err(Failure::Failed(_)) => return written.map(drop),
         };
-        let extents = self.publish(manifest, covered, new)?;
-        let index = ExtentIndex::new(extents);
+        let dropped = self.publish(manifest, covered, new, &BTreeSet::new())?;
+        let tail = half.tail(self.config.tail_cache_bytes);
         let mut state = self.lock();
-        state.index = index;
         if written.is_ok() {
-            state.cache.drop_sealed();
+            state.cache.drop_sealed(tail);
         }
         state.checkpoint_lsn = covered;
         state.table.retire();
         drop(state);
-        self.clear_away(manifest, covered)?;
+        self.remove_extents(&dropped)?;
+        self.clear_away(covered)?;
         written.map(drop)
     }
 
@@ -168,11 +169,7 @@ impl Shard {
     }
 
     /// Writes what a sealed half holds of ledgers that still exist; `None` if that is nothing.
-    fn write_extent(
-        &self,
-        manifest: &Manifest,
-        half: &Half,
-    ) -> Result<Option<Arc<Extent>>, Failure> {
+    fn write_extent(&self, half: &Half) -> Result<Option<Arc<Extent>>, Failure> {
         let gone: BTreeSet<_> = {
             let state = self.lock();
             let ledgers: BTreeSet<_> = half.entries.keys().map(|address| address.ledger).collect();
@@ -188,7 +185,7 @@ impl Shard {
         if free < needed + self.config.disk_reserve_bytes {
             return Err(Failure::Full { free, needed });
         }
-        let (dir, id) = (self.dir.join(extent::DIR), manifest.next_extent);
+        let (dir, id) = (self.dir.join(extent::DIR), self.lock().take_extent_id());
         match write_entries(&self.disk, &dir, id, self.own, entries()) {
             Ok(()) => {}
             Err(WriteError::Io(error)) if error.kind() == io::ErrorKind::StorageFull => {
@@ -201,13 +198,15 @@ impl Shard {
         Ok(Some(Arc::new(Extent::open(&*self.disk, &dir, id, self.own, tables)?)))
     }
 
-    /// Replaces the manifest; returns the extents it lists.
-    fn publish(
+    /// Replaces the manifest: with the extent `new`, without those `replaced` and those that are dead.
+    /// Returns which are no longer listed; their files may go.
+    pub(super) fn publish(
         &self,
         manifest: &mut Manifest,
         covered: Lsn,
         new: Option<Arc<Extent>>,
-    ) -> Result<Vec<Arc<Extent>>, Failure> {
+        replaced: &BTreeSet<ExtentId>,
+    ) -> Result<Vec<ExtentId>, Failure> {
         let mut next = Manifest {
             sequence: manifest.sequence + 1,
             checkpoint_lsn: covered + 1,
@@ -217,20 +216,23 @@ impl Shard {
             let state = self.lock();
             (next.ledgers, next.deleted) = state.table.rows();
             next.limbo_below = state.table.limbo_below();
+            next.next_extent = state.next_extent;
             state.index.live(|ledger| state.table.is_gone(ledger))
         };
-        next.next_extent = new.as_ref().map_or(manifest.next_extent, |new| new.id().next());
+        extents.retain(|extent| !replaced.contains(&extent.id()));
         extents.extend(new);
+        extents.sort_by_key(|extent| extent.id());
         next.extents = extents.iter().map(|extent| extent.id()).collect();
         next.store(&*self.disk, &self.dir, Some(manifest))?;
+        let listed = |id: &ExtentId| next.extents.binary_search(id).is_ok();
+        let dropped = manifest.extents.iter().filter(|id| !listed(id)).copied().collect();
         *manifest = next;
-        Ok(extents)
+        self.lock().index = Arc::new(ExtentIndex::new(extents));
+        Ok(dropped)
     }
 
-    /// Removes or recycles what the manifest no longer needs, and makes the next journal file ready.
-    fn clear_away(&self, manifest: &Manifest, covered: Lsn) -> Result<(), Failure> {
-        let listed = manifest.extents.iter().copied().collect();
-        extent::remove_unlisted(&*self.disk, &self.dir.join(extent::DIR), &listed)?;
+    /// Recycles what of the journal the manifest no longer needs, and makes its next file ready.
+    fn clear_away(&self, covered: Lsn) -> Result<(), Failure> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let files = writer.take_covered(covered);
         let left = writer.files();

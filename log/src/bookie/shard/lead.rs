@@ -158,6 +158,7 @@ impl Shard {
             && files > state.journal_files
         {
             state.spare_wanted = true;
+            self.measure(&mut state);
             self.chores.notify_one();
         }
         state.journal_files = files.unwrap_or(state.journal_files);
@@ -190,7 +191,9 @@ impl Shard {
                     self.arm_timer(state);
                 }
                 state.durable_lsn = lsn;
-                state.made_durable(batch, after);
+                if state.made_durable(batch, after) {
+                    self.want_compaction(state);
+                }
                 if self.due_for_checkpoint(state) {
                     state.cache.seal(lsn);
                     self.chores.notify_one();
@@ -300,8 +303,9 @@ impl State {
         })
     }
 
-    /// Makes a batch that is on the medium readable and answers it.
-    fn made_durable(&mut self, batch: Batch, after: &mut After) {
+    /// Makes a batch that is on the medium readable and answers it. Tells whether a ledger is gone.
+    fn made_durable(&mut self, batch: Batch, after: &mut After) -> bool {
+        let mut any_gone = false;
         for lac in &batch.lacs {
             self.table.durable(lac);
             self.records += 1;
@@ -311,11 +315,13 @@ impl State {
             if let Some(record) = item.record {
                 self.records += 1;
                 self.table.durable(&record);
+                any_gone |= matches!(record, Record::Delete { .. });
                 after.wakes.extend(self.take_effect(record));
             }
             let answer = self.answer(item.then);
             self.give(item.to, answer, after);
         }
+        any_gone
     }
 
     fn take_effect(&mut self, record: Record) -> Vec<Wake> {

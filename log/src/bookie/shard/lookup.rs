@@ -1,5 +1,7 @@
 //! Reading: from memory at once, from the medium without the lock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use egret_schemas::{EntryAddress, EntryId, LedgerId};
 
 use super::accept::Verdict;
@@ -8,7 +10,8 @@ use crate::bookie::cache::CachedEntry;
 use crate::bookie::damage::Damage;
 use crate::bookie::extent::StoredEntry;
 use crate::bookie::index::Stored;
-use crate::message::{Refusal, Reply, ReplyTo, Request, Unknown, Wake};
+use crate::caps;
+use crate::message::{RangeEntry, Refusal, Reply, ReplyTo, Request, Unknown, Wake};
 
 /// Reads of the medium that may wait at once. Past it a reader is told to come back.
 const READ_JOBS_MAX: usize = 4096;
@@ -27,7 +30,63 @@ pub(super) enum Lookup<'a> {
 #[derive(Debug)]
 pub(crate) struct ReadJob {
     lac: Option<EntryId>,
-    stored: Stored,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    One(Stored),
+    /// Parts in a row.
+    Row(Vec<Part>, Bounds),
+}
+
+#[derive(Debug)]
+enum Part {
+    Cached(RangeEntry),
+    /// So many from it on.
+    Stored(Stored, u32),
+}
+
+/// What one batched read may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    entries: u32,
+    bytes: u64,
+}
+
+impl Bounds {
+    /// As asked for, within the limits.
+    pub(super) fn new(entries_max: u32, bytes_max: u32) -> Bounds {
+        let most = u64::try_from(caps::READ_BYTES_MAX).expect("a limit in memory fits u64");
+        let entries = entries_max.clamp(1, caps::READ_ENTRIES_MAX);
+        Bounds { entries, bytes: u64::from(bytes_max).min(most) }
+    }
+}
+
+/// Entries read and their bytes, since the start.
+#[derive(Debug, Default)]
+pub(super) struct ReadCount {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl ReadCount {
+    fn add(&self, reply: &Reply) {
+        let (entries, bytes) = match reply {
+            Reply::Entry { payload, .. } => (1, payload.len()),
+            Reply::Entries { entries, .. } => {
+                (entries.len(), entries.iter().map(|entry| entry.payload.len()).sum())
+            }
+            _ => return,
+        };
+        let count = |n| u64::try_from(n).expect("a length in memory fits u64");
+        self.entries.fetch_add(count(entries), Ordering::Relaxed);
+        self.bytes.fetch_add(count(bytes), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> (u64, u64) {
+        (self.entries.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
 }
 
 /// A read of the medium for a request that was sent.
@@ -45,7 +104,7 @@ impl State {
         match self.index.find(address) {
             Some(stored) => Lookup::Stored(ReadJob {
                 lac: self.table.get(address.ledger).and_then(|found| found.lac),
-                stored,
+                what: What::One(stored),
             }),
             None => Lookup::Nothing,
         }
@@ -67,6 +126,52 @@ impl State {
             Lookup::Nothing => Reply::NoEntry { lac },
         })
     }
+
+    /// The answer to a batched read, or where its entries are.
+    pub(super) fn read_range(&self, from: EntryAddress, bounds: Bounds) -> Answer {
+        let ledger = from.ledger;
+        let (mut next, mut parts) = (from.entry, Vec::new());
+        let (mut entries, mut bytes, mut on_medium) = (0, 0, false);
+        while entries < bounds.entries && (parts.is_empty() || bytes < bounds.bytes) {
+            let found = match self.lookup(EntryAddress { ledger, entry: next }) {
+                Lookup::Nothing => break,
+                Lookup::Cached(cached) => {
+                    let CachedEntry { term, crc, payload } = cached.clone();
+                    bytes += payload.len() as u64;
+                    if bytes > bounds.bytes && !parts.is_empty() {
+                        break;
+                    }
+                    parts.push(Part::Cached(RangeEntry { entry: next, term, crc, payload }));
+                    1
+                }
+                Lookup::Stored(ReadJob { what: What::One(stored), .. }) => {
+                    on_medium = true;
+                    let fits = (bounds.bytes - bytes.min(bounds.bytes)) / stored.usual_bytes();
+                    let fits = u32::try_from(fits).unwrap_or(u32::MAX).max(1);
+                    let count = stored.in_row().min(bounds.entries - entries).min(fits);
+                    bytes += u64::from(count) * stored.usual_bytes();
+                    parts.push(Part::Stored(stored, count));
+                    count
+                }
+                Lookup::Stored(_) => unreachable!("a lookup finds one entry"),
+            };
+            entries += found;
+            next = EntryId(next.0 + u64::from(found));
+        }
+        let lac = self.table.get(ledger).and_then(|found| found.lac);
+        match (parts.is_empty(), on_medium) {
+            (true, _) => self.read(from),
+            (false, true) => Answer::Read(ReadJob { lac, what: What::Row(parts, bounds) }),
+            (false, false) => {
+                let entry = |part| match part {
+                    Part::Cached(entry) => Some(entry),
+                    Part::Stored(..) => None,
+                };
+                let entries = parts.into_iter().filter_map(entry).collect();
+                Answer::Reply(Reply::Entries { lac, entries })
+            }
+        }
+    }
 }
 
 fn entry_reply(address: EntryAddress, lac: Option<EntryId>, entry: CachedEntry) -> Reply {
@@ -74,28 +179,93 @@ fn entry_reply(address: EntryAddress, lac: Option<EntryId>, entry: CachedEntry) 
     Reply::Entry { entry: address.entry, term, crc, lac, payload }
 }
 
-fn damaged(damage: Damage) -> Reply {
-    Reply::Unknown(Unknown::from(damage))
-}
-
 impl ReadJob {
-    /// Reads the entry.
-    pub(super) fn read(self) -> Reply {
-        match self.stored.read() {
-            Ok(StoredEntry { entry, term, crc, payload }) => {
-                Reply::Entry { entry, term, crc, lac: self.lac, payload }
-            }
-            Err(damage) => damaged(damage),
-        }
+    /// Reads the entry, or the row.
+    pub(super) fn read(self, shard: &Shard) -> Reply {
+        let ReadJob { lac, what } = self;
+        let reply = match what {
+            What::One(stored) => match stored.read() {
+                Ok(StoredEntry { entry, term, crc, payload }) => {
+                    Reply::Entry { entry, term, crc, lac, payload }
+                }
+                Err(damage) => damaged(shard, &stored, damage),
+            },
+            What::Row(parts, bounds) => match read_row(parts, bounds) {
+                Ok(entries) => Reply::Entries { lac, entries },
+                Err((stored, damage)) => damaged(shard, &stored, damage),
+            },
+        };
+        shard.catch_up_reads.add(&reply);
+        reply
     }
 
     /// The entry's checksum, after its bytes were checked against it.
-    pub(super) fn crc(self) -> Result<u32, Reply> {
-        self.stored.read().map(|entry| entry.crc).map_err(damaged)
+    pub(super) fn crc(self, shard: &Shard) -> Result<u32, Reply> {
+        let What::One(stored) = self.what else { unreachable!("only one entry is compared") };
+        let read = stored.read();
+        read.map(|entry| entry.crc).map_err(|damage| damaged(shard, &stored, damage))
+    }
+
+    /// About how much memory it takes to read.
+    fn bytes(&self) -> usize {
+        let bytes = match &self.what {
+            What::One(stored) => stored.usual_bytes(),
+            What::Row(_, bounds) => bounds.bytes,
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
+fn damaged(shard: &Shard, stored: &Stored, damage: Damage) -> Reply {
+    shard.note_damage(damage.clone(), Some(stored.address()));
+    Reply::Unknown(Unknown::from(damage))
+}
+
+/// Reads parts in a row until the bounds are reached or something is damaged, which is an error if
+/// nothing stands before it: whoever asks again from there is told, or finds where it was mended.
+fn read_row(parts: Vec<Part>, bounds: Bounds) -> Result<Vec<RangeEntry>, (Stored, Damage)> {
+    let mut row: Vec<RangeEntry> = Vec::new();
+    let mut left = bounds.bytes;
+    for part in parts {
+        let (found, wanted) = match part {
+            Part::Cached(entry) => (vec![entry], 1),
+            Part::Stored(stored, count) => match stored.read_row(count, left) {
+                Ok(found) => (found.into_iter().map(RangeEntry::from).collect(), count),
+                Err(damage) if row.is_empty() => return Err((stored, damage)),
+                Err(_) => break,
+            },
+        };
+        let short = found.len() < wanted as usize;
+        for entry in found {
+            let bytes = entry.payload.len() as u64;
+            if bytes > left && !row.is_empty() {
+                return Ok(row);
+            }
+            left = left.saturating_sub(bytes);
+            row.push(entry);
+        }
+        if short {
+            break;
+        }
+    }
+    Ok(row)
+}
+
+impl From<StoredEntry> for RangeEntry {
+    fn from(stored: StoredEntry) -> RangeEntry {
+        let StoredEntry { entry, term, crc, payload } = stored;
+        RangeEntry { entry, term, crc, payload }
     }
 }
 
 impl SentJob {
+    /// About how much memory it takes to read.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            SentJob::Answer(job, _) | SentJob::Compare(job, _, _) => job.bytes(),
+        }
+    }
+
     /// Answers without reading.
     pub(super) fn refuse(self, answer: Reply) {
         match self {
@@ -105,6 +275,11 @@ impl SentJob {
 }
 
 impl Shard {
+    /// Takes note of an answer from memory.
+    pub(super) fn count_tail(&self, answer: &Reply) {
+        self.tail_reads.add(answer);
+    }
+
     /// Reads for a request that was sent: on the read thread if there is one.
     pub(super) fn read_later(&self, job: SentJob) {
         if !self.config.background {
@@ -113,9 +288,12 @@ impl Shard {
         let mut state = self.lock();
         let refusal = if state.closing {
             Reply::Unknown(Unknown::Closing)
-        } else if state.read_jobs.len() >= READ_JOBS_MAX {
+        } else if state.read_jobs.len() >= READ_JOBS_MAX
+            || state.read_job_bytes > caps::CATCH_UP_BYTES_MAX
+        {
             Reply::Refused(Refusal::Overloaded { retry_after_ms: RETRY_AFTER_MS })
         } else {
+            state.read_job_bytes += job.bytes();
             state.read_jobs.push_back(job);
             self.reads.notify_one();
             return;
@@ -127,15 +305,12 @@ impl Shard {
     /// Reads and answers.
     pub(super) fn read_now(&self, job: SentJob) {
         let (job, request, reply) = match job {
-            SentJob::Answer(job, reply) => return reply(job.read()),
+            SentJob::Answer(job, reply) => return reply(job.read(self)),
             SentJob::Compare(job, request, reply) => (job, request, reply),
         };
-        let stored = match job.crc() {
-            Ok(stored) => stored,
-            Err(answer) => return reply(answer),
-        };
+        let compared = job.crc(self);
         let mut state = self.lock();
-        match self.judge_compared(&mut state, &request, stored) {
+        match self.judge_compared(&mut state, request, compared) {
             Verdict::Reply(answer) => {
                 drop(state);
                 reply(answer);

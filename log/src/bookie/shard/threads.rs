@@ -1,4 +1,4 @@
-//! The bookie's own threads: journal, reads, checkpoints. Each ends when the shard is stopped.
+//! The bookie's own threads: journal, reads, checkpoints, upkeep. Each ends when the shard is stopped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -13,11 +13,13 @@ impl Shard {
     /// Starts the threads.
     pub(crate) fn start(shard: &Arc<Shard>) -> std::io::Result<Vec<JoinHandle<()>>> {
         type Body = fn(&Shard);
-        let bodies: [(&str, Body); 3] = [
+        let mut bodies: Vec<(&str, Body)> = vec![
             ("egret-journal", Shard::run_journal),
-            ("egret-reads", Shard::run_reads),
             ("egret-checkpoint", Shard::run_checkpoints),
+            ("egret-upkeep", Shard::run_upkeep),
         ];
+        let reads: (&str, Body) = ("egret-reads", Shard::run_reads);
+        bodies.extend(std::iter::repeat_n(reads, shard.config.read_threads.max(1)));
         let mut threads = Vec::new();
         for (name, body) in bodies {
             let own = Arc::clone(shard);
@@ -100,8 +102,10 @@ impl Shard {
             match state.read_jobs.pop_front() {
                 Some(job) => {
                     drop(state);
+                    let bytes = job.bytes();
                     self.read_now(job);
                     state = self.lock();
+                    state.read_job_bytes = state.read_job_bytes.saturating_sub(bytes);
                 }
                 None => state = self.reads.wait(state).unwrap_or_else(PoisonError::into_inner),
             }

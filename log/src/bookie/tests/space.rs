@@ -1,6 +1,7 @@
 //! The disk is full: refused by name, nothing lost, and all well again once there is space.
 
 use super::*;
+use crate::bookie::Space;
 use crate::message::Refusal;
 
 fn used(disk: &FaultyDisk) -> u64 {
@@ -114,5 +115,137 @@ fn fences_alone_do_not_grow_the_journal_for_ever() {
         let held = Refusal::StaleTerm { held: Term(7) };
         let reply = ask(&bookie, create(ledger, 6));
         assert!(matches!(&reply, Reply::Refused(refusal) if *refusal == held), "{reply:?}");
+    }
+}
+
+/// Marks at 256 and 384 KiB, 64 KiB for copies above a reserve of as much.
+fn marked() -> BookieConfig {
+    BookieConfig {
+        copy_reserve_bytes: 64 << 10,
+        disk_low_bytes: 256 << 10,
+        disk_high_bytes: 384 << 10,
+        ..small()
+    }
+}
+
+fn is_full(reply: &Reply) -> bool {
+    matches!(reply, Reply::Refused(Refusal::DiskFull { .. }))
+}
+
+/// An entry of 1,000 bytes, as recovery sends it or a writer.
+fn add_kb(ledger: u64, entry: u64, copy: bool) -> Request {
+    match add_bytes(ledger, entry, 1, payload(ledger, entry, 1000)) {
+        Request::Add { ledger, entry, term, lac, crc, payload, .. } => {
+            Request::Add { ledger, entry, term, lac, crc, copy, payload }
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn as_the_disk_fills_ledgers_are_refused_first_then_adds_then_copies() {
+    let disk = FaultyDisk::new();
+    let bookie = try_open(&disk, marked()).unwrap();
+    done(ask(&bookie, create(1, 1)));
+    disk.space_limit(used(&disk) + (400 << 10));
+    done(ask(&bookie, create(2, 1)));
+    // The entry at which each came to be refused.
+    let (mut no_ledger, mut no_add, mut no_copy) = (None, None, None);
+    let mut entries = Vec::new();
+    for entry in 0..2000 {
+        if no_ledger.is_none() && is_full(&ask(&bookie, create(3, 1))) {
+            no_ledger = Some(entry);
+            assert_eq!(bookie.stats().space, Space::NoLedgers);
+        }
+        let copy = no_add.is_some();
+        match ask(&bookie, add_kb(1, entry, copy)) {
+            Reply::Done => entries.push(entry),
+            reply if is_full(&reply) && copy => {
+                no_copy = Some(entry);
+                break;
+            }
+            reply if is_full(&reply) => {
+                assert_eq!(bookie.stats().space, Space::CopiesOnly);
+                no_add = Some(entry);
+            }
+            reply => panic!("{reply:?}"),
+        }
+    }
+    let (no_ledger, no_add, no_copy) = (no_ledger.unwrap(), no_add.unwrap(), no_copy.unwrap());
+    assert!(no_ledger + 10 < no_add && no_add + 10 < no_copy, "{no_ledger} {no_add} {no_copy}");
+    for entry in entries {
+        check_entry(&bookie, 1, entry, 1000);
+    }
+    assert_eq!(bookie.stats().poisoned, None);
+    // With some room adds are taken again, ledgers only with clearly more.
+    disk.space_limit(used(&disk) + (300 << 10));
+    done(ask(&bookie, add_kb(1, no_copy, false)));
+    assert!(is_full(&ask(&bookie, create(5000, 1))));
+    assert_eq!(bookie.stats().space, Space::NoLedgers);
+    disk.space_limit(used(&disk) + (400 << 10));
+    done(ask(&bookie, create(5000, 1)));
+    assert_eq!(bookie.stats().space, Space::Roomy);
+}
+
+#[test]
+fn between_the_marks_what_was_so_stays_so() {
+    let disk = FaultyDisk::new();
+    let bookie = try_open(&disk, marked()).unwrap();
+    let room = |kib: u64| disk.space_limit(used(&disk) + (kib << 10));
+    room(300);
+    done(ask(&bookie, create(1, 1)));
+    room(200);
+    assert!(is_full(&ask(&bookie, create(2, 1))));
+    room(300);
+    assert!(is_full(&ask(&bookie, create(2, 1))));
+    room(400);
+    done(ask(&bookie, create(2, 1)));
+    room(300);
+    done(ask(&bookie, create(3, 1)));
+}
+
+#[test]
+fn a_read_only_bookie_takes_copies_and_reads_until_its_operator_says_so() {
+    let disk = FaultyDisk::new();
+    let bookie = open(&disk);
+    done(ask(&bookie, create(1, 1)));
+    done(ask(&bookie, add(1, 0, 1)));
+    bookie.set_read_only(true).unwrap();
+    let refused = |reply: Reply| {
+        assert!(matches!(reply, Reply::Refused(Refusal::ReadOnly)), "{reply:?}");
+    };
+    drop(bookie);
+    let disk = disk.reboot(1);
+    let bookie = open(&disk);
+    assert!(bookie.stats().read_only);
+    refused(ask(&bookie, create(2, 1)));
+    refused(ask(&bookie, add(1, 1, 1)));
+    done(ask(&bookie, copy(1, 1, 1)));
+    check_entry(&bookie, 1, 0, 100);
+    assert!(matches!(ask(&bookie, fence(1, 2)), Reply::Fenced { .. }));
+    done(ask(&bookie, delete(9)));
+    bookie.checkpoint().unwrap();
+    bookie.set_read_only(false).unwrap();
+    drop(bookie);
+    let bookie = open(&disk.reboot(2));
+    done(ask(&bookie, create(2, 1)));
+    assert!(!bookie.stats().read_only);
+}
+
+#[test]
+fn a_power_cut_while_the_switch_is_turned_leaves_it_one_way_or_the_other() {
+    for on in [true, false] {
+        for cut in 0..6 {
+            for seed in 0..10 {
+                let disk = FaultyDisk::new();
+                let bookie = open(&disk);
+                bookie.set_read_only(!on).unwrap();
+                disk.crash_after(disk.operations() + cut);
+                let turned = bookie.set_read_only(on).is_ok();
+                drop(bookie);
+                let found = open(&disk.reboot(seed)).stats().read_only;
+                assert!(found == on || !turned, "{on} cut {cut} seed {seed}");
+            }
+        }
     }
 }
