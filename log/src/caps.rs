@@ -137,6 +137,9 @@ pub const STREAM_USERS_MAX: usize = 16;
 /// Entries of one answer to a batched read: their numbers and checksums fill a fraction of a header.
 pub const READ_ENTRIES_MAX: u32 = 4096;
 
+/// Entries of such an answer that crosses a socket: what is said of each then fits the smallest header.
+pub const WIRE_ENTRIES_MAX: u32 = 512;
+
 /// Bytes of catch-up reads that wait or are under way, before readers are told to come back.
 pub const CATCH_UP_BYTES_MAX: usize = 8 * READ_BYTES_MAX;
 

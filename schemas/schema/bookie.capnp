@@ -24,7 +24,7 @@
 #      or may not have been.
 #
 # Frames are those of stream.capnp. The payload is an entry's bytes, raw: behind `add`, and behind the
-# reply `entry`. Before its hello a client may send a header of 16 KiB and no payload.
+# replies `entry` and `entries`. Before its hello a client may send a header of 16 KiB and no payload.
 #
 # An entry number that may be absent is a number and a flag beside it, so that every number is one.
 #
@@ -46,6 +46,10 @@ struct Request {
     readLac @9 :Ledger;
     delete @10 :Ledger;
     watchLac @11 :WatchLac;
+    readRange @12 :ReadRange;
+    clearLimbo @13 :ClearLimbo;
+    limboBound @14 :Ledger;
+    # The lowest ledger that had not been created when the bookie lost something.
   }
 }
 
@@ -63,6 +67,7 @@ struct Reply {
     # There may be something new, or the time is over.
     refused @8 :Refusal;
     unknown @9 :Unknown;
+    entries @10 :Entries;
   }
 }
 
@@ -135,6 +140,8 @@ struct Create {
   ledger @0 :UInt64;
   term @1 :UInt64;
   transactional @2 :Bool;
+  replicated @3 :Bool;
+  # Whether other bookies have copies.
 }
 
 struct Add {
@@ -145,6 +152,8 @@ struct Add {
   hasLac @4 :Bool;
   crc @5 :UInt32;
   # CRC32C over ledger, entry and payload.
+  copy @6 :Bool;
+  # Sent by a recovery or a repair.
 }
 
 struct Read {
@@ -153,6 +162,18 @@ struct Read {
   fence @2 :UInt64;
   hasFence @3 :Bool;
   # The term to raise first.
+}
+
+struct ReadRange {
+  ledger @0 :UInt64;
+  from @1 :UInt64;
+  entriesMax @2 :UInt32;
+  bytesMax @3 :UInt32;
+}
+
+struct ClearLimbo {
+  ledger @0 :UInt64;
+  term @1 :UInt64;
 }
 
 struct Fence {
@@ -183,6 +204,17 @@ struct Entry {
   crc @2 :UInt32;
   lac @3 :UInt64;
   hasLac @4 :Bool;
+}
+
+struct Entries {
+  first @0 :UInt64;
+  # The number of the first; the others follow it.
+  lac @1 :UInt64;
+  hasLac @2 :Bool;
+  terms @3 :List(UInt64);
+  crcs @4 :List(UInt32);
+  lengths @5 :List(UInt32);
+  # Of each entry, in order. The payload is their bytes, one behind the other.
 }
 
 struct NoEntry {

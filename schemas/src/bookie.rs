@@ -10,7 +10,7 @@ mod request;
 mod why;
 
 pub use crate::segment::HeaderError;
-pub use reply::{BookieReply, Reason, TurnedAway, Welcome};
+pub use reply::{BookieReply, EntryHead, Reason, TurnedAway, Welcome};
 pub use request::{Ask, BookieRequest, Hello, Role};
 pub use why::{Refusal, Unknown};
 

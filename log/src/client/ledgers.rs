@@ -138,6 +138,17 @@ impl Ledgers {
         Ok(LedgerId(ids.next().expect("just filled")))
     }
 
+    /// The first number that no process has taken: no ledger from it on was ever created.
+    pub fn first_untaken(&self) -> Result<LedgerId, MetaError> {
+        match self.inner.meta.get(ID_KEY)? {
+            None => Ok(LedgerId(1)),
+            Some(held) => {
+                let next = Reader::new(&held.value).u64("ledger counter").map_err(damaged)?;
+                Ok(LedgerId(next))
+            }
+        }
+    }
+
     fn take_ids(&self) -> Result<Range<u64>, MetaError> {
         let meta = &self.inner.meta;
         for _ in 0..CAS_TRIES {

@@ -15,7 +15,7 @@ use super::error::{ReadError, RecordError, doubt};
 use super::ledgers::Ledgers;
 use super::{fan_out, placement, reads};
 use crate::ledger::reader::{Doubt, ReadAnswer};
-use crate::ledger::repair::{self, Lack, Why};
+use crate::ledger::repair::{self, Lack, Standing, Why};
 use crate::ledger::{LedgerMetadata, Member};
 use crate::message::{Refusal, Reply, Request, entry_crc};
 use crate::{caps, clock};
@@ -139,6 +139,83 @@ pub fn sweep(
         }
     }
     Ok(sweep)
+}
+
+/// What a bookie that started in limbo came to.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Ledgers that are whole there again.
+    pub cleared: u64,
+    /// Copies that were looked at, and what was missing of them.
+    pub made: Vec<(LedgerId, Made)>,
+    /// Ledgers that are not closed: their owners go on elsewhere, and close them.
+    pub open: Vec<LedgerId>,
+    /// Ledgers that could not be mended.
+    pub failed: Vec<(LedgerId, RepairError)>,
+}
+
+/// Mends a bookie that may have lost what it acknowledged: everything it should have of closed ledgers
+/// is looked at and, where missing, copied from the others; then it is told that its word counts
+/// again. To be called until nothing is `open` or `failed`.
+pub fn settle_limbo(ledgers: &Ledgers, own: Member, pace: Pace) -> Result<Settled, RepairError> {
+    let mut settled = Settled::default();
+    let way = ledgers.bookies().transport(own);
+    let tell = |request, ledger| match way.call(own.incarnation, request) {
+        Reply::Done | Reply::Refused(Refusal::NoLedger | Refusal::Deleted) => Ok(()),
+        other => Err(RepairError::NotTaken { ledger, why: doubt(other) }),
+    };
+    let below = ledgers.first_untaken().map_err(RecordError::from)?;
+    tell(Request::LimboBound { below }, below)?;
+    for id in ledgers.list()?.into_iter().filter(|id| *id < below) {
+        let record = match ledgers.describe(id) {
+            Ok(record) => record,
+            Err(RecordError::NoLedger { .. }) => continue,
+            Err(why) => {
+                settled.failed.push((id, why.into()));
+                continue;
+            }
+        };
+        let holds = record.fragments.values().any(|ensemble| ensemble.members().contains(&own));
+        match record.closed() {
+            _ if !holds => {}
+            None => settled.open.push(id),
+            Some(_) => match fill(ledgers, id, &record, own, pace) {
+                Ok(made) => {
+                    settled.made.extend(made.into_iter().map(|made| (id, made)));
+                    tell(Request::ClearLimbo { ledger: id, term: record.term }, id)?;
+                    settled.cleared += 1;
+                }
+                Err(why) => settled.failed.push((id, why)),
+            },
+        }
+    }
+    if settled.open.is_empty() && settled.failed.is_empty() {
+        tell(Request::LimboBound { below: LedgerId(0) }, below)?;
+    }
+    Ok(settled)
+}
+
+/// Copies to a bookie what it lacks of a closed ledger.
+fn fill(
+    ledgers: &Ledgers,
+    id: LedgerId,
+    record: &LedgerMetadata,
+    own: Member,
+    pace: Pace,
+) -> Result<Vec<Made>, RepairError> {
+    let closed = LedgerMetadata { lacking: Default::default(), ..record.clone() };
+    let all = repair::lacks(&closed, |member| match member == own {
+        true => Standing::Leaving,
+        false => Standing::Present,
+    });
+    let mut made = Vec::new();
+    for lack in all {
+        let lack = Lack { why: Why::Incomplete, ..lack };
+        let copier = Copier { ledgers, id, record, at: own };
+        let (entries, bytes) = copier.copy(&lack, pace)?;
+        made.push(Made { at: own, entries, bytes });
+    }
+    Ok(made)
 }
 
 /// Makes one copy that is lacking.

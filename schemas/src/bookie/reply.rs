@@ -3,7 +3,7 @@
 use super::request::Role;
 use super::why::{Refusal, Unknown};
 use crate::generated::bookie_capnp::{
-    Reason as WireReason, ends, entry, no_entry, reply, turned_away, welcome,
+    Reason as WireReason, ends, entries, entry, no_entry, reply, turned_away, welcome,
 };
 use crate::ids::{BookieId, EntryId, Incarnation, Term};
 use crate::mirrored::mirrored;
@@ -28,6 +28,15 @@ pub enum BookieReply {
         crc: u32,
         /// What readers may see.
         lac: Option<EntryId>,
+    },
+    /// Entries in a row are in the payload, one behind the other.
+    Entries {
+        /// The number of the first.
+        first: EntryId,
+        /// What readers may see.
+        lac: Option<EntryId>,
+        /// The others, in order.
+        entries: Vec<EntryHead>,
     },
     /// Proof that the entry is not there.
     NoEntry {
@@ -54,6 +63,17 @@ pub enum BookieReply {
     Refused(Refusal),
     /// It may or may not have been done, or be there.
     Unknown(Unknown),
+}
+
+/// One entry of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryHead {
+    /// The term it was written under.
+    pub term: Term,
+    /// Its checksum, as stored.
+    pub crc: u32,
+    /// Its bytes in the payload.
+    pub length: u32,
 }
 
 /// Who answers, and what it takes.
@@ -135,6 +155,9 @@ impl BookieReply {
                 to.set_lac(lac.unwrap_or_default().0);
                 to.set_has_lac(lac.is_some());
             }
+            BookieReply::Entries { first, lac, entries } => {
+                fill_entries(*first, *lac, entries, root.init_entries());
+            }
             BookieReply::NoEntry { lac } => {
                 let mut to = root.init_no_entry();
                 to.set_lac(lac.unwrap_or_default().0);
@@ -154,6 +177,7 @@ impl BookieReply {
             reply::Welcome(from) => BookieReply::Welcome(take_welcome(from?)?),
             reply::Done(()) => BookieReply::Done,
             reply::Entry(from) => take_entry(from?),
+            reply::Entries(from) => take_entries(from?)?,
             reply::NoEntry(from) => take_no_entry(from?),
             reply::Fenced(from) => {
                 let (lac, last) = take_ends(from?);
@@ -223,6 +247,37 @@ fn take_entry(from: entry::Reader<'_>) -> BookieReply {
         crc: from.get_crc(),
         lac: from.get_has_lac().then(|| EntryId(from.get_lac())),
     }
+}
+
+fn fill_entries(
+    first: EntryId,
+    lac: Option<EntryId>,
+    all: &[EntryHead],
+    mut to: entries::Builder<'_>,
+) {
+    to.set_first(first.0);
+    to.set_lac(lac.unwrap_or_default().0);
+    to.set_has_lac(lac.is_some());
+    let count = u32::try_from(all.len()).expect("who makes a reply bounds its entries");
+    let mut terms = to.reborrow().init_terms(count);
+    (0..).zip(all).for_each(|(at, entry)| terms.set(at, entry.term.0));
+    let mut crcs = to.reborrow().init_crcs(count);
+    (0..).zip(all).for_each(|(at, entry)| crcs.set(at, entry.crc));
+    let mut lengths = to.reborrow().init_lengths(count);
+    (0..).zip(all).for_each(|(at, entry)| lengths.set(at, entry.length));
+}
+
+fn take_entries(from: entries::Reader<'_>) -> Result<BookieReply, HeaderError> {
+    let (terms, crcs, lengths) = (from.get_terms()?, from.get_crcs()?, from.get_lengths()?);
+    // Lists of different lengths stop at the shortest: the payload then has bytes of nobody, which is
+    // where it is found out.
+    let entries = terms.iter().zip(crcs.iter()).zip(lengths.iter());
+    let entries = entries.map(|((term, crc), length)| EntryHead { term: Term(term), crc, length });
+    Ok(BookieReply::Entries {
+        first: EntryId(from.get_first()),
+        lac: from.get_has_lac().then(|| EntryId(from.get_lac())),
+        entries: entries.collect(),
+    })
 }
 
 fn take_no_entry(from: no_entry::Reader<'_>) -> BookieReply {
@@ -308,6 +363,17 @@ mod tests {
             (entry(), any::<u64>(), any::<u32>(), maybe()).prop_map(|(entry, term, crc, lac)| {
                 BookieReply::Entry { entry, term: Term(term), crc, lac }
             }),
+            (entry(), maybe(), prop::collection::vec(any::<(u64, u32, u32)>(), 0..20)).prop_map(
+                |(first, lac, all)| {
+                    let entry = |&(term, crc, length): &(u64, u32, u32)| EntryHead {
+                        term: Term(term),
+                        crc,
+                        length,
+                    };
+                    let entries = all.iter().map(entry).collect();
+                    BookieReply::Entries { first, lac, entries }
+                }
+            ),
             maybe().prop_map(|lac| BookieReply::NoEntry { lac }),
             (maybe(), maybe()).prop_map(|(lac, last)| BookieReply::Fenced { lac, last }),
             (maybe(), maybe()).prop_map(|(lac, last)| BookieReply::Lac { lac, last }),

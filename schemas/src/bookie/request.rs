@@ -32,6 +32,8 @@ pub enum Ask {
         term: Term,
         /// Whether readers are bounded by a published position.
         transactional: bool,
+        /// Whether other bookies have copies.
+        replicated: bool,
     },
     /// Stores the entry in the payload.
     Add {
@@ -45,6 +47,8 @@ pub enum Ask {
         lac: Option<EntryId>,
         /// CRC32C over ledger, entry and payload.
         crc: u32,
+        /// Whether a recovery or a repair sends it.
+        copy: bool,
     },
     /// Reads an entry.
     Read {
@@ -54,6 +58,29 @@ pub enum Ask {
         entry: EntryId,
         /// The term to raise first.
         fence: Option<Term>,
+    },
+    /// Reads entries in a row.
+    ReadRange {
+        /// The ledger.
+        ledger: LedgerId,
+        /// The first entry.
+        from: EntryId,
+        /// How many at most.
+        entries_max: u32,
+        /// Bytes at most, but for the first.
+        bytes_max: u32,
+    },
+    /// Ends a ledger's limbo.
+    ClearLimbo {
+        /// The ledger.
+        ledger: LedgerId,
+        /// Its term.
+        term: Term,
+    },
+    /// Tells which ledgers had not been created when the bookie lost something.
+    LimboBound {
+        /// The lowest of them.
+        below: LedgerId,
     },
     /// Raises the ledger's term.
     Fence {
@@ -164,14 +191,16 @@ impl BookieRequest {
         root.set_wait_ms(self.wait_ms);
         match &self.ask {
             Ask::Hello(hello) => fill_hello(hello, root.init_hello()),
-            Ask::Create { ledger, term, transactional } => {
+            Ask::Create { ledger, term, transactional, replicated } => {
                 let mut to = root.init_create();
+                to.set_replicated(*replicated);
                 to.set_ledger(ledger.0);
                 to.set_term(term.0);
                 to.set_transactional(*transactional);
             }
-            Ask::Add { ledger, entry, term, lac, crc } => {
+            Ask::Add { ledger, entry, term, lac, crc, copy } => {
                 let mut to = root.init_add();
+                to.set_copy(*copy);
                 to.set_ledger(ledger.0);
                 to.set_entry(entry.0);
                 to.set_term(term.0);
@@ -186,6 +215,19 @@ impl BookieRequest {
                 to.set_fence(fence.unwrap_or_default().0);
                 to.set_has_fence(fence.is_some());
             }
+            Ask::ReadRange { ledger, from, entries_max, bytes_max } => {
+                let mut to = root.init_read_range();
+                to.set_ledger(ledger.0);
+                to.set_from(from.0);
+                to.set_entries_max(*entries_max);
+                to.set_bytes_max(*bytes_max);
+            }
+            Ask::ClearLimbo { ledger, term } => {
+                let mut to = root.init_clear_limbo();
+                to.set_ledger(ledger.0);
+                to.set_term(term.0);
+            }
+            Ask::LimboBound { below } => root.init_limbo_bound().set_ledger(below.0),
             Ask::Fence { ledger, term } => {
                 let mut to = root.init_fence();
                 to.set_ledger(ledger.0);
@@ -217,6 +259,7 @@ impl BookieRequest {
                     ledger: LedgerId(from.get_ledger()),
                     term: Term(from.get_term()),
                     transactional: from.get_transactional(),
+                    replicated: from.get_replicated(),
                 }
             }
             request::Add(from) => {
@@ -227,6 +270,7 @@ impl BookieRequest {
                     term: Term(from.get_term()),
                     lac: from.get_has_lac().then(|| EntryId(from.get_lac())),
                     crc: from.get_crc(),
+                    copy: from.get_copy(),
                 }
             }
             request::Read(from) => {
@@ -237,6 +281,20 @@ impl BookieRequest {
                     fence: from.get_has_fence().then(|| Term(from.get_fence())),
                 }
             }
+            request::ReadRange(from) => {
+                let from = from?;
+                Ask::ReadRange {
+                    ledger: LedgerId(from.get_ledger()),
+                    from: EntryId(from.get_from()),
+                    entries_max: from.get_entries_max(),
+                    bytes_max: from.get_bytes_max(),
+                }
+            }
+            request::ClearLimbo(from) => {
+                let from = from?;
+                Ask::ClearLimbo { ledger: LedgerId(from.get_ledger()), term: Term(from.get_term()) }
+            }
+            request::LimboBound(from) => Ask::LimboBound { below: LedgerId(from?.get_ledger()) },
             request::Fence(from) => {
                 let from = from?;
                 Ask::Fence { ledger: LedgerId(from.get_ledger()), term: Term(from.get_term()) }
@@ -306,12 +364,23 @@ mod tests {
                     Ask::Hello(Hello { version, cluster, incarnation, role, process, features })
                 }
             ),
-            (ledger(), term(), any::<bool>()).prop_map(|(ledger, term, transactional)| {
-                Ask::Create { ledger, term, transactional }
-            }),
-            (ledger(), entry(), term(), of(entry()), any::<u32>()).prop_map(
-                |(ledger, entry, term, lac, crc)| Ask::Add { ledger, entry, term, lac, crc }
+            (ledger(), term(), any::<(bool, bool)>()).prop_map(
+                |(ledger, term, (transactional, replicated))| {
+                    Ask::Create { ledger, term, transactional, replicated }
+                }
             ),
+            (ledger(), entry(), term(), of(entry()), any::<(u32, bool)>()).prop_map(
+                |(ledger, entry, term, lac, (crc, copy))| {
+                    Ask::Add { ledger, entry, term, lac, crc, copy }
+                }
+            ),
+            (ledger(), entry(), any::<(u32, u32)>()).prop_map(
+                |(ledger, from, (entries_max, bytes_max))| {
+                    Ask::ReadRange { ledger, from, entries_max, bytes_max }
+                }
+            ),
+            (ledger(), term()).prop_map(|(ledger, term)| Ask::ClearLimbo { ledger, term }),
+            ledger().prop_map(|below| Ask::LimboBound { below }),
             (ledger(), entry(), of(term())).prop_map(|(ledger, entry, fence)| Ask::Read {
                 ledger,
                 entry,

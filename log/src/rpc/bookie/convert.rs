@@ -1,19 +1,30 @@
 //! Messages as headers with a payload, and back.
 
-use bytes::Bytes;
-use egret_schemas::bookie::{Ask, BookieReply, Refusal as RefusalHead, Unknown as UnknownHead};
+use bytes::{Bytes, BytesMut};
+use egret_schemas::EntryId;
+use egret_schemas::bookie::{
+    Ask, BookieReply, EntryHead, Refusal as RefusalHead, Unknown as UnknownHead,
+};
 
-use crate::message::{Refusal, Reply, Request, Unknown};
+use crate::caps;
+use crate::message::{RangeEntry, Refusal, Reply, Request, Unknown};
 
 /// A request's header and payload.
 pub(super) fn ask(request: Request) -> (Ask, Bytes) {
     let ask = match request {
-        Request::Create { ledger, term, transactional } => {
-            Ask::Create { ledger, term, transactional }
+        Request::Create { ledger, term, transactional, replicated } => {
+            Ask::Create { ledger, term, transactional, replicated }
         }
-        Request::Add { ledger, entry, term, lac, crc, payload } => {
-            return (Ask::Add { ledger, entry, term, lac, crc }, payload);
+        Request::Add { ledger, entry, term, lac, crc, copy, payload } => {
+            return (Ask::Add { ledger, entry, term, lac, crc, copy }, payload);
         }
+        Request::ReadRange { ledger, from, entries_max, bytes_max } => {
+            // The reply's header holds a few words for each.
+            let entries_max = entries_max.min(caps::WIRE_ENTRIES_MAX);
+            Ask::ReadRange { ledger, from, entries_max, bytes_max }
+        }
+        Request::ClearLimbo { ledger, term } => Ask::ClearLimbo { ledger, term },
+        Request::LimboBound { below } => Ask::LimboBound { below },
         Request::Read { ledger, entry, fence } => Ask::Read { ledger, entry, fence },
         Request::Fence { ledger, term } => Ask::Fence { ledger, term },
         Request::WriteLac { ledger, term, lac } => Ask::WriteLac { ledger, term, lac },
@@ -27,12 +38,18 @@ pub(super) fn ask(request: Request) -> (Ask, Bytes) {
 pub(super) fn request(ask: Ask, payload: Bytes) -> Option<Request> {
     Some(match ask {
         Ask::Hello(_) | Ask::WatchLac { .. } => return None,
-        Ask::Create { ledger, term, transactional } => {
-            Request::Create { ledger, term, transactional }
+        Ask::Create { ledger, term, transactional, replicated } => {
+            Request::Create { ledger, term, transactional, replicated }
         }
-        Ask::Add { ledger, entry, term, lac, crc } => {
-            Request::Add { ledger, entry, term, lac, crc, payload }
+        Ask::Add { ledger, entry, term, lac, crc, copy } => {
+            Request::Add { ledger, entry, term, lac, crc, copy, payload }
         }
+        Ask::ReadRange { ledger, from, entries_max, bytes_max } => {
+            let entries_max = entries_max.min(caps::WIRE_ENTRIES_MAX);
+            Request::ReadRange { ledger, from, entries_max, bytes_max }
+        }
+        Ask::ClearLimbo { ledger, term } => Request::ClearLimbo { ledger, term },
+        Ask::LimboBound { below } => Request::LimboBound { below },
         Ask::Read { ledger, entry, fence } => Request::Read { ledger, entry, fence },
         Ask::Fence { ledger, term } => Request::Fence { ledger, term },
         Ask::WriteLac { ledger, term, lac } => Request::WriteLac { ledger, term, lac },
@@ -48,6 +65,7 @@ pub(super) fn head(reply: Reply) -> (BookieReply, Bytes) {
         Reply::Entry { entry, term, crc, lac, payload } => {
             return (BookieReply::Entry { entry, term, crc, lac }, payload);
         }
+        Reply::Entries { lac, entries } => return entries_head(lac, &entries),
         Reply::NoEntry { lac } => BookieReply::NoEntry { lac },
         Reply::Fenced { lac, last } => BookieReply::Fenced { lac, last },
         Reply::Lac { lac, last } => BookieReply::Lac { lac, last },
@@ -65,12 +83,48 @@ pub(super) fn reply(head: BookieReply, payload: Bytes) -> Option<Reply> {
         BookieReply::Entry { entry, term, crc, lac } => {
             Reply::Entry { entry, term, crc, lac, payload }
         }
+        BookieReply::Entries { first, lac, entries } => {
+            return entries_of(first, lac, &entries, payload);
+        }
         BookieReply::NoEntry { lac } => Reply::NoEntry { lac },
         BookieReply::Fenced { lac, last } => Reply::Fenced { lac, last },
         BookieReply::Lac { lac, last } => Reply::Lac { lac, last },
         BookieReply::Refused(why) => Reply::Refused(refusal(why)),
         BookieReply::Unknown(why) => Reply::Unknown(unknown(why)),
     })
+}
+
+fn entries_head(lac: Option<EntryId>, entries: &[RangeEntry]) -> (BookieReply, Bytes) {
+    let mut payload = BytesMut::with_capacity(entries.iter().map(|e| e.payload.len()).sum());
+    let mut heads = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let length = u32::try_from(entry.payload.len()).expect("entries are bounded below 4 GiB");
+        heads.push(EntryHead { term: entry.term, crc: entry.crc, length });
+        payload.extend_from_slice(&entry.payload);
+    }
+    let first = entries.first().map(|entry| entry.entry).unwrap_or_default();
+    (BookieReply::Entries { first, lac, entries: heads }, payload.freeze())
+}
+
+/// `None` when the payload is not the entries that are announced.
+fn entries_of(
+    first: EntryId,
+    lac: Option<EntryId>,
+    heads: &[EntryHead],
+    mut payload: Bytes,
+) -> Option<Reply> {
+    let mut entries = Vec::with_capacity(heads.len());
+    let mut entry = first;
+    for head in heads {
+        let length = usize::try_from(head.length).ok()?;
+        if length > payload.len() {
+            return None;
+        }
+        let payload = payload.split_to(length);
+        entries.push(RangeEntry { entry, term: head.term, crc: head.crc, payload });
+        entry = EntryId(entry.0.checked_add(1)?);
+    }
+    (payload.is_empty() && !entries.is_empty()).then_some(Reply::Entries { lac, entries })
 }
 
 fn wide(bytes: usize) -> u64 {

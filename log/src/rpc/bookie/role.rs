@@ -2,7 +2,7 @@
 //!
 //! | method | client | bookie | admin |
 //! |---|---|---|---|
-//! | create, add | ✓ | ✓ | |
+//! | create, add, limbo's end | ✓ | ✓ | |
 //! | write LAC | ✓ | | |
 //! | read, read LAC, watch LAC | ✓ | ✓ | ✓ |
 //! | fence, recovery read, delete | ✓ | | ✓ |
@@ -33,13 +33,15 @@ pub enum Method {
     ReadLac,
     /// Wait until readers may see more.
     WatchLac,
+    /// End a limbo.
+    ClearLimbo,
     /// Forget a ledger.
     Delete,
 }
 
 impl Method {
     /// Every one of them.
-    pub const ALL: [Method; 9] = [
+    pub const ALL: [Method; 10] = [
         Method::Create,
         Method::Add,
         Method::Read,
@@ -48,6 +50,7 @@ impl Method {
         Method::WriteLac,
         Method::ReadLac,
         Method::WatchLac,
+        Method::ClearLimbo,
         Method::Delete,
     ];
 
@@ -57,7 +60,8 @@ impl Method {
             Ask::Hello(_) => return None,
             Ask::Create { .. } => Method::Create,
             Ask::Add { .. } => Method::Add,
-            Ask::Read { fence: None, .. } => Method::Read,
+            Ask::Read { fence: None, .. } | Ask::ReadRange { .. } => Method::Read,
+            Ask::ClearLimbo { .. } | Ask::LimboBound { .. } => Method::ClearLimbo,
             Ask::Read { fence: Some(_), .. } => Method::RecoveryRead,
             Ask::Fence { .. } => Method::Fence,
             Ask::WriteLac { .. } => Method::WriteLac,
@@ -70,7 +74,7 @@ impl Method {
     /// The roles that may: a method without a row does not compile.
     pub const fn allowed(self) -> &'static [Role] {
         match self {
-            Method::Create | Method::Add => &[Role::Client, Role::Bookie],
+            Method::Create | Method::Add | Method::ClearLimbo => &[Role::Client, Role::Bookie],
             Method::WriteLac => &[Role::Client],
             Method::Read | Method::ReadLac | Method::WatchLac => {
                 &[Role::Client, Role::Bookie, Role::Admin]
@@ -96,6 +100,7 @@ impl fmt::Display for Method {
             Method::WriteLac => "tell what readers may see",
             Method::ReadLac => "say what readers may see",
             Method::WatchLac => "watch what readers may see",
+            Method::ClearLimbo => "end a limbo",
             Method::Delete => "delete a ledger",
         })
     }

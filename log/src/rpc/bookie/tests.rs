@@ -67,7 +67,8 @@ impl Served {
     /// A client, and a ledger that it may write.
     fn writer(&self) -> TcpTransport {
         let client = self.client();
-        let create = Request::Create { ledger: LEDGER, term: TERM, transactional: false };
+        let create =
+            Request::Create { ledger: LEDGER, term: TERM, transactional: false, replicated: true };
         assert!(matches!(ask(&client, create), Reply::Done));
         client
     }
@@ -100,7 +101,7 @@ fn add(entry: u64, payload: &[u8]) -> Request {
     let crc = entry_crc(LEDGER, entry, payload);
     let lac = entry.0.checked_sub(1).map(EntryId);
     let payload = Bytes::copy_from_slice(payload);
-    Request::Add { ledger: LEDGER, entry, term: TERM, lac, crc, payload }
+    Request::Add { ledger: LEDGER, entry, term: TERM, lac, crc, copy: false, payload }
 }
 
 fn read(entry: u64) -> Request {

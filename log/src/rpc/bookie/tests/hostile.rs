@@ -166,7 +166,7 @@ fn who_ends_no_frame_is_cut_off_and_what_was_counted_in_is_counted_out() {
     assert!(raw.is_closed(), "it began a request and stopped");
     let mut raw = Raw::greeted(&served);
     let (entry, term) = (EntryId(0), TERM);
-    let add = Ask::Add { ledger: LEDGER, entry, term, lac: None, crc: 0 };
+    let add = Ask::Add { ledger: LEDGER, entry, term, lac: None, crc: 0, copy: false };
     let header = request(&served, add);
     let payload = vec![0; 1 << 20];
     let frame = [&encode(1, &header, &payload)[..], &header, &payload[..1000]].concat();
@@ -216,7 +216,7 @@ fn what_is_over_a_connections_limits_is_refused_as_a_normal_reply() {
     raw.say(1, &request(&served, Ask::WatchLac { ledger: LEDGER, beyond: None }), &[]);
     let crc = entry_crc(LEDGER, EntryId(0), &[1; 100_000]);
     let (entry, term) = (EntryId(0), TERM);
-    let add = Ask::Add { ledger: LEDGER, entry, term, lac: None, crc };
+    let add = Ask::Add { ledger: LEDGER, entry, term, lac: None, crc, copy: false };
     raw.say(2, &request(&served, add), &[1; 100_000]);
     let heard = raw.hear();
     let Some((2, BookieReply::Refused(RefusalHead::Overloaded { retry_after_ms }))) = heard else {

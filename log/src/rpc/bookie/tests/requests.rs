@@ -10,13 +10,47 @@ use super::*;
 use crate::message::Refusal;
 
 #[test]
+fn entries_in_a_row_cross_in_one_answer() {
+    let served = Served::plain();
+    let client = served.client();
+    let create =
+        Request::Create { ledger: LEDGER, term: TERM, transactional: false, replicated: true };
+    assert!(matches!(ask(&client, create), Reply::Done));
+    let payload = |n: u64| format!("entry {n}").repeat(usize::try_from(n % 5).unwrap());
+    for n in 0..600 {
+        assert!(matches!(ask(&client, add(n, payload(n).as_bytes())), Reply::Done));
+    }
+    let range = |from, bytes_max| Request::ReadRange {
+        ledger: LEDGER,
+        from: EntryId(from),
+        entries_max: u32::MAX,
+        bytes_max,
+    };
+    let Reply::Entries { entries, .. } = ask(&client, range(3, 1 << 20)) else { panic!() };
+    assert_eq!(entries.len(), 512, "what a header has room for");
+    for (n, entry) in (3..).zip(&entries) {
+        assert_eq!((entry.entry, &entry.payload[..]), (EntryId(n), payload(n).as_bytes()));
+        assert_eq!(entry.crc, entry_crc(LEDGER, entry.entry, &entry.payload));
+    }
+    let Reply::Entries { entries, .. } = ask(&client, range(4, 1)) else { panic!() };
+    assert_eq!(entries.len(), 1, "the first whatever it weighs");
+    assert!(matches!(ask(&client, range(600, 1)), Reply::NoEntry { .. }));
+}
+
+#[test]
 fn every_request_gets_the_answer_of_the_bookie() {
     let served = Served::plain();
     let client = served.client();
     let done = |request| matches!(ask(&client, request), Reply::Done);
     assert!(matches!(ask(&client, read(0)), Reply::Refused(Refusal::NoLedger)));
-    assert!(done(Request::Create { ledger: LEDGER, term: TERM, transactional: false }));
-    let again = Request::Create { ledger: LEDGER, term: TERM, transactional: false };
+    assert!(done(Request::Create {
+        ledger: LEDGER,
+        term: TERM,
+        transactional: false,
+        replicated: true
+    }));
+    let again =
+        Request::Create { ledger: LEDGER, term: TERM, transactional: false, replicated: true };
     assert!(matches!(ask(&client, again), Reply::Refused(Refusal::Exists)));
     for (entry, bytes) in [(0, 0), (1, 1), (2, 100_000), (3, (5 << 20) + 3)] {
         let payload = vec![7; bytes];
@@ -32,7 +66,7 @@ fn every_request_gets_the_answer_of_the_bookie() {
     }
     assert!(matches!(ask(&client, add(3, b"other")), Reply::Refused(Refusal::Conflict)));
     let Request::Add { ledger, entry, term, lac, payload, .. } = add(4, b"x") else { panic!() };
-    let damaged = Request::Add { ledger, entry, term, lac, crc: 1, payload };
+    let damaged = Request::Add { ledger, entry, term, lac, crc: 1, copy: false, payload };
     assert!(matches!(ask(&client, damaged), Reply::Refused(Refusal::BadCrc)));
     assert!(matches!(ask(&client, read(4)), Reply::NoEntry { lac: Some(EntryId(2)) }));
     assert!(done(Request::WriteLac { ledger: LEDGER, term: TERM, lac: EntryId(3) }));

@@ -70,7 +70,8 @@ fn large_and_small_entries_pass_through_tls() {
     let served = served();
     let tls = BLUE.client("egret://blue/client/c1");
     let client = client(&served, Role::Client, Some(tls));
-    let create = Request::Create { ledger: LEDGER, term: TERM, transactional: false };
+    let create =
+        Request::Create { ledger: LEDGER, term: TERM, transactional: false, replicated: true };
     assert!(matches!(ask(&client, create), Reply::Done));
     for (entry, bytes) in [(0, 0), (1, 100), (2, 70_000), (3, (3 << 20) + 1)] {
         let payload = vec![9; bytes];
@@ -154,20 +155,23 @@ fn every_role_may_do_what_the_table_says_and_nothing_else() {
     let asks = |ledger| {
         let (entry, term) = (EntryId(0), Term(9));
         [
-            Ask::Create { ledger, term, transactional: false },
-            Ask::Add { ledger, entry, term, lac: None, crc: 0 },
+            Ask::Create { ledger, term, transactional: false, replicated: true },
+            Ask::Add { ledger, entry, term, lac: None, crc: 0, copy: false },
             Ask::Read { ledger, entry, fence: None },
             Ask::Read { ledger, entry, fence: Some(term) },
             Ask::Fence { ledger, term },
             Ask::WriteLac { ledger, term, lac: entry },
             Ask::ReadLac { ledger },
+            Ask::ReadRange { ledger, from: entry, entries_max: 1, bytes_max: 1 },
+            Ask::ClearLimbo { ledger, term },
+            Ask::LimboBound { below: LedgerId(1) },
             Ask::Delete { ledger },
         ]
     };
     let table = [
-        (Role::Client, [true; 8]),
-        (Role::Bookie, [true, true, true, false, false, false, true, false]),
-        (Role::Admin, [false, false, true, true, true, false, true, true]),
+        (Role::Client, [true; 11]),
+        (Role::Bookie, [true, true, true, false, false, false, true, true, true, true, false]),
+        (Role::Admin, [false, false, true, true, true, false, true, true, false, false, true]),
     ];
     for (role, may) in table {
         let tls = BLUE.client(&format!("egret://blue/{role}/x"));
