@@ -31,6 +31,8 @@ impl IoThread {
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             // Ends with an error when the sender is dropped, which is the signal.
             let _ = runtime.block_on(stopped);
+            // Somebody may still be looking up a name, which is not waited for.
+            runtime.shutdown_background();
         })?;
         Ok(IoThread { handle, stop: Some(stop), thread: Some(thread) })
     }

@@ -6,8 +6,11 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
+use egret_schemas::bookie::{BOOKIE_VERSION, BookieReply, Welcome};
+
 use super::*;
 use crate::message::Refusal;
+use crate::rpc::frame::{HEAD_BYTES, encode};
 
 #[test]
 fn entries_in_a_row_cross_in_one_answer() {
@@ -178,6 +181,46 @@ fn a_silent_peer_is_given_up_at_the_deadline() {
     let client = TcpTransport::new(Arc::clone(&IO), config);
     assert_eq!(unknown(ask(&client, read(0))), Unknown::Deadline { ms: 50 });
     assert_eq!(client.outstanding(), 0);
+}
+
+#[test]
+fn a_bookie_that_falls_silent_is_left_and_looked_for_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config(listener.local_addr().unwrap().to_string(), Incarnation(1));
+    config.request_wait = Duration::from_millis(50);
+    let silent = thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = [0; HEAD_BYTES];
+            stream.read_exact(&mut head).unwrap();
+            let welcome = BookieReply::Welcome(welcome()).encode();
+            let frame = [&encode(0, &welcome, &[])[..], &welcome].concat();
+            stream.write_all(&frame).unwrap();
+            // Takes whatever comes and answers nothing, until it is left.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    let client = TcpTransport::new(Arc::clone(&IO), config);
+    let deadline = crate::clock::now() + LONG;
+    while !silent.is_finished() {
+        assert!(crate::clock::now() < deadline, "it is waited for without end");
+        unknown(ask(&client, read(0)));
+    }
+    silent.join().unwrap();
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        version: BOOKIE_VERSION,
+        cluster: "blue".to_owned(),
+        incarnation: Incarnation(1),
+        bookie: BookieId(3),
+        role: Role::Client,
+        features: 0,
+        payload_bytes_max: 1 << 20,
+        requests_max: 100,
+        request_bytes_max: 1 << 20,
+    }
 }
 
 /// Hands bytes both ways between a client and the bookie, and can be cut.
