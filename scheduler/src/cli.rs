@@ -5,11 +5,15 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`bookie`] | `egret bookie`: one storage node of a cluster |
+//! | [`init`] | `egret init`: a cluster's authority and certificates |
 //! | [`stream`] | `egret stream …`: the log from the shell |
 //! | [`exit`] | errors and what the process ends with |
 //! | `output` | tables, JSON, and the end of a pipe |
 
+pub mod bookie;
 pub mod exit;
+pub mod init;
 mod output;
 pub mod stream;
 
@@ -30,6 +34,10 @@ pub struct Cli {
 enum Verb {
     /// The log from the shell: standard input in, standard output out.
     Stream(stream::Stream),
+    /// One storage node of a cluster: runs until it is told to end.
+    Bookie(bookie::Bookie),
+    /// Make a cluster's authority, and have it issue certificates.
+    Init(init::Init),
 }
 
 impl Cli {
@@ -43,6 +51,8 @@ impl Cli {
             .init();
         let done = match self.verb {
             Verb::Stream(stream) => stream.run(),
+            Verb::Bookie(bookie) => bookie.run(),
+            Verb::Init(init) => init.run(),
         };
         exit::end(done)
     }

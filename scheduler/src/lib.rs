@@ -2,6 +2,8 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`metadata`] | a cluster's metadata store by its address |
 //! | [`cli`] | `egret`: what is asked on the command line, and how it is answered |
 
 pub mod cli;
+pub mod metadata;

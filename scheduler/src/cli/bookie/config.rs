@@ -1,0 +1,197 @@
+//! The configuration file of a bookie: TOML, where a key nobody knows is an error.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use egret_log::caps;
+use egret_log::rpc::bookie::ServerLimits;
+use serde::{Deserialize, Serialize};
+
+use super::super::exit::Exit;
+
+/// Bytes of one journal file on a bookie: an hour of a busy one is a few hundred of them.
+const JOURNAL_FILE_BYTES: u64 = 256 << 20;
+
+/// A journal file smaller than this is all header and padding.
+const JOURNAL_FILE_BYTES_MIN: u64 = 64 << 10;
+
+/// How long a bookie that ends may take to answer what it accepted.
+const DRAIN_WAIT_MS: u64 = 30_000;
+
+/// The whole file. Relative paths begin at its directory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BookieFile {
+    /// Its number in the cluster, for ever.
+    pub(super) id: u64,
+    /// The cluster's name.
+    pub(super) cluster: String,
+    /// Where it keeps journal and extents.
+    pub(super) directory: PathBuf,
+    /// Where it listens.
+    pub(super) listen: SocketAddr,
+    /// Where others reach it; where it listens, if that is an address.
+    #[serde(default)]
+    pub(super) advertise: String,
+    /// What fails together with it; empty is a rack of its own.
+    #[serde(default)]
+    pub(super) rack: String,
+    /// The cluster's metadata store.
+    pub(super) metadata: String,
+    /// Bytes of one journal file.
+    #[serde(default = "journal_file_bytes")]
+    pub(super) journal_file_bytes: u64,
+    /// How long it may take to answer what it accepted, when it ends.
+    #[serde(default = "drain_wait_ms")]
+    pub(super) drain_wait_ms: u64,
+    /// How much it takes.
+    #[serde(default)]
+    limits: LimitsTable,
+    /// Its certificate; may be absent on a loopback address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<TlsTable>,
+}
+
+/// Files that `egret init` wrote.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsTable {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) ca: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    connections: usize,
+    unauthenticated_connections: usize,
+    requests_per_connection: usize,
+    request_bytes_per_connection: usize,
+    request_bytes: usize,
+    reply_bytes_per_connection: usize,
+    hello_wait_ms: u64,
+    frame_wait_ms: u64,
+    slow_reader_wait_ms: u64,
+}
+
+impl Default for LimitsTable {
+    fn default() -> LimitsTable {
+        LimitsTable {
+            connections: caps::BOOKIE_CONNECTIONS_MAX,
+            unauthenticated_connections: caps::BOOKIE_STRANGERS_MAX,
+            requests_per_connection: caps::BOOKIE_REQUESTS_MAX,
+            request_bytes_per_connection: caps::BOOKIE_REQUEST_BYTES_MAX,
+            request_bytes: caps::BOOKIE_REQUEST_BYTES_TOTAL_MAX,
+            reply_bytes_per_connection: caps::BOOKIE_REPLY_BYTES_MAX,
+            hello_wait_ms: caps::HELLO_WAIT_MS,
+            frame_wait_ms: caps::FRAME_WAIT_MS,
+            slow_reader_wait_ms: caps::SLOW_READER_WAIT_MS,
+        }
+    }
+}
+
+fn journal_file_bytes() -> u64 {
+    JOURNAL_FILE_BYTES
+}
+
+fn drain_wait_ms() -> u64 {
+    DRAIN_WAIT_MS
+}
+
+impl BookieFile {
+    /// Reads and checks a file.
+    pub(super) fn load(path: &Path) -> Result<BookieFile, Exit> {
+        let told = |why: String| Exit::Usage(format!("{}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| told(e.to_string()))?;
+        BookieFile::parse(&text).map_err(told)
+    }
+
+    fn parse(text: &str) -> Result<BookieFile, String> {
+        let file: BookieFile =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        if file.journal_file_bytes < JOURNAL_FILE_BYTES_MIN {
+            return Err(format!(
+                "journal_file_bytes is {}: give {JOURNAL_FILE_BYTES_MIN} or more",
+                file.journal_file_bytes
+            ));
+        }
+        if file.advertise.is_empty() && file.listen.ip().is_unspecified() {
+            return Err(format!(
+                "listen is {}, where nobody can be sent: give advertise = \"HOST:PORT\"",
+                file.listen
+            ));
+        }
+        let limits = &file.limits;
+        let counts = [
+            ("connections", limits.connections),
+            ("unauthenticated_connections", limits.unauthenticated_connections),
+            ("requests_per_connection", limits.requests_per_connection),
+        ];
+        match counts.iter().find(|(_, count)| *count == 0) {
+            Some((name, _)) => Err(format!("limits.{name} is 0, and nobody gets in: give more")),
+            None => Ok(file),
+        }
+    }
+
+    /// The file with every default.
+    pub(super) fn print(&self) -> Result<String, Exit> {
+        toml::to_string(self).map_err(|error| Exit::Failed(error.to_string()))
+    }
+
+    /// How much it takes.
+    pub(super) fn limits(&self) -> ServerLimits {
+        let limits = &self.limits;
+        ServerLimits {
+            connections_max: limits.connections,
+            strangers_max: limits.unauthenticated_connections,
+            requests_max: limits.requests_per_connection,
+            request_bytes_max: limits.request_bytes_per_connection,
+            request_bytes_total_max: limits.request_bytes,
+            reply_bytes_max: limits.reply_bytes_per_connection,
+            hello_wait: Duration::from_millis(limits.hello_wait_ms),
+            frame_wait: Duration::from_millis(limits.frame_wait_ms),
+            slow_reader_wait: Duration::from_millis(limits.slow_reader_wait_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "id = 1\ncluster = \"blue\"\ndirectory = \"b1\"\nlisten = \"127.0.0.1:0\"\nmetadata = \"redb:meta\"\n";
+
+    #[test]
+    fn what_is_printed_says_the_same_with_every_default() {
+        let file = BookieFile::parse(LEAST).unwrap();
+        assert_eq!(file.limits(), ServerLimits::default());
+        let printed = file.print().unwrap();
+        assert!(printed.contains("journal_file_bytes = 268435456"), "{printed}");
+        let again = BookieFile::parse(&printed).unwrap();
+        assert_eq!(again.print().unwrap(), printed);
+    }
+
+    #[test]
+    fn a_key_nobody_knows_is_refused_with_its_line() {
+        let error = BookieFile::parse(&format!("{LEAST}jurnal_file_bytes = 1\n")).unwrap_err();
+        assert!(error.contains("line 6") && error.contains("jurnal_file_bytes"), "{error}");
+        let error = BookieFile::parse(&format!("{LEAST}[limits]\nconections = 1\n")).unwrap_err();
+        assert!(error.contains("line 7") && error.contains("conections"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for (line, why) in [
+            ("journal_file_bytes = 1", "give 65536 or more"),
+            ("[limits]\nconnections = 0", "limits.connections is 0"),
+        ] {
+            let error = BookieFile::parse(&format!("{LEAST}{line}\n")).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+        let anywhere = LEAST.replace("127.0.0.1:0", "0.0.0.0:7400");
+        let error = BookieFile::parse(&anywhere).unwrap_err();
+        assert!(error.contains("give advertise"), "{error}");
+    }
+}

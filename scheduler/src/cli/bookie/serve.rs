@@ -1,0 +1,139 @@
+//! A bookie's life: identity, registration, service, drain.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use egret_log::bookie::identity::Identity;
+use egret_log::bookie::{Bookie, BookieConfig};
+use egret_log::clock;
+use egret_log::disk::{Disk, RealDisk};
+use egret_log::registry::{BookieState, Registration, Registry, RegistryError};
+use egret_log::rpc::bookie::server::is_cluster_name;
+use egret_log::rpc::bookie::tls::Pem;
+use egret_log::rpc::bookie::{BookieServer, ServeError, ServerConfig, ServerTls};
+use egret_schemas::BookieId;
+use serde::Serialize;
+
+use super::super::exit::{Done, Exit};
+use super::super::output;
+use super::config::{BookieFile, TlsTable};
+use super::signals;
+use crate::metadata::open_metadata;
+
+/// What is said when it serves.
+#[derive(Debug, Serialize)]
+struct Ready {
+    bookie: u64,
+    cluster: String,
+    incarnation: String,
+    address: String,
+    pid: u32,
+}
+
+/// Serves until asked to end.
+pub(super) fn serve(
+    file: &BookieFile,
+    base: &Path,
+    replace: bool,
+    ready_file: Option<&Path>,
+) -> Done {
+    if !is_cluster_name(&file.cluster) {
+        let name = file.cluster.clone();
+        return Err(Exit::Usage(ServeError::ClusterName { name }.to_string()));
+    }
+    let tls = file.tls.as_ref().map(|tls| read_tls(tls, base)).transpose()?;
+    // First of all, so that a signal while it starts is not lost.
+    let asked = signals::asked_to_end().map_err(failed)?;
+    let (dir, id) = (base.join(&file.directory), BookieId(file.id));
+    let disk = Arc::new(RealDisk);
+    disk.create_dir(&dir).map_err(failed)?;
+    let _lock = RealDisk::lock(&dir).map_err(refused)?;
+    let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id).map_err(refused)?;
+    let metadata = open_metadata(&file.metadata, base).map_err(refused)?;
+    let registry = Registry::new(metadata.store());
+    let held = registry.find(id).map_err(failed)?;
+    if let Some(held) = held.filter(|held| held.incarnation != identity.incarnation)
+        && !replace
+    {
+        let (registered, own) = (held.incarnation, identity.incarnation);
+        return Err(refused(RegistryError::Another { bookie: id, registered, own }));
+    }
+    let config =
+        BookieConfig { journal_file_bytes: file.journal_file_bytes, ..BookieConfig::default() };
+    let bookie = Bookie::open(disk, &dir, config).map_err(failed)?;
+    let server = BookieServer::start(
+        bookie.clone(),
+        ServerConfig {
+            listen: file.listen,
+            cluster: file.cluster.clone(),
+            bookie: id,
+            tls,
+            limits: file.limits(),
+        },
+    )
+    .map_err(refused)?;
+    let listens = server.address().to_string();
+    let address = if file.advertise.is_empty() { listens.clone() } else { file.advertise.clone() };
+    let own = Registration {
+        bookie: id,
+        incarnation: identity.incarnation,
+        address,
+        rack: file.rack.clone(),
+        since_ms: clock::wall_ms(),
+        state: BookieState::Active,
+    };
+    registry.register(&own, replace).map_err(refused)?;
+    registry.announce(id, identity.incarnation).map_err(failed)?;
+    let ready = Ready {
+        bookie: file.id,
+        cluster: file.cluster.clone(),
+        incarnation: identity.incarnation.to_string(),
+        address: listens,
+        pid: std::process::id(),
+    };
+    say_ready(&ready, ready_file)?;
+    // An error is the end of the thread that would say so, which is the end all the same.
+    let _ = asked.recv();
+    tracing::info!(bookie = %id, "draining");
+    if let Err(error) = registry.withdraw(id, identity.incarnation) {
+        tracing::warn!(%error, "it still counts as there");
+    }
+    let answered = server.drain(Duration::from_millis(file.drain_wait_ms));
+    if !answered {
+        tracing::warn!(wait_ms = file.drain_wait_ms, "some clients were cut off");
+    }
+    bookie.close().map_err(failed)
+}
+
+fn say_ready(ready: &Ready, ready_file: Option<&Path>) -> Done {
+    let Ready { bookie, cluster, incarnation, address, .. } = ready;
+    let id = BookieId(*bookie);
+    output::line(&format!("{id} of {cluster} listens on {address}, incarnation {incarnation}"))?;
+    if let Some(path) = ready_file {
+        let text = serde_json::to_string(ready).map_err(failed)?;
+        // Whole or not there: who waits for the file reads it at once.
+        let beside = path.with_extension("tmp");
+        std::fs::write(&beside, text + "\n")?;
+        std::fs::rename(&beside, path)?;
+    }
+    Ok(())
+}
+
+fn read_tls(files: &TlsTable, base: &Path) -> Result<ServerTls, Exit> {
+    let read = |path: &Path| {
+        let path = base.join(path);
+        std::fs::read(&path).map_err(|e| Exit::Usage(format!("{}: {e}", path.display())))
+    };
+    let (cert, key, ca) = (read(&files.cert)?, read(&files.key)?, read(&files.ca)?);
+    ServerTls::new(Pem { cert: &cert, key: &key, ca: &ca }).map_err(refused)
+}
+
+fn failed(error: impl fmt::Display) -> Exit {
+    Exit::Failed(error.to_string())
+}
+
+fn refused(error: impl fmt::Display) -> Exit {
+    Exit::Refused(error.to_string())
+}

@@ -1,0 +1,306 @@
+//! `egret bookie` and `egret init`, run as people run them.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use egret_log::message::{Reply, Request, Transport, entry_crc};
+use egret_log::rpc::bookie::tls::Pem;
+use egret_log::rpc::bookie::{ClientConfig, ClientTls, IoThread, TcpTransport};
+use egret_schemas::bookie::Role;
+use egret_schemas::{BookieId, EntryId, Incarnation, LedgerId, Term};
+use rustix::process::{Pid, Signal, kill_process};
+
+const LEDGER: LedgerId = LedgerId(1);
+const TERM: Term = Term(1);
+
+/// Long enough that a test which waits for it has failed.
+const LONG: Duration = Duration::from_secs(60);
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_egret"));
+    command.args(args).current_dir(dir).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn egret(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().expect("egret starts")
+}
+
+/// Standard output of a command that must do.
+fn done(dir: &Path, args: &[&str]) -> String {
+    let output = egret(dir, args);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?} ended with {}: {err}", output.status);
+    String::from_utf8(output.stdout).expect("egret says text")
+}
+
+/// Exit code and standard error of a command that must not do.
+fn not_done(dir: &Path, args: &[&str]) -> (i32, String) {
+    let output = egret(dir, args);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().expect("it ended by itself"), err)
+}
+
+/// A bookie's process; killed when the test is over, however that ends.
+struct Running {
+    child: Child,
+    incarnation: Incarnation,
+    address: String,
+}
+
+impl Running {
+    fn start(dir: &Path, args: &[&str]) -> Running {
+        let ready = dir.join("ready.json");
+        // Of the life before, perhaps.
+        let _ = std::fs::remove_file(&ready);
+        let args =
+            [&["bookie", "--config", "b1.toml", "--ready-file", "ready.json"], args].concat();
+        let mut child = command(dir, &args).spawn().expect("egret starts");
+        let mut said = String::new();
+        let out = child.stdout.take().expect("it is piped");
+        BufReader::new(out).read_line(&mut said).expect("it says text");
+        let Ok(text) = wait_for(&ready, &mut child) else {
+            let output = child.wait_with_output().expect("it ended");
+            panic!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        };
+        let ready: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        let address = ready["address"].as_str().expect("an address").to_owned();
+        let incarnation = ready["incarnation"].as_str().expect("an incarnation");
+        assert!(said.starts_with(&format!("B1 of blue listens on {address}, ")), "{said}");
+        let incarnation = u128::from_str_radix(incarnation, 16).expect("a number");
+        Running { child, incarnation: Incarnation(incarnation), address }
+    }
+
+    fn client(&self, tls: Option<ClientTls>) -> TcpTransport {
+        let io = Arc::new(IoThread::start("test-io").expect("there are threads"));
+        let config = ClientConfig::new(
+            self.address.clone(),
+            BookieId(1),
+            self.incarnation,
+            "blue".to_owned(),
+            Role::Client,
+            tls,
+        );
+        TcpTransport::new(io, config)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id fits");
+        kill_process(Pid::from_raw(pid).expect("not zero"), signal).expect("it runs");
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ended");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The line is said before the file is there, a moment later.
+fn wait_for(path: &Path, child: &mut Child) -> Result<String, ()> {
+    loop {
+        if let Ok(text) = std::fs::read_to_string(path) {
+            return Ok(text);
+        }
+        if child.try_wait().expect("it can be asked").is_some() {
+            return Err(());
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn ask(client: &TcpTransport, request: Request) -> Reply {
+    client.call(client.incarnation(), request)
+}
+
+fn create(client: &TcpTransport) {
+    let create = Request::Create { ledger: LEDGER, term: TERM, transactional: false };
+    let reply = ask(client, create);
+    assert!(matches!(reply, Reply::Done), "{reply:?}");
+}
+
+fn add(entry: u64) -> Request {
+    let payload = Bytes::from(format!("entry {entry}"));
+    let entry = EntryId(entry);
+    let crc = entry_crc(LEDGER, entry, &payload);
+    Request::Add { ledger: LEDGER, entry, term: TERM, lac: None, crc, payload }
+}
+
+fn is_there(client: &TcpTransport, entry: u64) -> bool {
+    let request = Request::Read { ledger: LEDGER, entry: EntryId(entry), fence: None };
+    match ask(client, request) {
+        Reply::Entry { payload, .. } => payload == format!("entry {entry}"),
+        _ => false,
+    }
+}
+
+fn configure(dir: &Path, more: &str) {
+    let text = format!(
+        "id = 1\ncluster = \"blue\"\ndirectory = \"b1\"\nlisten = \"127.0.0.1:0\"\n\
+         metadata = \"redb:meta\"\njournal_file_bytes = 1048576\n{more}"
+    );
+    std::fs::write(dir.join("b1.toml"), text).expect("the directory is writable");
+}
+
+#[test]
+fn what_a_killed_bookie_acknowledged_is_there_when_it_is_back() {
+    const ADDS: u64 = 500;
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let running = Running::start(dir, &[]);
+    let first = running.incarnation;
+    let client = running.client(None);
+    create(&client);
+    let (sender, replies) = std::sync::mpsc::sync_channel(1000);
+    for n in 0..ADDS {
+        let sender = sender.clone();
+        let reply = Box::new(move |reply| sender.send((n, reply)).expect("the test listens"));
+        client.send(first, add(n), reply);
+    }
+    // Some are acknowledged, some under way, when it is killed.
+    let mut acknowledged = Vec::new();
+    let mut answered = 0;
+    let mut running = Some(running);
+    while answered < ADDS {
+        let (n, reply) = replies.recv_timeout(LONG).expect("each add is answered");
+        answered += 1;
+        match reply {
+            Reply::Done => acknowledged.push(n),
+            Reply::Unknown(_) => {}
+            other => panic!("an answer to an add: {other:?}"),
+        }
+        if acknowledged.len() == 10
+            && let Some(running) = running.take()
+        {
+            running.kill();
+        }
+    }
+    assert!(acknowledged.len() >= 10);
+    let running = Running::start(dir, &[]);
+    assert_eq!(running.incarnation, first, "it is the same directory");
+    let client = running.client(None);
+    for n in acknowledged {
+        assert!(is_there(&client, n), "entry {n} was acknowledged");
+    }
+}
+
+#[test]
+fn a_bookie_that_is_asked_to_end_does_so_in_order() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let mut running = Running::start(dir, &[]);
+    let client = running.client(None);
+    create(&client);
+    assert!(matches!(ask(&client, add(0)), Reply::Done));
+    // Somebody who waits for news does not keep it.
+    client.watch_lac(LEDGER, None, Arc::new(|| {}));
+    running.signal(Signal::TERM);
+    assert!(running.child.wait().unwrap().success());
+    let running = Running::start(dir, &[]);
+    assert!(is_there(&running.client(None), 0));
+}
+
+#[test]
+fn a_directory_of_another_bookie_or_cluster_and_a_second_holder_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let mut running = Running::start(dir, &[]);
+    let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml"]);
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("is in use by process"), "{why}");
+    running.signal(Signal::TERM);
+    assert!(running.child.wait().unwrap().success());
+    let text = std::fs::read_to_string(dir.join("b1.toml")).unwrap();
+    for (from, to) in [("id = 1", "id = 2"), ("\"blue\"", "\"red\"")] {
+        std::fs::write(dir.join("other.toml"), text.replace(from, to)).unwrap();
+        let (code, why) = not_done(dir, &["bookie", "--config", "other.toml"]);
+        assert_eq!(code, 3, "{why}");
+        assert!(why.contains("is the directory of B1 of blue"), "{why}");
+    }
+}
+
+#[test]
+fn a_new_directory_takes_a_registered_place_only_when_told_to() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let first = Running::start(dir, &[]);
+    let lost = first.incarnation;
+    first.kill();
+    std::fs::rename(dir.join("b1"), dir.join("lost")).unwrap();
+    let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml"]);
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains(&format!("registered as incarnation {lost}")), "{why}");
+    let second = Running::start(dir, &["--replace"]);
+    assert_ne!(second.incarnation, lost);
+}
+
+#[test]
+fn a_configuration_is_printed_with_defaults_and_a_wrong_key_is_refused_with_its_line() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let printed = done(dir, &["bookie", "--config", "b1.toml", "--print-config"]);
+    assert!(printed.contains("drain_wait_ms = 30000"), "{printed}");
+    assert!(!dir.join("b1").exists(), "nothing was done");
+    configure(dir, "lisen = 1\n");
+    let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml"]);
+    assert_eq!(code, 2, "{why}");
+    assert!(why.contains("line 7") && why.contains("lisen"), "{why}");
+    configure(dir, "");
+    let text = std::fs::read_to_string(dir.join("b1.toml")).unwrap();
+    let open = text.replace("127.0.0.1:0\"", "0.0.0.0:0\"\nadvertise = \"here:1\"");
+    std::fs::write(dir.join("open.toml"), open).unwrap();
+    let (code, why) = not_done(dir, &["bookie", "--config", "open.toml"]);
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("give [tls], or listen on a loopback address"), "{why}");
+}
+
+#[test]
+fn certificates_are_made_once_and_open_the_door() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["init", "--cluster", "blue", "--dir", "certs"]);
+    let cert = ["init", "cert", "--dir", "certs", "--role"];
+    let host = ["--host", "localhost", "--host", "127.0.0.1"];
+    done(dir, &[&cert[..], &["bookie", "--name", "b1"], &host].concat());
+    done(dir, &[&cert[..], &["client", "--name", "c1"]].concat());
+    let (code, why) = not_done(dir, &["init", "--cluster", "blue", "--dir", "certs"]);
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("is not written over"), "{why}");
+    let (code, why) = not_done(dir, &[&cert[..], &["bookie", "--name", "b2"]].concat());
+    assert_eq!((code, why.contains("give --host")), (2, true), "{why}");
+    for file in std::fs::read_dir(dir.join("certs")).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", file.file_name());
+    }
+    let files = "[tls]\ncert = \"certs/b1.pem\"\nkey = \"certs/b1.key\"\nca = \"certs/ca.pem\"\n";
+    configure(dir, files);
+    let running = Running::start(dir, &[]);
+    let read = |name: &str| std::fs::read(dir.join("certs").join(name)).unwrap();
+    let (cert, key, ca) = (read("c1.pem"), read("c1.key"), read("ca.pem"));
+    let tls = ClientTls::new(Pem { cert: &cert, key: &key, ca: &ca }).unwrap();
+    assert_eq!(tls.own().to_string(), "egret://blue/client/c1");
+    let client = running.client(Some(tls));
+    create(&client);
+    assert!(matches!(ask(&client, add(0)), Reply::Done));
+    assert!(is_there(&client, 0));
+    assert!(matches!(ask(&running.client(None), add(1)), Reply::Unknown(_)));
+}
