@@ -126,7 +126,8 @@ fn ask(client: &TcpTransport, request: Request) -> Reply {
 }
 
 fn create(client: &TcpTransport) {
-    let create = Request::Create { ledger: LEDGER, term: TERM, transactional: false };
+    let create =
+        Request::Create { ledger: LEDGER, term: TERM, transactional: false, replicated: true };
     let reply = ask(client, create);
     assert!(matches!(reply, Reply::Done), "{reply:?}");
 }
@@ -135,7 +136,7 @@ fn add(entry: u64) -> Request {
     let payload = Bytes::from(format!("entry {entry}"));
     let entry = EntryId(entry);
     let crc = entry_crc(LEDGER, entry, &payload);
-    Request::Add { ledger: LEDGER, entry, term: TERM, lac: None, crc, payload }
+    Request::Add { ledger: LEDGER, entry, term: TERM, lac: None, crc, copy: false, payload }
 }
 
 fn is_there(client: &TcpTransport, entry: u64) -> bool {
