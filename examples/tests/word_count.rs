@@ -254,18 +254,21 @@ fn a_directory_counted_under_one_guarantee_is_refused_under_another() {
 }
 
 /// Once, at-most-once loaded a second file and then began at the end of the stream: it counted nothing.
+/// And once it printed the counts before the last of them were written.
 #[test]
 fn at_most_once_counts_what_each_run_loads() {
     let world = World::new();
     let (one, two) = (world.file("one", b"a b\n"), world.file("two", b"c d\n"));
-    for (file, lines) in [(&one, 1), (&two, 1), (&two, 0)] {
-        let args = [OsStr::new("--guarantee"), OsStr::new("at-most-once"), file.as_os_str()];
-        let out = run(&world.data(), &args);
+    let (first, both) = ([one.as_path()], [one.as_path(), two.as_path()]);
+    for (file, lines, counted) in [(&one, 1, &first[..]), (&two, 1, &both), (&two, 0, &both)] {
+        let args = ["--all", "--guarantee", "at-most-once"].map(OsStr::new);
+        let out = run(&world.data(), &[&args[..], &[file.as_os_str()]].concat());
         let want = match lines {
             0 => "nothing new".to_owned(),
             n => format!("counted {n} lines"),
         };
         assert!(out.status.success() && said(&out).contains(&want), "{}", said(&out));
+        assert_eq!(out.stdout, reference(counted), "{}", String::from_utf8_lossy(&out.stdout));
     }
 }
 

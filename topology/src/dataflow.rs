@@ -15,7 +15,8 @@
 //!
 //! * *data* carries tuples; a fields-grouped one carries key hashes beside them.
 //! * *reports* carry what became durable; an operator holds its capability there until it has reported
-//!   the commit, so the coordinator's frontier says when all reports must be in.
+//!   the commit, so the coordinator's frontier says when all reports must be in. Under at-most-once
+//!   nothing is reported, but sinks hold theirs until the commit is written all the same.
 //! * *processed* carries nothing; its frontier is what flow control looks at.
 //! * *control* has no path through any operator, so feeding it back makes no cycle.
 //!

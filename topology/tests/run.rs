@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use egret::{
     Blob, ComponentResult, Context, Emitter, Error, Guarantee, KeyedBolt, LogSink, LogSpout,
     Progress, RunOptions, Summary, Topology, TopologyBuilder,
 };
-use egret_log::stream::{Ends, Format, ReadFrom, Record, StreamConfig};
+use egret_log::stream::{Format, ReadFrom, Record, StreamConfig};
 use egret_log::{Log, LogConfig};
 
 struct Count;
@@ -514,64 +514,6 @@ fn bolts_that_amplify_in_a_row_finish_with_the_smallest_budget() {
     assert_eq!(last_counts(&log).values().sum::<u64>(), LINES * 60 * 50);
     assert_eq!(repeats(&log), 0);
     assert!(progress.peak_bytes() < 6 << 20, "{} bytes in flight", progress.peak_bytes());
-    log.close().unwrap();
-}
-
-/// Spouts emitted, of a bounded run of at-most-once that begins at `begins`.
-fn at_most_once(
-    log: &Log,
-    begins: Option<Ends>,
-    trap: impl Fn() + Clone + Send + Sync + 'static,
-) -> Vec<u32> {
-    let mut t = TopologyBuilder::new("once");
-    t.guarantee(Guarantee::AtMostOnce);
-    let source = LogSpout::<Blob>::from_stream("lines").bounded();
-    let source = match begins {
-        Some(begins) => source.begins_at(begins),
-        None => source,
-    };
-    let seen: Arc<Mutex<Vec<u32>>> = Arc::default();
-    let all = Arc::clone(&seen);
-    let lines = t.spout("lines", 1, source).unwrap();
-    lines
-        .shuffle()
-        .sink("out", 1, move || {
-            let (all, trap) = (Arc::clone(&all), trap.clone());
-            move |line: Blob| {
-                trap();
-                all.lock().unwrap().push(std::str::from_utf8(&line).unwrap().parse().unwrap());
-            }
-        })
-        .unwrap();
-    run(log, &t.finish().unwrap(), &options(1, 5)).unwrap();
-    let mut seen = seen.lock().unwrap().clone();
-    seen.sort_unstable();
-    seen
-}
-
-/// Once, a later run of at-most-once began at the end of the stream although its own input had been
-/// appended just before, and read nothing.
-#[test]
-fn at_most_once_reads_what_its_run_appended_and_nothing_twice() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path());
-    let write = |from: u32, to: u32| write_lines(&log, (from..to).map(|n| n.to_string()));
-    write(0, 10);
-    assert_eq!(at_most_once(&log, None, || {}), (0..10).collect::<Vec<_>>());
-    write(10, 20);
-    assert!(at_most_once(&log, None, || {}).is_empty(), "a restart begins at the visible end");
-    let begins = log.ends("lines").unwrap();
-    write(20, 30);
-    assert_eq!(at_most_once(&log, Some(begins), || {}), (20..30).collect::<Vec<_>>());
-    // A generation of the run fails: what it read before is not read again.
-    let begins = log.ends("lines").unwrap();
-    write(30, 3000);
-    let calls = Arc::new(AtomicU32::new(0));
-    let trap = move || assert_ne!(calls.fetch_add(1, Ordering::Relaxed), 700, "a trap");
-    let mut seen = at_most_once(&log, Some(begins), trap);
-    let all = seen.len();
-    seen.dedup();
-    assert!(all >= 700 && seen.len() == all, "{all} lines, {} of them once", seen.len());
     log.close().unwrap();
 }
 

@@ -13,6 +13,7 @@
 //! * one record is in flight at a time; records cover commits in order, without a gap, each once;
 //! * `Committed(e)` follows the acknowledgement of a record that covers e (at-most-once: follows the
 //!   flow-control frontier, and nothing is ever appended);
+//! * `Finished` follows the durable frontier past the last commit, whatever the guarantee;
 //! * an epoch number is opened once, and fewer than `epochs_in_flight_max` are unprocessed when one
 //!   opens;
 //! * after `Poison` or `Finished` nothing more comes out. What may have happened to an append whose
@@ -122,7 +123,7 @@ pub enum Effect {
     AppendCommit(CommitRecord),
     /// Everything up to this epoch is committed: publish, acknowledge, trim.
     Committed(Epoch),
-    /// The last commit is committed; nothing more will come.
+    /// The last commit is committed and all its output is written; nothing more will come.
     Finished,
     /// This generation must end without another append.
     Poison {
@@ -381,7 +382,8 @@ impl Coordinator {
             self.release_processed(out);
         }
         if self.draining {
-            return Ok(self.gather.pending().next().is_none());
+            let written = self.open_epoch().is_none_or(|last| self.is_durable(last.commit()));
+            return Ok(written && self.gather.pending().next().is_none());
         }
         self.open_next(out)?;
         Ok(false)

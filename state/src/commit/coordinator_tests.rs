@@ -443,7 +443,9 @@ fn at_most_once_appends_nothing_and_commits_what_is_processed() {
     assert_eq!(out, [Effect::Committed(epoch(0, Epoch::MICRO_MAX))]);
     assert_eq!(rig.step(Input::Stop), [Effect::Drain]);
     let out = rig.step(Input::Processed(None));
-    assert_eq!(out, [Effect::Committed(epoch(1, Epoch::MICRO_MAX)), Effect::Finished]);
+    assert_eq!(out, [Effect::Committed(epoch(1, Epoch::MICRO_MAX))]);
+    assert_eq!(rig.step(Input::Tick), [], "processed is not written yet");
+    assert_eq!(rig.step(Input::DurableFrontier(None)), [Effect::Finished]);
 }
 
 proptest! {

@@ -114,10 +114,8 @@ pub(crate) fn build<'s>(
         drop(caps);
         let mut reports = Reports::new(OutputBuilder::from(reports), report_cap, shared.first);
         let mut sinks = sinks;
-        if !shared.commits || sinks.as_ref().is_none_or(|s| s.tasks.is_empty()) {
-            reports.end();
-        }
         if sinks.as_ref().is_none_or(|s| s.tasks.is_empty()) {
+            reports.end();
             sinks = None;
         }
         move |frontiers| {
@@ -147,8 +145,11 @@ pub(crate) fn build<'s>(
                 });
                 failed?;
                 let (notices, unreported) = sinks.reports()?;
-                if let (Some(commit), true) = (unreported, shared.commits) {
+                // At-most-once has no record to make of them, yet its end waits for what is written.
+                if shared.commits {
                     reports.send(notices);
+                }
+                if let Some(commit) = unreported {
                     reports.advance(commit);
                 }
                 if frontier.is_none() {
