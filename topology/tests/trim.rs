@@ -115,8 +115,8 @@ fn a_commit_is_seen_before_what_it_left_is_trimmed() {
     counts.sink("out", LogSink::to_stream("counts").partitions(1)).unwrap();
     let topology = t.finish().unwrap();
     let options = RunOptions { commit_ms: 5, ..RunOptions::default() };
-    // Takeovers leave ledgers, to be trimmed after a commit; not each of them does. That the commit is
-    // seen first is a matter of time on a busy machine; when trimming is part of it, it never is.
+    // Takeovers leave ledgers, to be trimmed after a commit; not each of them does. The last commit of a
+    // run is trimmed while its workers end; when trimming is part of a commit, none is ever seen first.
     for _ in 0..50 {
         append(&under);
         let progress = Arc::new(Progress::default());

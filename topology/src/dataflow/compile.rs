@@ -164,6 +164,15 @@ impl Building<'_, '_> {
         CommitTask { component, task }
     }
 
+    fn sink_tasks(&self) -> Vec<CommitTask> {
+        let c = self.compiled;
+        let sinks = (0..c.parts.len()).filter(|&index| matches!(c.parts[index], Part::Sink(_)));
+        let of = |index: usize| {
+            (0..c.physical.tasks[index]).map(move |task| self.commit_task(index, task))
+        };
+        sinks.flat_map(of).collect()
+    }
+
     fn route(&self, component: usize) -> Route {
         let input = &self.compiled.plan.components[component].inputs[0];
         match input.grouping {
@@ -281,7 +290,7 @@ pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
     let driver = (worker == 0).then(|| {
         let core = compiled.coordinator.lock().expect("no panic while held").take();
         let core = core.expect("each generation builds its dataflow once");
-        (core, compiled.restored.take_commit_log())
+        (core, compiled.restored.take_commit_log(), b.sink_tasks())
     });
     coordinator::build(scope, reports, processed, driver, &compiled.shared).connect_loop(feedback);
 }

@@ -3,13 +3,14 @@
 //! It takes no decision. Facts go in: notices of tasks, the two frontiers, acknowledgements of the
 //! commit ledger, time. Effects come out: orders to every worker, records for the commit ledger.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use egret_log::clock;
 use egret_log::message::Wake;
 use egret_schemas::Epoch;
-use egret_state::commit::{Coordinator, Effect, Input};
+use egret_state::commit::{Coordinator, Effect, Input, TaskId};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -26,9 +27,6 @@ use super::worker::Failure;
 use crate::batch::{Routed, typed};
 use crate::runtime::CommitLog;
 
-/// How long after a commit its leftovers are trimmed: longer than orders take to reach every worker.
-const TRIM_AFTER: Duration = Duration::from_millis(5);
-
 /// The core and what its effects act on.
 pub(crate) struct Driver {
     core: Coordinator,
@@ -42,8 +40,10 @@ pub(crate) struct Driver {
     last: Option<Epoch>,
     processed: Option<Epoch>,
     durable: Option<Epoch>,
-    /// When to trim what commits left.
-    trim_at: Option<Instant>,
+    /// Up to where each sink task has published.
+    published: BTreeMap<TaskId, Epoch>,
+    /// The commit to trim after, once every sink task has published it.
+    untrimmed: Option<Epoch>,
     activator: Activator,
     shared: Arc<Shared>,
 }
@@ -67,8 +67,7 @@ impl Driver {
                 Effect::Committed(epoch) => {
                     if let Some(commits) = &mut self.commits {
                         commits.committed(self.core.last_commit());
-                        self.trim_at.get_or_insert(clock::now() + TRIM_AFTER);
-                        self.activator.activate_after(TRIM_AFTER);
+                        self.untrimmed.get_or_insert(epoch);
                     }
                     self.shared.committed(epoch);
                     self.broadcast(Control::Committed(epoch));
@@ -92,11 +91,12 @@ impl Driver {
         Ok(())
     }
 
-    /// Trims when the world had the time to hear of the commit, or never will: trimming syncs metadata,
-    /// and its worker does nothing else meanwhile.
+    /// Trims what a commit left once the world has heard of the commit, or at the end: trimming syncs
+    /// metadata, and its worker does nothing else meanwhile.
     fn trim(&mut self) -> Result<(), Failure> {
-        let due = |at: &mut Instant| self.cap.is_none() || *at <= clock::now();
-        match (self.trim_at.take_if(due), &mut self.commits) {
+        let published = |epoch: &Epoch| self.published.values().all(|upto| upto >= epoch);
+        let due = |epoch: &mut Epoch| self.cap.is_none() || published(epoch);
+        match (self.untrimmed.take_if(due), &mut self.commits) {
             (Some(_), Some(commits)) => commits.trim(),
             _ => Ok(()),
         }
@@ -117,6 +117,10 @@ impl Driver {
             Notice::Done { task, epoch } => Input::SpoutDone { task, epoch },
             Notice::Exhausted { task } => Input::SpoutExhausted { task },
             Notice::Report(report) => Input::Report(report),
+            Notice::Published { task, upto } => {
+                self.published.insert(task, upto);
+                return Ok(());
+            }
         })
     }
 
@@ -157,13 +161,13 @@ impl Driver {
     }
 }
 
-/// Builds the operator. On worker 0 `driver` gives the core and its commit log; elsewhere nothing. Its
-/// capability drops when the core says that everything is finished.
+/// Builds the operator. On worker 0 `driver` gives the core, its commit log and every sink task; elsewhere
+/// nothing. Its capability drops when the core says that everything is finished.
 pub(crate) fn build<'s>(
     scope: Scope<'s, u64>,
     reports: Stream<'s, u64, Chunk>,
     processed: Stream<'s, u64, Chunk>,
-    driver: Option<(Coordinator, Option<CommitLog>)>,
+    driver: Option<(Coordinator, Option<CommitLog>, Vec<TaskId>)>,
     shared: &Arc<Shared>,
 ) -> Stream<'s, u64, Chunk> {
     let mut builder = OperatorBuilder::new("coordinator".to_owned(), scope);
@@ -178,7 +182,7 @@ pub(crate) fn build<'s>(
     let shared = Arc::clone(shared);
     builder.build(move |mut caps| {
         let cap = caps.pop().expect("one capability per output");
-        let mut driver = driver.map(|(core, mut commits)| {
+        let mut driver = driver.map(|(core, mut commits, sinks)| {
             // A worker that is gone needs no waking.
             let wake: Wake = Arc::new(move || sync.activate().unwrap_or_default());
             shared.wake_with(Arc::clone(&wake));
@@ -196,7 +200,8 @@ pub(crate) fn build<'s>(
                 last: None,
                 processed: Some(Epoch(0)),
                 durable: Some(Epoch(0)),
-                trim_at: None,
+                published: sinks.into_iter().map(|task| (task, Epoch(0))).collect(),
+                untrimmed: None,
                 activator,
                 shared: Arc::clone(&shared),
             }

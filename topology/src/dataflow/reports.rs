@@ -22,6 +22,8 @@ pub(crate) enum Notice {
     Exhausted { task: TaskId },
     /// A task's part of a commit is durable.
     Report(TaskReport),
+    /// A sink task has published everything up to this epoch.
+    Published { task: TaskId, upto: Epoch },
 }
 
 impl Tuple for Notice {}
@@ -65,6 +67,11 @@ impl Reports {
         let mut chunk = Chunk::from(Routed::message(0, notices));
         let mut output = self.port.activate();
         output.session_with_builder(cap).give_container(&mut chunk);
+    }
+
+    /// Whether there is still something to report.
+    pub(crate) fn are_open(&self) -> bool {
+        self.cap.is_some()
     }
 
     /// Everything before `epoch` is reported. **Here the capability moves.**

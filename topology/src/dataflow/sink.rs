@@ -71,6 +71,15 @@ impl Sinks {
         Ok(())
     }
 
+    fn publish(&mut self, upto: Epoch) -> Result<Vec<Notice>, TaskError> {
+        let mut notices = Vec::with_capacity(self.tasks.len());
+        for local in &mut self.tasks {
+            local.task.publish(upto)?;
+            notices.push(Notice::Published { task: local.id, upto });
+        }
+        Ok(notices)
+    }
+
     fn reports(&mut self) -> Result<(Vec<Notice>, Option<Epoch>), TaskError> {
         let mut notices = Vec::new();
         for local in &mut self.tasks {
@@ -127,9 +136,11 @@ pub(crate) fn build<'s>(
             let frontier = frontiers[0].frontier().first().copied().map(Epoch);
             let step = || -> Result<(), TaskError> {
                 for order in orders {
-                    if let Control::Committed(epoch) = order {
-                        for local in &mut sinks.tasks {
-                            local.task.publish(epoch)?;
+                    if let Control::Committed(upto) = order {
+                        let notices = sinks.publish(upto)?;
+                        // After the last commit the coordinator does not wait for them.
+                        if shared.commits && reports.are_open() {
+                            reports.send(notices);
                         }
                     }
                 }
