@@ -49,6 +49,9 @@ pub const ENSEMBLE_CHANGE_MS_MAX: u64 = 30_000;
 /// Ledgers' records a client remembers for reading: a scan reads one segment after the other.
 pub const LEDGER_RECORDS_CACHED: usize = 1024;
 
+/// How long a bookie may be away before its copies are made elsewhere: a restart, or a host's, takes less.
+pub const BOOKIE_LOST_MS: u64 = 600_000;
+
 /// Bytes a second that a repair copies unless it is told otherwise: a tenth of a fast disk, so that
 /// writers hardly notice, and a terabyte in a working day.
 pub const REPAIR_BYTES_PER_SECOND: u64 = 40 << 20;

@@ -77,7 +77,14 @@ struct Held {
     answerer: Answerer,
     bell: Arc<Bell>,
     log: Log,
+    /// Dropped last.
+    keep: Option<Box<dyn Keep>>,
 }
+
+/// What lasts as long as a log that needs it.
+pub trait Keep: std::fmt::Debug + Send {}
+
+impl<T: std::fmt::Debug + Send> Keep for T {}
 
 impl Way {
     /// Attaches, or holds; waits for a holder that is starting or ending.
@@ -94,7 +101,7 @@ impl Way {
                 Ok(log) => {
                     let answerer = Answerer::new(&log);
                     let bell = Arc::default();
-                    return Ok(Way::Held(Box::new(Held { answerer, bell, log })));
+                    return Ok(Way::Held(Box::new(Held { answerer, bell, log, keep: None })));
                 }
                 // It is about to serve, or to let go, or it never will.
                 Err(OpenError::Lock(LockError::Held { pid, .. })) => {
@@ -214,6 +221,14 @@ impl Directory {
         Ok(Directory { dir: dir.to_owned(), way: Way::find(dir)? })
     }
 
+    /// The same over a log that is in no directory: a cluster's. `name` is what errors call it, `keep`
+    /// what must last as long as the log.
+    pub fn over(name: &Path, log: Log, keep: Box<dyn Keep>) -> Directory {
+        let answerer = Answerer::new(&log);
+        let held = Held { answerer, bell: Arc::default(), log, keep: Some(keep) };
+        Directory { dir: name.to_owned(), way: Way::Held(Box::new(held)) }
+    }
+
     /// Whether this process holds it.
     pub fn is_held(&self) -> bool {
         matches!(self.way, Way::Held(_))
@@ -307,9 +322,11 @@ impl Directory {
     /// Lets go of it, in order.
     pub fn close(self) -> Result<(), DirectoryError> {
         if let Way::Held(held) = self.way {
-            let Held { answerer, log, .. } = *held;
+            let Held { answerer, log, keep, .. } = *held;
             drop(answerer);
-            log.close()?;
+            let closed = log.close();
+            drop(keep);
+            closed?;
         }
         Ok(())
     }

@@ -7,13 +7,17 @@
 //! |---|---|
 //! | [`bookie`] | `egret bookie`: one storage node of a cluster |
 //! | [`init`] | `egret init`: a cluster's authority and certificates |
+//! | [`ledger`] | `egret ledger …`: the ledgers of a cluster |
+//! | `cluster` | where a cluster is |
 //! | [`stream`] | `egret stream …`: the log from the shell |
 //! | [`exit`] | errors and what the process ends with |
 //! | `output` | tables, JSON, and the end of a pipe |
 
 pub mod bookie;
+mod cluster;
 pub mod exit;
 pub mod init;
+pub mod ledger;
 mod output;
 pub mod stream;
 
@@ -34,7 +38,9 @@ pub struct Cli {
 enum Verb {
     /// The log from the shell: standard input in, standard output out.
     Stream(stream::Stream),
-    /// One storage node of a cluster: runs until it is told to end.
+    /// The ledgers of a cluster: what there is, what lacks copies, repair.
+    Ledger(ledger::Ledger),
+    /// One storage node of a cluster: runs until it is told to end; and what a cluster has of them.
     Bookie(bookie::Bookie),
     /// Make a cluster's authority, and have it issue certificates.
     Init(init::Init),
@@ -51,6 +57,7 @@ impl Cli {
             .init();
         let done = match self.verb {
             Verb::Stream(stream) => stream.run(),
+            Verb::Ledger(ledger) => ledger.run(),
             Verb::Bookie(bookie) => bookie.run(),
             Verb::Init(init) => init.run(),
         };

@@ -14,6 +14,7 @@ use egret_schemas::{BookieId, Incarnation};
 
 use super::bookies::{Bookies, Candidate};
 use crate::ledger::Member;
+use crate::ledger::repair::Standing;
 use crate::message::{Transport, Unknown};
 use crate::metadata::MetaStore;
 use crate::registry::{BookieState, Registration, Registry, RegistryError};
@@ -34,6 +35,8 @@ pub struct ClusterConfig {
     pub request_wait: Duration,
     /// How old what was read from the registry may be.
     pub refresh: Duration,
+    /// How long a bookie may be away before its copies are made elsewhere.
+    pub lost_after: Duration,
 }
 
 impl ClusterConfig {
@@ -41,7 +44,8 @@ impl ClusterConfig {
     pub fn new(cluster: String, role: Role, tls: Option<ClientTls>) -> ClusterConfig {
         let request_wait = Duration::from_millis(caps::REQUEST_WAIT_MS);
         let refresh = Duration::from_millis(caps::REGISTRY_REFRESH_MS);
-        ClusterConfig { cluster, role, tls, request_wait, refresh }
+        let lost_after = Duration::from_millis(caps::BOOKIE_LOST_MS);
+        ClusterConfig { cluster, role, tls, request_wait, refresh, lost_after }
     }
 }
 
@@ -60,6 +64,8 @@ struct State {
     registered: BTreeMap<BookieId, Registration>,
     live: BTreeMap<BookieId, Incarnation>,
     read_at: Option<Instant>,
+    /// Since when registered bookies are seen to be away.
+    away: BTreeMap<BookieId, Instant>,
     /// One for each bookie that was asked for: never more than are registered.
     ways: BTreeMap<Member, TcpTransport>,
 }
@@ -96,6 +102,7 @@ impl ClusterBookies {
                 let mut state = self.state();
                 let gone = state.take_gone(&registered);
                 (state.registered, state.live) = (registered, live);
+                state.note_away(now);
                 drop(state);
                 // What waits there is answered now, without the lock.
                 drop(gone);
@@ -143,6 +150,16 @@ impl ClusterBookies {
 }
 
 impl State {
+    /// Notes since when whoever is registered and not there is away.
+    fn note_away(&mut self, now: Instant) {
+        let State { registered, live, away, .. } = self;
+        let is_there = |found: &Registration| live.get(&found.bookie) == Some(&found.incarnation);
+        away.retain(|bookie, _| registered.get(bookie).is_some_and(|found| !is_there(found)));
+        for found in registered.values().filter(|found| !is_there(found)) {
+            away.entry(found.bookie).or_insert(now);
+        }
+    }
+
     /// Takes out the ways to bookies that are no longer where they lead.
     fn take_gone(&mut self, registered: &BTreeMap<BookieId, Registration>) -> Vec<TcpTransport> {
         let leads = |member: &Member, way: &TcpTransport| {
@@ -190,6 +207,29 @@ impl Bookies for ClusterBookies {
                 rack: found.rack.clone(),
             })
             .collect()
+    }
+
+    fn standing(&self, member: Member) -> Standing {
+        self.refresh(self.config.refresh);
+        let state = self.state();
+        let Some(found) = state.registered.get(&member.bookie) else {
+            // Of a registry that was never read, nobody's absence says anything.
+            return match state.registered.is_empty() {
+                true => Standing::Present,
+                false => Standing::Leaving,
+            };
+        };
+        if found.incarnation != member.incarnation {
+            return Standing::Replaced { by: found.incarnation };
+        }
+        let since = state.away.get(&member.bookie);
+        let lost = since.is_some_and(|since| {
+            clock::now().saturating_duration_since(*since) >= self.config.lost_after
+        });
+        match found.state {
+            BookieState::Active | BookieState::ReadOnly if !lost => Standing::Present,
+            _ => Standing::Leaving,
+        }
     }
 }
 

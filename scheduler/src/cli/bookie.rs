@@ -1,4 +1,5 @@
-//! `egret bookie`: one storage node of a cluster, until it is told to end.
+//! `egret bookie`: one storage node of a cluster, until it is told to end; and the bookies of a cluster
+//! looked at and managed.
 //!
 //! On the first SIGTERM (or SIGINT) it drains: withdraws from the registry, answers what it accepted,
 //! checkpoints. On the second it ends at once, which is as safe, and slower to start from.
@@ -8,8 +9,10 @@
 //! | `config.rs` | the configuration file |
 //! | `serve.rs` | start, ready, drain |
 //! | `signals.rs` | when to end |
+//! | `manage.rs` | list, describe, set, decommission |
 
 mod config;
+mod manage;
 mod serve;
 mod signals;
 
@@ -18,15 +21,23 @@ use std::path::PathBuf;
 use clap::Args;
 
 use self::config::BookieFile;
-use super::exit::Done;
+use super::exit::{Done, Exit};
 use super::output;
 
-/// One storage node of a cluster.
+/// One storage node of a cluster, or all of them looked at.
 #[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  egret bookie --config b1.toml
+  egret bookie list --cluster blue.toml
+  egret bookie decommission B3 --cluster blue.toml"
+)]
 pub struct Bookie {
-    /// The configuration file, TOML.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// Serve, as this configuration file (TOML) says.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Print the configuration with every default, and do nothing.
     #[arg(long)]
     print_config: bool,
@@ -36,16 +47,22 @@ pub struct Bookie {
     /// Write address and incarnation here, as JSON, when it serves.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Option<manage::Verb>,
 }
 
 impl Bookie {
     pub(super) fn run(self) -> Done {
-        let file = BookieFile::load(&self.config)?;
+        if let Some(verb) = self.verb {
+            return verb.run();
+        }
+        let config = self.config.ok_or_else(|| Exit::Usage("give --config FILE".to_owned()))?;
+        let file = BookieFile::load(&config)?;
         if self.print_config {
             output::line(file.print()?.trim_end())?;
             return Ok(());
         }
-        let base = self.config.parent().map(PathBuf::from).unwrap_or_default();
+        let base = config.parent().map(PathBuf::from).unwrap_or_default();
         serve::serve(&file, &base, self.replace, self.ready_file.as_deref())
     }
 }

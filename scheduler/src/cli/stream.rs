@@ -15,11 +15,13 @@ mod follow;
 mod manage;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use egret_log::directory::Directory;
+use egret_schemas::bookie::Role;
 
+use super::cluster::Cluster;
 use super::exit::{Done, Exit};
 
 /// The log from the shell.
@@ -35,6 +37,9 @@ pub struct Stream {
         global = true
     )]
     data: PathBuf,
+    /// The streams of a cluster instead: the file that says where it is.
+    #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER", global = true)]
+    cluster: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -61,7 +66,7 @@ enum Verb {
 
 impl Stream {
     pub(super) fn run(self) -> Done {
-        let place = Place { dir: self.data };
+        let place = Place { dir: self.data, cluster: self.cluster };
         match self.verb {
             Verb::Create(verb) => verb.run(&place),
             Verb::List(verb) => verb.run(&place),
@@ -79,11 +84,15 @@ impl Stream {
 #[derive(Debug)]
 struct Place {
     dir: PathBuf,
+    cluster: Option<PathBuf>,
 }
 
 impl Place {
     /// Opens the directory, which must be one.
     fn open(&self) -> Result<Directory, Exit> {
+        if let Some(file) = &self.cluster {
+            return open_cluster(file);
+        }
         if !self.dir.is_dir() {
             return Err(Exit::Refused(format!(
                 "{}: there is no data directory: create a stream in it first, or give --data DIR",
@@ -95,6 +104,15 @@ impl Place {
 
     /// Opens the directory, making it if need be.
     fn open_or_create(&self) -> Result<Directory, Exit> {
+        if let Some(file) = &self.cluster {
+            return open_cluster(file);
+        }
         Ok(Directory::open(&self.dir)?)
     }
+}
+
+fn open_cluster(file: &Path) -> Result<Directory, Exit> {
+    let cluster = Cluster::open(file, Role::Client)?;
+    let log = cluster.log();
+    Ok(Directory::over(file, log, Box::new(cluster)))
 }

@@ -1,0 +1,130 @@
+//! A cluster, as the command line reaches it: one small file says where its metadata is and, off this
+//! host, with which certificate.
+//!
+//! ```toml
+//! cluster = "blue"
+//! metadata = "etcd://127.0.0.1:2379"
+//! # role = "admin"                      # what the certificate says; without one: admin
+//! # tls = { cert = "me.pem", key = "me.key", ca = "ca.pem" }
+//! ```
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use egret_log::Log;
+use egret_log::client::{ClusterBookies, ClusterConfig, Copies, Ledgers};
+use egret_log::ledger::Quorum;
+use egret_log::registry::Registry;
+use egret_log::rpc::bookie::ClientTls;
+use egret_log::rpc::bookie::server::is_cluster_name;
+use egret_log::rpc::bookie::tls::Pem;
+use egret_schemas::bookie::Role;
+use serde::Deserialize;
+
+use super::exit::Exit;
+use crate::metadata::{Metadata, open_metadata};
+
+/// The whole file. Relative paths begin at its directory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClusterFile {
+    cluster: String,
+    metadata: String,
+    #[serde(default)]
+    role: Option<String>,
+    #[serde(default)]
+    tls: Option<TlsFiles>,
+    #[serde(default)]
+    copies: Option<CopiesTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsFiles {
+    cert: PathBuf,
+    key: PathBuf,
+    ca: PathBuf,
+}
+
+/// How many copies new ledgers get.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CopiesTable {
+    write: u8,
+    ack: u8,
+    #[serde(default)]
+    fewer_allowed: bool,
+}
+
+/// A cluster that is reached.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    /// Its name.
+    pub(super) name: String,
+    /// Who its bookies are.
+    pub(super) registry: Registry,
+    /// Its ledgers.
+    pub(super) ledgers: Ledgers,
+    /// Closed last.
+    _metadata: Metadata,
+}
+
+impl Cluster {
+    /// Reaches the cluster that a file names, in the role that `needs` says when the file has none.
+    pub(super) fn open(path: &Path, needs: Role) -> Result<Cluster, Exit> {
+        let told = |why: String| Exit::Usage(format!("{}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| told(e.to_string()))?;
+        let file: ClusterFile =
+            toml::from_str(&text).map_err(|error| told(error.to_string().trim_end().to_owned()))?;
+        if !is_cluster_name(&file.cluster) {
+            return Err(told(format!("`{}` is no cluster's name", file.cluster)));
+        }
+        let role = match &file.role {
+            None => needs,
+            Some(text) => text.parse().map_err(|error: _| told(no_role(error)))?,
+        };
+        let base = path.parent().map(Path::to_owned).unwrap_or_default();
+        let tls = file.tls.as_ref().map(|files| read_tls(files, &base)).transpose()?;
+        let copies = match file.copies {
+            None => Copies::default(),
+            Some(table) => {
+                let quorum = Quorum::new(table.write, table.write, table.ack)
+                    .map_err(|error| told(format!("copies: {error}")))?;
+                Copies { quorum, fewer_allowed: table.fewer_allowed }
+            }
+        };
+        let metadata = open_metadata(&file.metadata, &base).map_err(refused)?;
+        let config = ClusterConfig::new(file.cluster.clone(), role, tls);
+        let bookies = ClusterBookies::new(metadata.store(), config).map_err(failed)?;
+        let ledgers = Ledgers::new(Arc::new(bookies), copies, metadata.store());
+        let registry = Registry::new(metadata.store());
+        Ok(Cluster { name: file.cluster, registry, ledgers, _metadata: metadata })
+    }
+
+    /// Its streams.
+    pub(super) fn log(&self) -> Log {
+        Log::on(self.ledgers.clone())
+    }
+}
+
+fn no_role(error: impl fmt::Display) -> String {
+    error.to_string()
+}
+
+fn read_tls(files: &TlsFiles, base: &Path) -> Result<ClientTls, Exit> {
+    let read = |path: &Path| {
+        let path = base.join(path);
+        std::fs::read(&path).map_err(|e| Exit::Usage(format!("{}: {e}", path.display())))
+    };
+    let (cert, key, ca) = (read(&files.cert)?, read(&files.key)?, read(&files.ca)?);
+    ClientTls::new(Pem { cert: &cert, key: &key, ca: &ca }).map_err(refused)
+}
+
+fn failed(error: impl fmt::Display) -> Exit {
+    Exit::Failed(error.to_string())
+}
+
+fn refused(error: impl fmt::Display) -> Exit {
+    Exit::Refused(error.to_string())
+}

@@ -1,0 +1,249 @@
+//! `egret ledger …`: the ledgers of a cluster, as its metadata has them and its bookies hold them.
+
+mod repair;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use egret_log::ledger::repair::{Lack, Why, lacks};
+use egret_log::ledger::{LedgerKind, LedgerMetadata, LedgerState};
+use egret_schemas::bookie::Role;
+use egret_schemas::{EntryId, LedgerId};
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+use super::exit::{Done, Exit};
+use super::output::{self, Form};
+
+/// The ledgers of a cluster.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct Ledger {
+    /// The file that says where the cluster is.
+    #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER", global = true)]
+    cluster: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the ledgers.
+    List(List),
+    /// Show a ledger: its state, its bookies, what it lacks.
+    Describe(Describe),
+    /// Write an entry's bytes to standard output, whether readers may see it or not.
+    Read(Read),
+    /// Make the copies that are lacking, of one ledger or of all.
+    Repair(repair::Repair),
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only those that lack copies.
+    #[arg(long)]
+    lacking: bool,
+    /// How to answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+#[derive(Debug, Args)]
+struct Describe {
+    /// The ledger: L42, or 42.
+    ledger: String,
+    /// How to answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+#[derive(Debug, Args)]
+struct Read {
+    /// The ledger: L42, or 42.
+    ledger: String,
+    /// The entry's number.
+    entry: u64,
+}
+
+impl Ledger {
+    pub(super) fn run(self) -> Done {
+        let file = self.cluster.ok_or_else(|| {
+            Exit::Usage("say which cluster: --cluster FILE, or EGRET_CLUSTER".to_owned())
+        })?;
+        let role = if let Verb::Repair(_) = self.verb { Role::Bookie } else { Role::Admin };
+        let cluster = Cluster::open(&file, role)?;
+        match self.verb {
+            Verb::List(verb) => verb.run(&cluster),
+            Verb::Describe(verb) => verb.run(&cluster),
+            Verb::Read(verb) => verb.run(&cluster),
+            Verb::Repair(verb) => verb.run(&cluster),
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<LedgerId, Exit> {
+    let number = text.strip_prefix('L').unwrap_or(text);
+    let wrong = |_| Exit::Usage(format!("`{text}` is no ledger: write L42, or 42"));
+    number.parse().map(LedgerId).map_err(wrong)
+}
+
+fn record(cluster: &Cluster, ledger: LedgerId) -> Result<LedgerMetadata, Exit> {
+    cluster.ledgers.describe(ledger).map_err(|error| Exit::Refused(error.to_string()))
+}
+
+fn lacking(cluster: &Cluster, record: &LedgerMetadata) -> Vec<Lack> {
+    lacks(record, |member| cluster.ledgers.bookies().standing(member))
+}
+
+fn state(record: &LedgerMetadata) -> &'static str {
+    match record.state {
+        LedgerState::Open => "open",
+        LedgerState::InRecovery => "in recovery",
+        LedgerState::Closed { .. } => "closed",
+        LedgerState::Deleting => "deleting",
+    }
+}
+
+fn last(record: &LedgerMetadata) -> Option<u64> {
+    record.closed().flatten().map(|last| last.0)
+}
+
+fn why(why: Why) -> &'static str {
+    match why {
+        Why::Incomplete => "may lack entries",
+        Why::Replaced => "its directory is another one",
+        Why::Leaving => "is gone, or is to go",
+    }
+}
+
+impl List {
+    fn run(self, cluster: &Cluster) -> Done {
+        let ids = cluster.ledgers.list().map_err(|error| Exit::Failed(error.to_string()))?;
+        let mut rows = Vec::new();
+        for id in ids {
+            // Deleted since it was listed.
+            let Ok(record) = cluster.ledgers.describe(id) else { continue };
+            let lacking = lacking(cluster, &record).len();
+            if self.lacking && lacking == 0 {
+                continue;
+            }
+            rows.push((id, record, lacking));
+        }
+        match self.output {
+            Form::Json => {
+                let row = |(id, record, lacking): &(LedgerId, LedgerMetadata, usize)| {
+                    json!({
+                        "ledger": id.to_string(),
+                        "state": state(record),
+                        "term": record.term.0,
+                        "last": last(record),
+                        "copies": record.quorum.to_string(),
+                        "fragments": record.fragments.len(),
+                        "lacking": lacking,
+                    })
+                };
+                output::json(&rows.iter().map(row).collect::<Vec<Value>>())?;
+            }
+            Form::Table => {
+                let head = ["LEDGER", "STATE", "LAST", "COPIES", "FRAGMENTS", "LACKING"];
+                let row = |(id, record, lacking): (LedgerId, LedgerMetadata, usize)| {
+                    vec![
+                        id.to_string(),
+                        state(&record).to_owned(),
+                        last(&record).map_or_else(|| "-".to_owned(), |last| last.to_string()),
+                        record.quorum.to_string(),
+                        record.fragments.len().to_string(),
+                        lacking.to_string(),
+                    ]
+                };
+                output::table(&head, rows.into_iter().map(row))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Describe {
+    fn run(self, cluster: &Cluster) -> Done {
+        let id = parse(&self.ledger)?;
+        let record = record(cluster, id)?;
+        let lacking = lacking(cluster, &record);
+        let owner = match &record.kind {
+            LedgerKind::Plain => None,
+            LedgerKind::Transactional { owner } => Some(owner.clone()),
+        };
+        match self.output {
+            Form::Json => {
+                let fragment = |(first, ensemble): (&EntryId, &egret_log::ledger::Ensemble)| {
+                    let member = |member: &egret_log::ledger::Member| {
+                        json!({
+                            "bookie": member.bookie.0,
+                            "incarnation": member.incarnation.to_string(),
+                        })
+                    };
+                    let members = ensemble.members().iter().map(member).collect::<Vec<Value>>();
+                    json!({ "first": first.0, "bookies": members })
+                };
+                let lack = |lack: &Lack| {
+                    json!({
+                        "first": lack.first.0,
+                        "last": lack.last.0,
+                        "bookie": lack.member.bookie.0,
+                        "why": why(lack.why),
+                    })
+                };
+                output::json(&json!({
+                    "ledger": id.to_string(),
+                    "state": state(&record),
+                    "term": record.term.0,
+                    "last": last(&record),
+                    "copies": record.quorum.to_string(),
+                    "owner": owner,
+                    "fragments": record.fragments.iter().map(fragment).collect::<Vec<Value>>(),
+                    "lacking": lacking.iter().map(lack).collect::<Vec<Value>>(),
+                }))?;
+            }
+            Form::Table => {
+                let end = match last(&record) {
+                    Some(last) => format!(", last entry {last}"),
+                    None => String::new(),
+                };
+                let owner = owner.map_or_else(String::new, |owner| format!(", owned by {owner}"));
+                output::line(&format!(
+                    "{id}: {} at {}{end}, {} copies{owner}",
+                    state(&record),
+                    record.term,
+                    record.quorum
+                ))?;
+                let head = ["FIRST", "BOOKIES", "LACKING"];
+                let rows = record.fragments.iter().map(|(first, ensemble)| {
+                    let bookies: Vec<String> =
+                        ensemble.members().iter().map(|m| m.bookie.to_string()).collect();
+                    let lacks: Vec<String> = lacking
+                        .iter()
+                        .filter(|lack| lack.first == *first)
+                        .map(|lack| format!("{} {}", lack.member.bookie, why(lack.why)))
+                        .collect();
+                    vec![first.to_string(), bookies.join(" "), lacks.join(", ")]
+                });
+                output::table(&head, rows)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Read {
+    fn run(self, cluster: &Cluster) -> Done {
+        use std::io::Write;
+        let id = parse(&self.ledger)?;
+        let bytes = cluster
+            .ledgers
+            .read_unconfirmed(id, EntryId(self.entry))
+            .map_err(|error| Exit::Failed(error.to_string()))?;
+        let mut out = std::io::stdout().lock();
+        out.write_all(&bytes)?;
+        out.flush()?;
+        Ok(())
+    }
+}

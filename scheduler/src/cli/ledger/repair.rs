@@ -1,0 +1,142 @@
+//! `egret ledger repair`: makes the copies that are lacking, now, instead of waiting for the bookies to.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args;
+use egret_log::client::repair::{self, Pace, Sweep};
+use egret_log::ledger::repair::lacks;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::super::cluster::Cluster;
+use super::super::exit::{Done, Exit};
+use super::super::output::{self, Form};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  egret ledger repair --cluster blue.toml
+  egret ledger repair L42 --mb-per-second 200")]
+pub(super) struct Repair {
+    /// One ledger: L42, or 42. Every one of the cluster when none is given.
+    ledger: Option<String>,
+    /// How fast entries are copied.
+    #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    mb_per_second: u64,
+    /// Say what is lacking, and copy nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// How to answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+impl Repair {
+    pub(super) fn run(self, cluster: &Cluster) -> Done {
+        let pace = Pace { bytes_per_second: self.mb_per_second << 20 };
+        let ledgers = &cluster.ledgers;
+        let failed = |error: &dyn std::fmt::Display| Exit::Failed(error.to_string());
+        let (found, mut sweep) = match &self.ledger {
+            None => repair::survey(ledgers).map_err(|error| failed(&error))?,
+            Some(text) => {
+                let id = super::parse(text)?;
+                let record = super::record(cluster, id)?;
+                let standing = |member| ledgers.bookies().standing(member);
+                let found: Vec<_> =
+                    lacks(&record, standing).into_iter().map(|lack| (id, lack)).collect();
+                let lacking = found.len() as u64;
+                (found, Sweep { ledgers: 1, lacking, ..Sweep::default() })
+            }
+        };
+        if !self.dry_run {
+            let bar = progress(found.len());
+            for (id, lack) in found {
+                bar.set_message(id.to_string());
+                match repair::make(ledgers, id, &lack, pace) {
+                    Ok(made) => sweep.made.push((id, lack, made)),
+                    Err(why) => sweep.failed.push((id, lack, why)),
+                }
+                bar.inc(1);
+            }
+            bar.finish_and_clear();
+        }
+        let left = sweep.lacking - sweep.made.len() as u64;
+        self.answer(&sweep)?;
+        if left == 0 || self.dry_run {
+            return Ok(());
+        }
+        Err(Exit::Failed(format!("{left} copies are still lacking: see above, then try again")))
+    }
+
+    fn answer(&self, sweep: &Sweep) -> Done {
+        match self.output {
+            Form::Json => {
+                let made: Vec<Value> = sweep
+                    .made
+                    .iter()
+                    .map(|(id, lack, made)| {
+                        json!({
+                            "ledger": id.to_string(),
+                            "first": lack.first.0,
+                            "last": lack.last.0,
+                            "from": lack.member.bookie.0,
+                            "at": made.at.bookie.0,
+                            "entries": made.entries,
+                            "bytes": made.bytes,
+                        })
+                    })
+                    .collect();
+                let failed: Vec<Value> = sweep
+                    .failed
+                    .iter()
+                    .map(|(id, lack, why)| {
+                        json!({
+                            "ledger": id.to_string(),
+                            "bookie": lack.member.bookie.0,
+                            "why": why.to_string(),
+                            "lost": why.is_loss(),
+                        })
+                    })
+                    .collect();
+                output::json(&json!({
+                    "ledgers": sweep.ledgers,
+                    "lacking": sweep.lacking,
+                    "made": made,
+                    "failed": failed,
+                }))?;
+            }
+            Form::Table => {
+                for (id, lack, made) in &sweep.made {
+                    output::line(&format!(
+                        "{id} from entry {}: {} entries, {} bytes, for {} to {}",
+                        lack.first, made.entries, made.bytes, lack.member.bookie, made.at.bookie
+                    ))?;
+                }
+                for (_, _, why) in &sweep.failed {
+                    output::line(&format!("not repaired: {why}"))?;
+                }
+                for why in &sweep.unread {
+                    output::line(&format!("not looked at: {why}"))?;
+                }
+                output::line(&format!(
+                    "{} ledgers, {} copies lacking, {} made",
+                    sweep.ledgers,
+                    sweep.lacking,
+                    sweep.made.len()
+                ))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn progress(copies: usize) -> ProgressBar {
+    if copies == 0 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(copies as u64);
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} copies, {msg}, {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
