@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
-use egret_integration::measure::{Latencies, median};
+use egret_integration::measure::{Latencies, median, raw_writes};
 use egret_log::clock;
-use egret_log::disk::{Disk, OpenHow, RealDisk};
 use egret_log::stream::{Record, StreamConfig};
 use egret_log::{Log, LogConfig};
 
@@ -37,38 +36,6 @@ struct Options {
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-/// Bytes of the file that the raw limit writes over and over.
-const RAW_FILE: u64 = 16 << 20;
-
-/// `bytes`-sized direct writes, each synced, over one prefilled file.
-fn raw(bytes: usize, time: Duration) -> Latencies {
-    let dir = tempfile::tempdir_in(egret_integration::scratch()).expect("a directory");
-    let disk = RealDisk;
-    let path = dir.path().join("raw");
-    let file = disk.open(&path, OpenHow::CreateNew, false).expect("a file");
-    let zeros = vec![0; 1 << 20];
-    for at in (0..RAW_FILE).step_by(1 << 20) {
-        file.write_all_at(&zeros, at).expect("space");
-    }
-    file.sync_data().expect("a sync");
-    let file = disk.open(&path, OpenHow::Write, true).expect("the file");
-    let mut buffer = vec![1u8; bytes + 4096];
-    let start = buffer.as_ptr().align_offset(4096);
-    let buffer = &mut buffer[start..start + bytes];
-    let mut latencies = Latencies::new();
-    let begin = clock::now();
-    let mut at = 0;
-    while begin.elapsed() < time {
-        let started = clock::now();
-        file.write_all_at(buffer, at).expect("a write");
-        file.sync_data().expect("a sync");
-        latencies.add(started.elapsed());
-        at = (at + bytes as u64) % RAW_FILE;
-    }
-    latencies.over(begin.elapsed(), bytes);
-    latencies
 }
 
 /// What fio says of the same: median and 99th percentile of write plus sync, in microseconds.
@@ -144,12 +111,12 @@ fn main() {
         None => rows.push((name, vec![row])),
     };
     for _ in 0..options.rounds {
-        add("limit: 4 KiB write + fdatasync", raw(4096, time).row());
+        add("limit: 4 KiB write + fdatasync", raw_writes(4096, time).row());
         if let Some((p50, p99)) = fio(4096, options.seconds) {
             add("fio: 4 KiB write + fdatasync", [p50, p99, f64::NAN, f64::NAN]);
         }
         add("egret: one append at a time", log(options.bytes, 1, time).row());
-        add("limit: 256 KiB write + fdatasync", raw(256 << 10, time).row());
+        add("limit: 256 KiB write + fdatasync", raw_writes(256 << 10, time).row());
         add("egret: many appends at once", log(options.bytes, options.producers, time).row());
     }
     println!("{} bytes a record, {} producers for many", options.bytes, options.producers);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use egret_log::clock;
+use egret_log::disk::{Disk, OpenHow, RealDisk};
 use hdrhistogram::Histogram;
 
 /// One run.
@@ -136,4 +137,40 @@ impl Latencies {
         let rate = self.histogram.len() as f64 / self.seconds;
         [self.percentile(50.0), self.percentile(99.0), rate, rate * self.bytes as f64 / 1e6]
     }
+}
+
+/// Bytes of the file that the raw limit writes over and over.
+const RAW_FILE: u64 = 16 << 20;
+
+/// `bytes`-sized direct writes, each synced, over one prefilled file: the physical limit of a durable
+/// append.
+///
+/// # Panics
+/// When the scratch directory has no room.
+pub fn raw_writes(bytes: usize, time: Duration) -> Latencies {
+    let dir = tempfile::tempdir_in(crate::scratch()).expect("a directory");
+    let disk = RealDisk;
+    let path = dir.path().join("raw");
+    let file = disk.open(&path, OpenHow::CreateNew, false).expect("a file");
+    let zeros = vec![0; 1 << 20];
+    for at in (0..RAW_FILE).step_by(1 << 20) {
+        file.write_all_at(&zeros, at).expect("space");
+    }
+    file.sync_data().expect("a sync");
+    let file = disk.open(&path, OpenHow::Write, true).expect("the file");
+    let mut buffer = vec![1u8; bytes + 4096];
+    let start = buffer.as_ptr().align_offset(4096);
+    let buffer = &mut buffer[start..start + bytes];
+    let mut latencies = Latencies::new();
+    let begin = clock::now();
+    let mut at = 0;
+    while begin.elapsed() < time {
+        let started = clock::now();
+        file.write_all_at(buffer, at).expect("a write");
+        file.sync_data().expect("a sync");
+        latencies.add(started.elapsed());
+        at = (at + bytes as u64) % RAW_FILE;
+    }
+    latencies.over(begin.elapsed(), bytes);
+    latencies
 }
