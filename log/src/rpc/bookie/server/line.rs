@@ -135,6 +135,10 @@ impl Line {
         let until = now + std::time::Duration::from_millis(u64::from(wait_ms));
         let waiting = Waiting { bytes, until, wait_ms, late: false, watch: None };
         state.waiting.insert(correlation, waiting);
+        if state.waiting.len() == 1 {
+            // Whoever writes answers sleeps without a timer while nothing waits.
+            self.news.notify_one();
+        }
         Admitted::Yes(Ticket { line: self, correlation: Some(correlation) })
     }
 
