@@ -130,6 +130,15 @@ pub const READ_WAIT_MS_MAX: u32 = 30_000;
 /// How long a client waits for any answer, beyond what it asked to wait for records.
 pub const REPLY_WAIT_MS: u64 = 120_000;
 
+/// How long who needs a directory waits for one that promised to let it go: it has a checkpoint to write.
+pub const YIELD_WAIT_MS: u64 = 10_000;
+
+/// How long who needs a directory looks for a holder that is just starting to serve, or ending.
+pub const YIELD_LOOK_MS: u64 = 1000;
+
+/// How long who let a directory go only attaches, so that it is not in the way again.
+pub const YIELDED_MS: u64 = 2000;
+
 /// Bytes one read gathers before it is answered: past this a larger one is no faster.
 pub const READ_BYTES_MAX: usize = 8 << 20;
 

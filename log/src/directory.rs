@@ -10,6 +10,7 @@
 //! | [`answerer`] | carries out requests on a [`Log`] |
 //! | `hold` | [`Log::open`]: lock, bookie, metadata, socket |
 //! | `halves` | that bookie and metadata belong together |
+//! | `lent` | a directory held until somebody needs it |
 //! | `append` | records to partitions, and what became of them |
 //! | `read` | partitions to records, waiting for the next |
 //! | `last` | where the last so many records begin |
@@ -21,6 +22,7 @@ mod failure;
 mod halves;
 mod hold;
 mod last;
+mod lent;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -43,8 +45,9 @@ pub use answerer::Answerer;
 pub use halves::HalvesError;
 pub use hold::{LogCloseError, LogConfig, OpenError};
 
+use self::lent::Lent;
 use crate::disk::LockError;
-use crate::rpc::{Answer, Answered, Bell, CallError, Client, ConnectError};
+use crate::rpc::{Answered, Bell, CallError, Client, ConnectError};
 use crate::stream::Log;
 use crate::{caps, clock};
 
@@ -66,19 +69,21 @@ pub struct Directory {
 
 #[derive(Debug)]
 enum Way {
-    /// This process holds it.
-    Held(Box<Held>),
+    /// This process holds it, until somebody needs it.
+    Held(Lent),
     /// Another one does.
     Attached(Client),
+    /// It is no directory: a cluster's log, used by this process.
+    Over(Box<Over>),
 }
 
 #[derive(Debug)]
-struct Held {
+struct Over {
     answerer: Answerer,
     bell: Arc<Bell>,
     log: Log,
     /// Dropped last.
-    keep: Option<Box<dyn Keep>>,
+    keep: Box<dyn Keep>,
 }
 
 /// What lasts as long as a log that needs it.
@@ -87,9 +92,12 @@ pub trait Keep: std::fmt::Debug + Send {}
 impl<T: std::fmt::Debug + Send> Keep for T {}
 
 impl Way {
-    /// Attaches, or holds; waits for a holder that is starting or ending.
-    fn find(dir: &Path) -> Result<Way, DirectoryError> {
+    /// Attaches, or holds; waits for a holder that is starting or ending. Who just `yielded` leaves the
+    /// directory to the other for a while.
+    fn find(dir: &Path, yielded: bool) -> Result<Way, DirectoryError> {
         let deadline = clock::now() + HOLDER_WAIT;
+        let only_attach = Duration::from_millis(if yielded { caps::YIELDED_MS } else { 0 });
+        let only_attach = clock::now() + only_attach;
         loop {
             match Client::connect(dir, None) {
                 Ok(client) => return Ok(Way::Attached(client)),
@@ -97,12 +105,14 @@ impl Way {
                 Err(ConnectError::Refused { failure, .. }) if failure.code == Code::Closing => {}
                 Err(other) => return Err(other.into()),
             }
-            match Log::open(dir, LogConfig { serve: true, ..LogConfig::default() }) {
-                Ok(log) => {
-                    let answerer = Answerer::new(&log);
-                    let bell = Arc::default();
-                    return Ok(Way::Held(Box::new(Held { answerer, bell, log, keep: None })));
-                }
+            if clock::now() < only_attach {
+                thread::sleep(LOOK_EVERY);
+                continue;
+            }
+            let asked = Arc::new(Bell::default());
+            let lent = Some(Arc::clone(&asked));
+            match Log::open(dir, LogConfig { serve: true, lent, ..LogConfig::default() }) {
+                Ok(log) => return Ok(Way::Held(Lent::new(log, asked))),
                 // It is about to serve, or to let go, or it never will.
                 Err(OpenError::Lock(LockError::Held { pid, .. })) => {
                     if clock::now() >= deadline {
@@ -218,15 +228,15 @@ pub struct Read {
 impl Directory {
     /// Attaches to the holder of `dir`, or holds it, creating it if need be.
     pub fn open(dir: &Path) -> Result<Directory, DirectoryError> {
-        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir)? })
+        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir, false)? })
     }
 
     /// The same over a log that is in no directory: a cluster's. `name` is what errors call it, `keep`
     /// what must last as long as the log.
     pub fn over(name: &Path, log: Log, keep: Box<dyn Keep>) -> Directory {
         let answerer = Answerer::new(&log);
-        let held = Held { answerer, bell: Arc::default(), log, keep: Some(keep) };
-        Directory { dir: name.to_owned(), way: Way::Held(Box::new(held)) }
+        let over = Over { answerer, bell: Arc::default(), log, keep };
+        Directory { dir: name.to_owned(), way: Way::Over(Box::new(over)) }
     }
 
     /// Whether this process holds it.
@@ -321,14 +331,17 @@ impl Directory {
 
     /// Lets go of it, in order.
     pub fn close(self) -> Result<(), DirectoryError> {
-        if let Way::Held(held) = self.way {
-            let Held { answerer, log, keep, .. } = *held;
-            drop(answerer);
-            let closed = log.close();
-            drop(keep);
-            closed?;
+        match self.way {
+            Way::Held(lent) => Ok(lent.close()?),
+            Way::Attached(_) => Ok(()),
+            Way::Over(over) => {
+                let Over { answerer, log, keep, .. } = *over;
+                drop(answerer);
+                let closed = log.close();
+                drop(keep);
+                Ok(closed?)
+            }
         }
-        Ok(())
     }
 
     fn ask(&mut self, request: StreamRequest) -> Result<Answered, DirectoryError> {
@@ -345,7 +358,8 @@ impl Directory {
         for _ in 1..HOLDERS_MAX {
             match self.call_once(request.clone(), payload.clone(), wait) {
                 Err(error) if error.holder_is_gone() && may_repeat(&error, &request, &payload) => {
-                    self.way = Way::find(&self.dir)?;
+                    let yielded = self.is_held();
+                    self.way = Way::find(&self.dir, yielded)?;
                 }
                 done => return done,
             }
@@ -360,7 +374,8 @@ impl Directory {
         wait: Duration,
     ) -> Result<Answered, DirectoryError> {
         let answered = match &mut self.way {
-            Way::Held(held) => held.answerer.answer(request, payload, &held.bell),
+            Way::Held(lent) => lent.answer(request, payload),
+            Way::Over(over) => over.answerer.answer(request, payload, &over.bell),
             Way::Attached(client) => {
                 let wait = wait + Duration::from_millis(caps::REPLY_WAIT_MS);
                 let dir = &self.dir;

@@ -4,6 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use egret_log::LogConfig;
+use egret_log::stream::{Log, Record};
+
 /// Runs `egret` with a data directory and standard input.
 fn egret(dir: &Path, args: &[&str], input: &[u8]) -> Output {
     let mut running = spawn(dir, args);
@@ -222,6 +225,56 @@ fn tail_sees_what_another_process_appends_and_survives_its_own_holder() {
     assert_eq!(all, ["after the kill", "before", "while held"]);
 }
 
+/// A tail took the directory when its holder died and kept it, so that the topology that was to start
+/// again was refused.
+#[test]
+fn a_tail_that_holds_the_directory_lets_it_go_to_who_needs_it_and_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s"], b"");
+    done(dir, &["stream", "append", "s"], b"before\n");
+    let (holder, _) = tail(dir);
+    let (mut other, mut lines) = tail(dir);
+    // Killed, not closed: the other tail is in its place now.
+    drop(holder);
+    holds(dir, other.child().id());
+    for round in 0..3 {
+        let log = Log::open(dir, LogConfig { serve: true, ..LogConfig::default() }).unwrap();
+        let writer = log.writer("s", 0).unwrap();
+        for n in 0..3 {
+            let value = format!("round {round}, record {n}");
+            writer.append_wait(&[Record::of(value.clone())]).unwrap();
+            assert_eq!(lines.next().unwrap().unwrap(), value, "no gap and nothing twice");
+        }
+        assert!(Log::open(dir, LogConfig::default()).is_err(), "who keeps it does not yield");
+        drop(writer);
+        log.close().unwrap();
+        holds(dir, other.child().id());
+    }
+    let written = format!(
+        "before\n{}",
+        (0..3)
+            .map(|round| {
+                (0..3).map(|n| format!("round {round}, record {n}\n")).collect::<String>()
+            })
+            .collect::<String>()
+    );
+    assert_eq!(done(dir, &["stream", "cat", "s"], b""), written);
+}
+
+/// Waits until this process holds the directory.
+fn holds(dir: &Path, pid: u32) {
+    let deadline = std::time::Duration::from_secs(60);
+    #[expect(clippy::disallowed_methods, reason = "a test that hangs is to fail instead")]
+    let started = std::time::Instant::now();
+    let named = |text: String| text.trim() == pid.to_string();
+    let is = || std::fs::read_to_string(dir.join("LOCK")).is_ok_and(named);
+    while !is() {
+        assert!(started.elapsed() < deadline, "{pid} does not hold {}", dir.display());
+        std::thread::yield_now();
+    }
+}
+
 /// A tail that has already written the record that was there.
 fn tail(dir: &Path) -> (Running, Lines) {
     let mut running = spawn(dir, &["stream", "tail", "s", "-n", "1"]);
@@ -403,7 +456,7 @@ fn what_a_topology_uses_is_described_and_goes_only_by_force() {
     done(dir, &["stream", "create", "lines"], b"");
     done(dir, &["stream", "append", "lines"], b"one\ntwo\n");
     done(dir, &["stream", "append", "lines"], b"three\n");
-    let log = egret_log::Log::open(dir, egret_log::LogConfig::default()).unwrap();
+    let log = Log::open(dir, LogConfig::default()).unwrap();
     let user = |component: &str| egret_log::stream::User {
         topology: "words".to_owned(),
         component: component.to_owned(),

@@ -54,6 +54,9 @@ struct Request {
     read @5 :Read;
     truncate @6 :Truncate;
     deleteStream @7 :StreamName;
+    yield @8 :Void;
+    # Who needs the directory itself asks whoever holds it only for a command. `done`: it lets go as
+    # soon as what is under way is answered. `failed` with `refused`: it stays.
   }
 }
 
@@ -62,7 +65,7 @@ struct Reply {
     failed @0 :Failure;
     hello @1 :Welcome;
     done @2 :Void;
-    # Truncated, deleted.
+    # Truncated, deleted, about to let go.
     stream @3 :StreamInfo;
     # Created.
     streams @4 :Streams;

@@ -28,12 +28,19 @@ pub struct Answerer {
     writers: Option<Writers>,
     /// The stream that was read last, and its readers.
     readers: Option<Readers>,
+    /// Rung when somebody needs the directory that this process has only for a command.
+    lent: Option<Arc<Bell>>,
 }
 
 impl Answerer {
     /// For one client of this log.
     pub fn new(log: &Log) -> Answerer {
-        Answerer { log: log.clone(), writers: None, readers: None }
+        Answerer { log: log.clone(), writers: None, readers: None, lent: None }
+    }
+
+    /// The same, which rings this when the directory is asked for.
+    pub(super) fn lent(self, bell: Option<Arc<Bell>>) -> Answerer {
+        Answerer { lent: bell, ..self }
     }
 
     fn carry_out(
@@ -85,6 +92,13 @@ impl Answerer {
                 self.log.delete_stream(&name, force).map_err(|e| e.told())?;
                 Ok(StreamReply::Done.into())
             }
+            StreamRequest::Yield => match &self.lent {
+                Some(bell) => {
+                    bell.ring();
+                    Ok(StreamReply::Done.into())
+                }
+                None => Err(failure(Code::Refused, "the holder of this directory keeps it")),
+            },
         }
     }
 

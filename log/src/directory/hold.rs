@@ -13,27 +13,35 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
+use egret_schemas::stream::{Code, StreamReply, StreamRequest};
 use egret_schemas::{EntryId, Incarnation, LedgerId};
 
 use super::Answerer;
+use super::LOOK_EVERY;
 use super::halves::{self, HalvesError};
 use crate::bookie::{self, Bookie, BookieConfig, CheckpointError};
 use crate::client::Ledgers;
 use crate::disk::{DirLock, Disk, LockError, RealDisk};
 use crate::message::{Reply, ReplyTo, Request, Transport, Wake};
 use crate::metadata::{Compare, MetaError, MetaStore, Op, RedbMeta, TxnOutcome, Versioned};
-use crate::rpc::{ServeError, Server};
+use crate::rpc::{Bell, CallError, Client, ConnectError, ServeError, Server};
 use crate::stream::Log;
 use crate::stream::error::TruncateError;
 use crate::stream::log::Shown;
 use crate::stream::partition::Below;
+use crate::{caps, clock};
 
 /// How a data directory is held.
 #[derive(Debug, Clone, Default)]
 pub struct LogConfig {
     /// Whether other processes may attach through its socket.
     pub serve: bool,
+    /// Rung when another process needs the directory. With it this process has it only for a command,
+    /// and closes the log then; without, it keeps it, and asks such a one for it.
+    pub lent: Option<Arc<Bell>>,
     /// The bookie's sizes and limits.
     pub bookie: BookieConfig,
     /// The disk the directory is on; the real one when absent. On another nobody is locked out.
@@ -88,7 +96,8 @@ impl Log {
         let real = config.disk.is_none();
         let disk = config.disk.unwrap_or_else(|| Arc::new(RealDisk));
         disk.create_dir(dir).map_err(told)?;
-        let lock = real.then(|| RealDisk::lock(dir)).transpose()?;
+        let lent = config.lent;
+        let lock = real.then(|| take(dir, lent.is_some())).transpose()?;
         let lock = Arc::new(Mutex::new(lock));
         let place = dir.join("bookie");
         let meta = halves::join(&*disk, &place, &dir.join("meta.redb"))?;
@@ -103,13 +112,64 @@ impl Log {
         )?;
         let server = if config.serve {
             let serving = log.clone();
-            let answerers = Arc::new(move || Box::new(Answerer::new(&serving)) as Box<_>);
+            let answerers =
+                Arc::new(move || Box::new(Answerer::new(&serving).lent(lent.clone())) as Box<_>);
             Some(Server::start(dir, incarnation, answerers)?)
         } else {
             None
         };
         let server = Mutex::new(server);
         Ok(log.shown_by(Arc::new(Served { dir: dir.to_owned(), server })))
+    }
+}
+
+/// Takes the lock. Who keeps the directory has it from a holder that does not.
+fn take(dir: &Path, lent: bool) -> Result<DirLock, LockError> {
+    let (begun, mut promised) = (clock::now(), false);
+    loop {
+        let held = match RealDisk::lock(dir) {
+            Err(held @ LockError::Held { .. }) if !lent => held,
+            other => return other,
+        };
+        // One that is starting, or ending, is not found for a moment.
+        let patience = match ask_for(dir) {
+            Asked::Promised => {
+                promised = true;
+                caps::YIELD_WAIT_MS
+            }
+            Asked::Refused => return Err(held),
+            Asked::Nobody if promised => caps::YIELD_WAIT_MS,
+            Asked::Nobody => caps::YIELD_LOOK_MS,
+        };
+        if clock::now() >= begun + Duration::from_millis(patience) {
+            return Err(held);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+enum Asked {
+    Promised,
+    Refused,
+    Nobody,
+}
+
+/// Asks the holder to let go.
+fn ask_for(dir: &Path) -> Asked {
+    let wait = Duration::from_millis(caps::YIELD_WAIT_MS);
+    let mut client = match Client::connect(dir, None) {
+        Ok(client) => client,
+        Err(ConnectError::Nobody { .. }) => return Asked::Nobody,
+        Err(ConnectError::Refused { failure, .. }) if failure.code == Code::Closing => {
+            return Asked::Nobody;
+        }
+        Err(_) => return Asked::Refused,
+    };
+    match client.call(&StreamRequest::Yield, &[], wait).map(|answered| answered.reply) {
+        Ok(StreamReply::Done) => Asked::Promised,
+        Ok(StreamReply::Failed(failure)) if failure.code == Code::Closing => Asked::Nobody,
+        Err(CallError::Gone | CallError::NotSent(_)) => Asked::Nobody,
+        _ => Asked::Refused,
     }
 }
 

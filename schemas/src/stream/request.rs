@@ -61,6 +61,8 @@ pub enum StreamRequest {
         /// Even one that a topology uses.
         force: bool,
     },
+    /// Asks a holder that has the directory only for a command to let it go.
+    Yield,
 }
 
 /// What to do with the records in the payload.
@@ -133,7 +135,7 @@ impl StreamRequest {
         segment::decode::<request::Owned, _>(bytes, StreamRequest::take)
     }
 
-    fn fill(&self, root: request::Builder<'_>) {
+    fn fill(&self, mut root: request::Builder<'_>) {
         match self {
             StreamRequest::Hello { version, incarnation } => {
                 let mut to = root.init_hello();
@@ -169,6 +171,7 @@ impl StreamRequest {
                 to.set_name(name);
                 to.set_force(*force);
             }
+            StreamRequest::Yield => root.set_yield(()),
         }
     }
 
@@ -217,6 +220,7 @@ impl StreamRequest {
                 let name = text(from.get_name()?)?;
                 StreamRequest::DeleteStream { name, force: from.get_force() }
             }
+            request::Yield(()) => StreamRequest::Yield,
         })
     }
 }
@@ -336,6 +340,7 @@ mod tests {
             ),
             (name, any::<bool>())
                 .prop_map(|(name, force)| StreamRequest::DeleteStream { name, force }),
+            Just(StreamRequest::Yield),
         ]
     }
 
