@@ -15,6 +15,7 @@ mod state_log;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use egret_log::stream::error::{CatalogError, OpenWriterError, ReadError, UseError};
 use egret_schemas::{EntryAddress, Epoch};
 
 pub(crate) use bolt::PlainBolt;
@@ -47,13 +48,33 @@ pub(crate) fn guard<R>(
     task: &TaskId,
     run: impl FnOnce() -> Result<R, ComponentError>,
 ) -> Result<R, TaskError> {
-    let why = match catch_unwind(AssertUnwindSafe(run)) {
+    let (why, retry) = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => chain(error.as_ref()),
-        Err(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
+        Ok(Err(error)) => (chain(error.as_ref()), may_pass(error.as_ref())),
+        Err(panic) => (format!("panicked: {}", panic_text(panic.as_ref())), true),
     };
-    Err(TaskError { task: task.clone(), why, retry: true })
+    Err(TaskError { task: task.clone(), why, retry })
 }
+
+/// Whether starting again can help: not when the log says that the same question gets the same answer.
+fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<ReadError>() {
+        error.may_pass()
+    } else if let Some(error) = error.downcast_ref::<CatalogError>() {
+        error.may_pass()
+    } else if let Some(error) = error.downcast_ref::<OpenWriterError>() {
+        error.may_pass()
+    } else if let Some(UseError::Catalog(error)) = error.downcast_ref::<UseError>() {
+        error.may_pass()
+    } else {
+        !error.is::<SameAgain>()
+    }
+}
+
+/// What a component read is the same at every attempt, and no good.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct SameAgain(pub(crate) String);
 
 /// What an emitter could not keep is lost with its generation, and would be again.
 pub(crate) fn kept(task: &TaskId, check: Result<(), String>) -> Result<(), TaskError> {

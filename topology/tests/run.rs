@@ -447,6 +447,7 @@ fn what_a_topology_may_yet_read_is_truncated_only_by_force() {
     assert!(log.users("lines").unwrap().consumers.is_empty(), "it is named no more");
     let error = run(&log, &topology, &options(2, 1)).unwrap_err().to_string();
     assert!(error.contains("truncated"), "{error}");
+    assert!(error.contains("failed 1 time(s)"), "the next attempt reads the same: {error}");
     log.close().unwrap();
 }
 
@@ -463,6 +464,7 @@ fn a_source_that_was_deleted_and_made_again_is_refused_not_read_on() {
     write_lines(&log, text(90));
     let error = run(&log, &topology, &options(1, 1)).unwrap_err().to_string();
     assert!(error.contains("`lines` was deleted and made again"), "{error}");
+    assert!(error.contains("failed 1 time(s)"), "the next attempt reads the same: {error}");
     log.close().unwrap();
 }
 

@@ -364,6 +364,39 @@ pub enum TruncateError {
     Delete(#[from] DeleteError),
 }
 
+impl CatalogError {
+    /// Whether asking again may go better.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            CatalogError::Meta(error) => error.may_pass(),
+            CatalogError::TakenOver { .. } | CatalogError::Contended { .. } => true,
+            CatalogError::NoStream { .. }
+            | CatalogError::NoPartition { .. }
+            | CatalogError::Decode { .. }
+            | CatalogError::Closed => false,
+        }
+    }
+}
+
+impl OpenWriterError {
+    /// Whether asking again may go better.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            OpenWriterError::Catalog(error) => error.may_pass(),
+            OpenWriterError::Read(error) => error.may_pass(),
+            OpenWriterError::Recover(_) | OpenWriterError::Create(_) => true,
+            OpenWriterError::Format(_)
+            | OpenWriterError::Owned { .. }
+            | OpenWriterError::NotTransactional { .. }
+            | OpenWriterError::Superseded { .. }
+            | OpenWriterError::CommitTooOld { .. }
+            | OpenWriterError::EndUnknown { .. }
+            | OpenWriterError::UnknownSegment { .. }
+            | OpenWriterError::CutInsideCommit { .. } => false,
+        }
+    }
+}
+
 impl From<MetaError> for OpenWriterError {
     fn from(error: MetaError) -> OpenWriterError {
         OpenWriterError::Catalog(CatalogError::Meta(error))
@@ -377,6 +410,18 @@ impl From<CatalogError> for AppendError {
 }
 
 impl ReadError {
+    /// Whether asking again may go better.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            ReadError::Catalog(error) => error.may_pass(),
+            ReadError::Ledger { .. } => true,
+            ReadError::Truncated { .. }
+            | ReadError::Format(_)
+            | ReadError::NoSuchPosition { .. }
+            | ReadError::Decode { .. } => false,
+        }
+    }
+
     /// Whether the ledger is gone: the segment was truncated, dropped or deleted meanwhile.
     pub(crate) fn is_gone(&self) -> bool {
         use crate::ledger::reader::Doubt;

@@ -15,6 +15,7 @@ use super::claim::{Claim, Places};
 use crate::builder::SpoutSource;
 use crate::component::{ComponentError, ComponentResult, Context, Emitter, Next, Positions};
 use crate::component::{Replay, Spout};
+use crate::task::SameAgain;
 
 /// Reads every partition of a stream from the beginning and follows its tail; with
 /// [`bounded`](LogSpout::bounded), up to where the stream ended when the topology started.
@@ -106,12 +107,12 @@ impl<T: FromRecord> LogSpout<T> {
             (ledger, Some((_, there))) if there.to_string() == ledger => Ok(at),
             // Truncated away: the reader says so, with where the stream begins now.
             (_, None) if at.segment.0 > 1 => Ok(at),
-            _ => Err(format!(
+            _ => Err(SameAgain(format!(
                 "stream `{}` was deleted and made again since its last commit at {at}: its records are \
                  not those that were counted; run the topology under another name or in another \
                  directory",
                 self.stream
-            )
+            ))
             .into()),
         }
     }
@@ -234,7 +235,8 @@ impl Split {
             let Some(record) = self.rest.next() else { break };
             let at = self.at;
             self.at.slot += 1;
-            let tuple = T::from_record(record).map_err(|e| format!("record {at}: {e}"))?;
+            let tuple =
+                T::from_record(record).map_err(|e| SameAgain(format!("record {at}: {e}")))?;
             out.emit(tuple);
         }
         if self.rest.len() == 0 {

@@ -39,15 +39,15 @@ impl<T: ToRecord> LogSinkTask<T> {
     /// earlier owner and cut what was not committed.
     pub(crate) fn new(env: &Env, cx: Context, stream: &str) -> Result<Self, TaskError> {
         let partition = cx.id.task;
-        let failed = |why: String| TaskError { task: cx.id.clone(), why, retry: true };
+        let failed = |why: String, retry| TaskError { task: cx.id.clone(), why, retry };
         let writer = match env.guarantee {
             Guarantee::EffectivelyOnce => {
                 let writer = env.outputs.take(stream, partition).map(Writer::Transactional);
-                writer.ok_or_else(|| failed("its partition was not taken over".to_owned()))?
+                writer.ok_or_else(|| failed("its partition was not taken over".to_owned(), true))?
             }
             _ => {
                 let writer = env.log.writer_of(stream, partition, &T::format()).map(Writer::Plain);
-                writer.map_err(|e| failed(chain(&e)))?
+                writer.map_err(|e| failed(chain(&e), e.may_pass()))?
             }
         };
         let durable = Durable::new(cx.waker());
