@@ -9,6 +9,7 @@
 //! or removed file) with [`Disk::sync_dir`] of its directory.
 
 mod faulty;
+mod located;
 mod real;
 
 use std::fmt::Debug;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use faulty::FaultyDisk;
+pub(crate) use located::located;
 pub use real::{DirLock, LockError, RealDisk};
 
 /// How a file is opened.

@@ -203,7 +203,10 @@ pub enum Refusal {
         max: usize,
     },
     /// The disk is nearly full; reads go on.
-    #[error("the disk of {dir} has {free} bytes left: free some space, then go on", dir = .dir.display())]
+    #[error(
+        "the disk of {dir} has {free} bytes left, too few to write on: free some space, then go on",
+        dir = .dir.display()
+    )]
     DiskFull {
         /// The bookie's directory.
         dir: PathBuf,

@@ -12,6 +12,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::disk::located;
 use crate::outcome::Outcome;
 
 pub mod memory;
@@ -102,7 +103,7 @@ pub enum MetaError {
         known: u16,
     },
     /// The file could not be opened or read.
-    #[error("{}: {why}", .file.display())]
+    #[error("{}", located(.file, .why))]
     Io {
         /// The file.
         file: PathBuf,

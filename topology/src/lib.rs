@@ -85,5 +85,5 @@ pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
 pub use egret_state::Guarantee;
 pub use error::{Error, Result};
 pub use runtime::{Progress, RunOptions, Summary};
-pub use task::TaskError;
+pub use task::{TaskError, chain};
 pub use tuple::Tuple;

@@ -81,8 +81,8 @@ pub(crate) fn kept(task: &TaskId, check: Result<(), String>) -> Result<(), TaskE
     check.map_err(|why| TaskError { task: task.clone(), why, retry: false })
 }
 
-/// An error and its sources in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its sources in one line; what an error says of its source already is not said again.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -26,7 +26,7 @@ use super::manifest::Manifest;
 use super::shard::{Found, Shard};
 use super::term_table::TermTable;
 use crate::caps;
-use crate::disk::Disk;
+use crate::disk::{Disk, located};
 use crate::message::{Refusal, entry_crc};
 
 /// Why a bookie could not be opened.
@@ -45,7 +45,7 @@ pub enum OpenError {
     #[error(transparent)]
     Full(Refusal),
     /// The disk failed.
-    #[error("{}: {source}", .dir.display())]
+    #[error("{}", located(.dir, .source))]
     Io {
         /// Where.
         dir: PathBuf,

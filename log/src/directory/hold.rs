@@ -24,7 +24,7 @@ use super::LOOK_EVERY;
 use super::halves::{self, HalvesError};
 use crate::bookie::{self, Bookie, BookieConfig, CheckpointError};
 use crate::client::Ledgers;
-use crate::disk::{DirLock, Disk, LockError, RealDisk};
+use crate::disk::{DirLock, Disk, LockError, RealDisk, located};
 use crate::message::{Reply, ReplyTo, Request, Transport, Wake};
 use crate::metadata::{Compare, MetaError, MetaStore, Op, RedbMeta, TxnOutcome, Versioned};
 use crate::rpc::{Bell, CallError, Client, ConnectError, ServeError, Server};
@@ -52,7 +52,7 @@ pub struct LogConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory cannot be made.
-    #[error("{dir}: {source}", dir = .dir.display())]
+    #[error("{}", located(.dir, .source))]
     Directory {
         /// The directory.
         dir: PathBuf,

@@ -92,9 +92,10 @@ impl Client {
     pub fn connect(dir: &Path, expected: Option<Incarnation>) -> Result<Client, ConnectError> {
         let dir = || dir.to_owned();
         let stream = socket::connect(&dir()).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ConnectError::Nobody { dir: dir() }
-            }
+            // What is no directory has no holder either.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotADirectory => ConnectError::Nobody { dir: dir() },
             _ => ConnectError::Socket { dir: dir(), source },
         })?;
         let connection = Connection::new(stream)
