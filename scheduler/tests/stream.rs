@@ -295,6 +295,68 @@ fn served(dir: &Path) {
     }
 }
 
+/// On a nearly full disk a list read all it had to say, could not write its last checkpoint, and said
+/// nothing.
+#[test]
+fn what_was_read_is_said_though_no_checkpoint_can_be_written() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s"], b"");
+    done(dir, &["stream", "append", "s"], b"before\n");
+    let (holder, _) = tail(dir);
+    done(dir, &["stream", "append", "s"], b"in the journal\n");
+    drop(holder);
+    // Where the next extents would be.
+    for number in 0..20 {
+        let extent = dir.join(format!("bookie/extents/X{number:016x}"));
+        if !extent.exists() {
+            std::fs::create_dir(extent).unwrap();
+        }
+    }
+    let all: [(&[&str], &str); 3] =
+        [(&["list"], "s "), (&["describe", "s"], "1 partition"), (&["cat", "s"], "in the journal")];
+    for (verb, says) in all {
+        let output = egret(dir, &[&["stream"], verb].concat(), b"");
+        let said = String::from_utf8(output.stdout).unwrap();
+        let complained = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{verb:?}: {complained}");
+        assert!(said.contains(says), "{verb:?}: {said}");
+        assert!(complained.contains("warning: "), "{verb:?}: {complained}");
+    }
+}
+
+/// An empty input, or a long one, hid that the partition it was for is not there.
+#[test]
+fn a_partition_that_is_not_there_is_refused_before_the_input_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["stream", "create", "s"], b"");
+    let (code, said) = not_done(dir, &["stream", "append", "s", "--partition", "7"], b"");
+    assert_eq!(code, 3);
+    assert_eq!(said, "egret: stream `s` has 1 partition, numbered from 0: there is no 7\n");
+}
+
+/// The directory stood in the message twice, before and in what the system said.
+#[test]
+fn what_is_in_the_way_of_a_directory_is_named_once() {
+    for in_the_way in ["LOCK", "meta.redb", "bookie", "egret-data"] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("egret-data");
+        if in_the_way != "egret-data" {
+            std::fs::create_dir(&dir).unwrap();
+        }
+        let path = root.path().join(if in_the_way == "egret-data" { "" } else { "egret-data" });
+        match in_the_way {
+            "LOCK" | "meta.redb" => std::fs::create_dir(path.join(in_the_way)).unwrap(),
+            _ => std::fs::write(path.join(in_the_way), "").unwrap(),
+        }
+        let (code, said) = not_done(&dir, &["stream", "create", "s"], b"");
+        assert_eq!(code, 1, "{in_the_way}: {said}");
+        assert_eq!(said.matches("egret-data").count(), 1, "{in_the_way}: {said}");
+        assert!(!said.contains("holder"), "nobody holds it: {said}");
+    }
+}
+
 #[test]
 fn an_append_goes_on_when_the_holder_ends_or_is_killed() {
     // Numbered, an append without an answer can be asked for again; else only one that was told no.

@@ -47,7 +47,10 @@ pub enum CatalogError {
         stream: String,
     },
     /// It has fewer partitions.
-    #[error("stream `{stream}` has {partitions} partitions, numbered from 0: there is no {asked}")]
+    #[error(
+        "stream `{stream}` has {}, numbered from 0: there is no {asked}",
+        match partitions { 1 => "1 partition".to_owned(), n => format!("{n} partitions") }
+    )]
     NoPartition {
         /// The stream.
         stream: String,

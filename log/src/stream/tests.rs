@@ -393,7 +393,7 @@ fn names_partitions_and_doubles_are_refused() {
     let none = StreamConfig { partitions: 0, ..config() };
     assert!(world.log.create_stream("n", none).is_err());
     let error = world.log.writer("s", 1).unwrap_err().to_string();
-    assert_eq!(error, "stream `s` has 1 partitions, numbered from 0: there is no 1");
+    assert_eq!(error, "stream `s` has 1 partition, numbered from 0: there is no 1");
     assert_eq!(world.log.streams().unwrap().len(), 1);
 }
 

@@ -53,6 +53,12 @@ impl From<io::Error> for Exit {
     }
 }
 
+/// Says what a command was done in spite of.
+#[expect(clippy::print_stderr, reason = "what a command has to say beside its answer")]
+pub(super) fn warn(what: &dyn std::error::Error) {
+    eprintln!("egret: warning: {what}");
+}
+
 /// Says what went wrong, and gives the code.
 #[expect(clippy::print_stderr, reason = "the last word of a command")]
 pub(super) fn end(done: Done) -> ExitCode {

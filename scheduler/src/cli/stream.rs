@@ -22,7 +22,7 @@ use egret_log::directory::Directory;
 use egret_schemas::bookie::Role;
 
 use super::cluster::Cluster;
-use super::exit::{Done, Exit};
+use super::exit::{self, Done, Exit};
 
 /// The log from the shell.
 #[derive(Debug, Args)]
@@ -77,6 +77,14 @@ impl Stream {
             Verb::Truncate(verb) => verb.run(&place),
             Verb::Delete(verb) => verb.run(&place),
         }
+    }
+}
+
+/// Lets go of the directory, when all is said: what a command answered is durable, or was only read, so
+/// on a disk that takes no checkpoint it was done all the same, and the next start reads the journal.
+fn close(directory: Directory) {
+    if let Err(error) = directory.close() {
+        exit::warn(&error);
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use egret_log::directory::{Appended, Directory, DirectoryError};
+use egret_log::stream::error::CatalogError;
 use egret_log::{caps, clock};
 use egret_schemas::Position;
 use egret_schemas::stream::{AppendHead, Code, Outcome, Route};
@@ -19,8 +20,8 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::Place;
 use super::text::{self, Text};
+use super::{Place, close};
 use crate::cli::exit::{Done, Exit};
 use crate::cli::output::{self, Form};
 
@@ -82,12 +83,18 @@ impl Append {
         if self.create {
             create(&mut directory, &self.name)?;
         }
-        let format = directory.describe(&self.name)?.info.format;
+        let info = directory.describe(&self.name)?.info;
+        if let Some(asked) = self.partition.filter(|asked| *asked >= info.partitions) {
+            // Before the input is read: it may be long, or empty.
+            let (stream, partitions) = (info.name, info.partitions);
+            let error = CatalogError::NoPartition { stream, partitions, asked };
+            return Err(Exit::Refused(error.to_string()));
+        }
         let form = LineForm {
             separator: self.key_separator.clone().map(|separator| separator.0),
             input: self.input,
             numbered: self.producer.is_some(),
-            holds: Holds::of(&self.name, &format)?,
+            holds: Holds::of(&self.name, &info.format)?,
         };
         let feed = Feed::start(form);
         let mut tally = Tally::new();
@@ -117,12 +124,12 @@ impl Append {
             }
         }
         tally.progress.finish_and_clear();
-        directory.close()?;
-        if let Some(wrong) = wrong {
-            return Err(Exit::Failed(tally.told(Outcome::Definite, 0, &wrong)));
-        }
-        self.answer(&tally)?;
-        Ok(())
+        let done = match wrong {
+            Some(wrong) => Err(Exit::Failed(tally.told(Outcome::Definite, 0, &wrong))),
+            None => self.answer(&tally).map_err(Exit::from),
+        };
+        close(directory);
+        done
     }
 
     fn answer(&self, tally: &Tally) -> io::Result<()> {

@@ -13,10 +13,10 @@ use egret_schemas::bytes::{DecodeError, Reader};
 use egret_schemas::records::RecordRef;
 use egret_schemas::stream::{Place as From, ReadFrom, ReadHead};
 
-use super::Place;
 use super::append::{Separator, separator};
 use super::manage::the_partition;
 use super::text::{Standing, Text, put_json, put_line};
+use super::{Place, close};
 use crate::cli::exit::{Done, Exit};
 
 /// What one read asks for.
@@ -94,7 +94,8 @@ impl Cat {
                 }
             }
         }
-        Ok(reading.directory.close()?)
+        close(reading.directory);
+        Ok(())
     }
 }
 

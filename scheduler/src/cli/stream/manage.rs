@@ -8,7 +8,7 @@ use egret_schemas::Position;
 use egret_schemas::stream::{PartitionDescription, StreamDescription, StreamInfo, StreamUser};
 use serde_json::{Value, json};
 
-use super::Place;
+use super::{Place, close};
 use crate::cli::exit::{Done, Exit};
 use crate::cli::output::{self, Form};
 
@@ -45,7 +45,6 @@ impl Create {
             &self.format,
             self.segment_bytes,
         )?;
-        directory.close()?;
         match self.output {
             Form::Json => output::json(&info_json(&info))?,
             Form::Table => output::line(&format!(
@@ -55,6 +54,7 @@ impl Create {
                 info.format
             ))?,
         }
+        close(directory);
         Ok(())
     }
 }
@@ -73,7 +73,6 @@ impl List {
     pub(super) fn run(self, place: &Place) -> Done {
         let mut directory = place.open()?;
         let streams = directory.streams()?;
-        directory.close()?;
         match self.output {
             Form::Json => {
                 output::json(&streams.iter().map(info_json).collect::<Vec<Value>>())?;
@@ -93,6 +92,7 @@ impl List {
                 )?;
             }
         }
+        close(directory);
         Ok(())
     }
 }
@@ -113,7 +113,6 @@ impl Describe {
     pub(super) fn run(self, place: &Place) -> Done {
         let mut directory = place.open()?;
         let description = directory.describe(&self.name)?;
-        directory.close()?;
         match self.output {
             Form::Json => output::json(&description_json(&description))?,
             Form::Table => {
@@ -153,6 +152,7 @@ impl Describe {
                 used_by(&description.users)?;
             }
         }
+        close(directory);
         Ok(())
     }
 }
@@ -180,11 +180,11 @@ impl Truncate {
         let mut directory = place.open()?;
         let partition = the_partition(&mut directory, &self.name, self.partition)?;
         directory.truncate(&self.name, partition, self.before, self.force)?;
-        directory.close()?;
         output::line(&format!(
             "partition {partition} of {} begins at {} or later",
             self.name, self.before
         ))?;
+        close(directory);
         Ok(())
     }
 }
@@ -212,8 +212,8 @@ impl Delete {
         }
         let mut directory = place.open()?;
         directory.delete_stream(&self.name, self.force)?;
-        directory.close()?;
         output::line(&format!("deleted {}", self.name))?;
+        close(directory);
         Ok(())
     }
 }
