@@ -335,3 +335,21 @@ fn a_full_disk_refuses_and_nothing_acknowledged_is_lost() {
         assert!(said(&out).contains("free some space"), "{}", said(&out));
     }
 }
+
+/// Once, every small file went to the first partition, which remembers only so many.
+#[test]
+fn small_files_spread_over_the_partitions_and_are_known_when_loaded_again() {
+    let world = World::new();
+    let files: Vec<PathBuf> =
+        (0..40).map(|n| world.file(&format!("{n}.txt"), b"a line\n")).collect();
+    let names: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    for _ in 0..2 {
+        assert_counts(&world.data(), &names);
+        let log = egret_log::Log::open(&world.data(), egret_log::LogConfig::default()).unwrap();
+        let lines = log.describe("lines").unwrap().partitions;
+        let records: Vec<u64> = lines.iter().map(|partition| partition.records).collect();
+        assert_eq!(records.iter().sum::<u64>(), 40, "{records:?}");
+        assert!(records.iter().all(|&n| n > 0), "{records:?}");
+        log.close().unwrap();
+    }
+}

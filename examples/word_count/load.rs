@@ -1,9 +1,10 @@
 //! Files into the stream `lines`: one record a line, resumable at any byte.
 //!
 //! A file's producer is its canonical path, a record's sequence the line's byte offset. Chunks of the
-//! file go to partitions in turn, so that several spout tasks share one file; every partition drops
-//! what it has already. With each append goes a note: the file's length, and a hash of everything up
-//! to the end of that append. A later load compares both, so a file that changed is refused.
+//! file go to partitions in turn, so that several spout tasks share one file, the first to one that the
+//! path decides, so that small files spread; every partition drops what it has already. With each append
+//! goes a note: the file's length, and a hash of everything up to the end of that append. A later load
+//! compares both, so a file that changed is refused.
 
 use std::fmt;
 use std::fs::File;
@@ -17,7 +18,7 @@ use egret_log::caps::RECORD_BYTES_MAX;
 use egret_log::stream::error::CreateStreamError;
 use egret_log::stream::{Ends, PartitionWriter, Producer, Record, StreamConfig};
 use indicatif::{ProgressBar, ProgressStyle};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The stream's name.
 pub(crate) const STREAM: &str = "lines";
@@ -97,7 +98,8 @@ pub(crate) fn load(log: &Log, file: &Path) -> Result<Loaded> {
 fn load_stdin(writers: &[PartitionWriter]) -> Result<Loaded> {
     eprintln!("standard input cannot be resumed: if this is interrupted, its lines stay counted");
     let bar = bar(0, "standard input");
-    let mut loader = Loader { writers, producer: None, hash: Xxh3::new(), lines: 0, file_bytes: 0 };
+    let mut loader =
+        Loader { writers, producer: None, turn: 0, hash: Xxh3::new(), lines: 0, file_bytes: 0 };
     loader.all(&mut std::io::stdin().lock(), 0, &[], &bar)?;
     bar.finish_and_clear();
     let name = "standard input".to_owned();
@@ -127,8 +129,8 @@ fn load_file(writers: &[PartitionWriter], file: &Path) -> Result<Loaded> {
     }
     let done: Vec<Option<u64>> =
         states.iter().map(|s| s.as_ref().and_then(|state| state.last_sequence)).collect();
-    let mut loader =
-        Loader { writers, producer: Some(name), hash: Xxh3::new(), lines: 0, file_bytes };
+    let (turn, hash) = (xxh3_64(&name), Xxh3::new());
+    let mut loader = Loader { writers, producer: Some(name), turn, hash, lines: 0, file_bytes };
     // What is appended to the file meanwhile is not part of this load.
     let mut input = BufReader::with_capacity(1 << 20, input.take(file_bytes));
     loader.all(&mut input, file_bytes, &done, &bar)?;
@@ -175,6 +177,8 @@ fn verify(file: &mut File, path: &Path, file_bytes: u64, notes: &[Note]) -> Resu
 struct Loader<'a> {
     writers: &'a [PartitionWriter],
     producer: Option<Bytes>,
+    /// Which partition the first chunk goes to, counted round; the same at every load of a file.
+    turn: u64,
     hash: Xxh3,
     lines: u64,
     file_bytes: u64,
@@ -230,7 +234,9 @@ impl Loader<'_> {
     }
 
     fn partition(&self, chunk: u64) -> usize {
-        usize::try_from(chunk % self.writers.len() as u64).expect("below the partition count")
+        let partitions = self.writers.len() as u64;
+        let turn = (self.turn % partitions + chunk % partitions) % partitions;
+        usize::try_from(turn).expect("below the partition count")
     }
 
     fn append(&mut self, chunk: u64, end: u64, batch: &mut Vec<Record>) -> Result<()> {

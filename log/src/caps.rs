@@ -72,7 +72,8 @@ pub const PRODUCER_NAME_BYTES_MAX: usize = 4096;
 /// What a producer may store beside its sequence.
 pub const PRODUCER_NOTE_BYTES_MAX: usize = 256;
 
-/// Producers one partition remembers; the one that appended longest ago is forgotten first.
+/// Producers one partition remembers, for ever; one more is refused. With [`PRODUCERS_BYTES_MAX`] the table
+/// takes at most some 44 MiB of memory.
 pub const PRODUCERS_MAX: usize = 65_536;
 
 /// Free space kept on the disk: enough to checkpoint and to seal, so that a full disk refuses
@@ -162,7 +163,7 @@ pub const TAIL_CACHE_BYTES: usize = WRITE_CACHE_BYTES / 8;
 /// Streams in one answer to a listing: their names and formats fill half a header.
 pub const LIST_STREAMS_MAX: u32 = 1000;
 
-/// Names and notes of remembered producers together: a snapshot of them is one entry.
+/// Names of remembered producers, and their notes at their longest: a snapshot of them is one entry.
 pub const PRODUCERS_BYTES_MAX: usize = 32 << 20;
 
 /// Past this many bytes an append is cut into several entries: a reader decodes one at a time, and

@@ -79,6 +79,7 @@ impl Told for AppendError {
             AppendError::RecordTooLarge { .. } | AppendError::ProducerTooLarge { .. } => {
                 Code::TooLarge
             }
+            AppendError::TooManyProducers { .. } => Code::Refused,
             AppendError::Closed => Code::Closing,
             AppendError::Ledger(error) => of_ledger_append(error),
             _ => Code::Internal,

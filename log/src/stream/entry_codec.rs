@@ -5,8 +5,7 @@
 //! data (kind 1):     [producer when flag 1: name, note] | count var | count × record
 //!   record: flags u8 (1 key, 2 event time, 4 sequence) | [key] | value | [time] | [sequence]
 //!           times and sequences are zigzag differences from the one before in the entry, from 0
-//! snapshot (kind 2): count var | count × (name, flags u8 (1 sequence), [sequence var], note);
-//!                    the producer that appended longest ago comes first
+//! snapshot (kind 2): count var | count × (name, flags u8 (1 sequence), [sequence var], note)
 //! ```
 //! `var` is LEB128, at most 10 bytes; a name, note, key or value is a `var` length and its bytes. The
 //! generation of a transactional entry is a field of its epoch; a plain entry's epoch is 0. There is

@@ -223,6 +223,20 @@ pub enum AppendError {
         /// Bytes of its note.
         note: usize,
     },
+    /// The partition remembers as many producers as it may, and this is not one of them.
+    #[error(
+        "partition {partition} of `{stream}` remembers {producers} producers and has no room for another, \
+         whose records it could not tell from repeated ones: use fewer producer names, one for many \
+         files say, or another stream, or one with more partitions"
+    )]
+    TooManyProducers {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: u32,
+        /// How many it remembers.
+        producers: usize,
+    },
     /// An epoch before the last, or of another generation.
     #[error(
         "epoch {epoch} after {last}: epochs of a partition never go down, nor leave {generation}"

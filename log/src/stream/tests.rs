@@ -9,6 +9,7 @@ use egret_schemas::{EntryId, Epoch, Generation, Position, SegmentId};
 
 use super::error::{AppendError, OpenWriterError, ReadError, TruncateError};
 use super::*;
+use crate::caps;
 use crate::client::memory_bookie::MemoryBookie;
 use crate::message::{Refusal, Wake};
 use crate::metadata::MemoryMeta;
@@ -221,7 +222,7 @@ fn a_large_append_is_cut_into_entries_and_stays_one_append() {
         let batch = reader.next_wait(Duration::ZERO).unwrap().unwrap();
         assert_eq!(batch.records, [large(n)]);
     }
-    let too_large = Record::of(vec![0; crate::caps::RECORD_BYTES_MAX + 1]);
+    let too_large = Record::of(vec![0; caps::RECORD_BYTES_MAX + 1]);
     let error = writer.append_wait(&[text("a"), too_large]).unwrap_err();
     assert!(matches!(error, AppendError::RecordTooLarge { index: 1, .. }));
 }
@@ -672,7 +673,7 @@ fn a_stream_that_a_topology_owns_is_deleted_only_by_force() {
 fn the_users_of_a_stream_are_bounded() {
     let world = world();
     world.plain(1000);
-    for n in 0..crate::caps::STREAM_USERS_MAX {
+    for n in 0..caps::STREAM_USERS_MAX {
         world.log.produce("s", &user(&n.to_string())).unwrap();
     }
     world.log.produce("s", &user("0")).unwrap();
@@ -695,4 +696,29 @@ fn a_reader_or_writer_of_another_format_is_refused_with_both_names() {
     writer.append_wait(&[text("{}")]).unwrap();
     let mut reader = world.log.reader_of("j", 0, ReadFrom::Earliest, &Format::Json).unwrap();
     assert!(reader.next_wait(Duration::ZERO).unwrap().is_some());
+}
+
+/// Once, the producer that appended longest ago was forgotten to make room, and what it sent again was
+/// there twice.
+#[test]
+fn a_producer_too_many_is_refused_and_none_is_forgotten() {
+    let world = world();
+    let writer = world.plain(caps::SEGMENT_BYTES);
+    for n in 0..caps::PRODUCERS_MAX {
+        let (producer, records) = numbered(&n.to_string(), 0..1);
+        assert_eq!(writer.append_as_wait(&producer, &records).unwrap().records, 1);
+    }
+    let (one_more, records) = numbered("one more", 0..1);
+    let refused = |writer: &PartitionWriter| {
+        let error = writer.append_as_wait(&one_more, &records).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Definite);
+        assert!(error.to_string().contains("no room for another"), "{error}");
+        let (first, records) = numbered("0", 0..2);
+        writer.append_as_wait(&first, &records).unwrap()
+    };
+    let appended = refused(&writer);
+    assert_eq!((appended.records, appended.duplicates), (1, 1), "known, and known again");
+    assert_eq!(writer.append_wait(&[text("of nobody")]).unwrap().records, 1);
+    let appended = refused(&world.again().writer("s", 0).unwrap());
+    assert_eq!((appended.records, appended.duplicates), (0, 2));
 }

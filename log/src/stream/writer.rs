@@ -118,8 +118,7 @@ impl PartitionWriter {
         self.inner.send(Some(producer), records, done);
     }
 
-    /// What is remembered of a producer, all of it durable. `None` when it never appended here, or so
-    /// long ago that others have taken its place.
+    /// What is remembered of a producer, all of it durable. `None` when it never appended here.
     pub fn producer_state(&self, name: &[u8]) -> Result<Option<ProducerState>, AppendError> {
         let (state, before) = {
             let mut state = self.inner.lock();
@@ -222,6 +221,16 @@ impl Inner {
         check(producer, records)?;
         let mut state = self.lock();
         let open = self.open(&mut state)?;
+        if let Some(producer) = producer
+            && !records.is_empty()
+            && !open.producers.admits(&producer.name)
+        {
+            return Err(AppendError::TooManyProducers {
+                stream: self.partition.stream_name().to_owned(),
+                partition: self.partition.number(),
+                producers: open.producers.len(),
+            });
+        }
         let begun = open.append(self, producer, records);
         if begun.is_err() {
             // Numbers were given to what was not appended: read anew what is there.
@@ -412,7 +421,7 @@ impl Open {
                 },
             )?;
             let mut bytes = 0;
-            let producers = self.producers.oldest_first();
+            let producers = self.producers.iter();
             if producers.len() > 0 {
                 let snapshot = entry_codec::encode_snapshot(self.next_number, producers);
                 bytes += snapshot.len() as u64;
