@@ -6,6 +6,10 @@
 //! * [`flip`](FaultyDisk::flip) damages a byte, [`fail_next_sync`](FaultyDisk::fail_next_sync) a sync,
 //!   [`space_limit`](FaultyDisk::space_limit) ends the space.
 //!
+//! A disk in memory has no lock that keeps a process out while the one before still ends, as a directory
+//! has: [`next_process`](FaultyDisk::next_process) ends the one before as a kill does, and nothing that
+//! it left running touches the disk any more.
+//!
 //! A file opened `direct` refuses buffers that are not aligned, as a real one may.
 
 mod chance;
@@ -22,10 +26,12 @@ use self::medium::Medium;
 use self::names::{Inode, Names, dir_of};
 use super::{Disk, DiskFile, OpenHow};
 
-/// A disk in memory that can fail. Clones are the same disk.
+/// A disk in memory that can fail. Clones are the same disk, used by the same process.
 #[derive(Debug, Clone, Default)]
 pub struct FaultyDisk {
     state: Arc<Mutex<State>>,
+    /// The process that uses it through this handle, and the files it opened.
+    process: u64,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +45,8 @@ struct State {
     crash_after: Option<u64>,
     fail_next_sync: bool,
     space_limit: Option<u64>,
+    /// The one process that may use it.
+    process: u64,
 }
 
 /// The size of a disk not told otherwise.
@@ -53,6 +61,10 @@ enum Power {
 
 fn power_cut() -> io::Error {
     io::Error::other("power cut")
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the process that opened this was ended: another one uses the disk")
 }
 
 fn no_file(path: &Path) -> io::Error {
@@ -112,6 +124,21 @@ impl FaultyDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The state, for an operation of this handle's process: none once that was ended.
+    fn own(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.state();
+        if state.process == self.process { Ok(state) } else { Err(ended()) }
+    }
+
+    /// The same disk for a process started now. Whoever used it before is ended: every operation of
+    /// handles and files from then fails from here on, without effect and without being counted. What it
+    /// wrote is there, synced or not.
+    pub fn next_process(&self) -> FaultyDisk {
+        let mut state = self.state();
+        state.process += 1;
+        FaultyDisk { state: Arc::clone(&self.state), process: state.process }
+    }
+
     /// Operations started since the disk was made or rebooted: writes, syncs, changes of length, and
     /// creating, renaming, removing and syncing names.
     pub fn operations(&self) -> u64 {
@@ -151,6 +178,7 @@ impl FaultyDisk {
                 space_limit: state.space_limit,
                 ..State::default()
             })),
+            process: 0,
         }
     }
 
@@ -193,7 +221,7 @@ impl FaultyDisk {
 
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, how: OpenHow, direct: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.state();
+        let mut state = self.own()?;
         state.powered()?;
         let inode = match how {
             OpenHow::Read | OpenHow::Write => state.named(path)?,
@@ -221,7 +249,7 @@ impl Disk for FaultyDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.own()?;
         state.powered()?;
         if state.is_dir(path) {
             return Ok(());
@@ -237,7 +265,7 @@ impl Disk for FaultyDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.own()?;
         state.powered()?;
         state.named(from)?;
         if !state.is_dir(dir_of(to)) {
@@ -249,7 +277,7 @@ impl Disk for FaultyDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.own()?;
         state.powered()?;
         state.named(path)?;
         let power = state.start()?;
@@ -258,7 +286,7 @@ impl Disk for FaultyDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.own()?;
         state.powered()?;
         if !state.is_dir(path) {
             return Err(no_file(path));
@@ -274,7 +302,7 @@ impl Disk for FaultyDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let state = self.state();
+        let state = self.own()?;
         state.powered()?;
         if !state.is_dir(path) {
             return Err(no_file(path));
@@ -284,13 +312,13 @@ impl Disk for FaultyDisk {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        let state = self.state();
+        let state = self.own()?;
         state.powered()?;
         Ok(state.names.get(path).is_some() || state.is_dir(path))
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        let state = self.state();
+        let state = self.own()?;
         state.powered()?;
         Ok(state.free())
     }
@@ -335,7 +363,7 @@ impl FaultyFile {
 impl DiskFile for FaultyFile {
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         let at = self.place(buf, at)?;
-        let mut state = self.disk.state();
+        let mut state = self.disk.own()?;
         state.powered()?;
         state.reads += 1;
         let live = state.media[&self.inode].live();
@@ -349,7 +377,7 @@ impl DiskFile for FaultyFile {
     fn write_all_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
         self.check_writable()?;
         let at = self.place(buf, at)?;
-        let mut state = self.disk.state();
+        let mut state = self.disk.own()?;
         let power = state.start()?;
         let len = state.media[&self.inode].live().len();
         let grows = size((at + buf.len()).saturating_sub(len));
@@ -370,7 +398,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.disk.state();
+        let mut state = self.disk.own()?;
         if let Power::Goes = state.start()? {
             return Err(power_cut());
         }
@@ -384,7 +412,7 @@ impl DiskFile for FaultyFile {
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.check_writable()?;
-        let mut state = self.disk.state();
+        let mut state = self.disk.own()?;
         let power = state.start()?;
         let len = size(state.media[&self.inode].live().len());
         if bytes.saturating_sub(len) > state.free() {
@@ -396,7 +424,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        let state = self.disk.state();
+        let state = self.disk.own()?;
         state.powered()?;
         Ok(size(state.media[&self.inode].live().len()))
     }

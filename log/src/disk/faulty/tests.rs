@@ -267,3 +267,24 @@ fn a_direct_file_refuses_what_a_device_would() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }
+
+#[test]
+fn a_process_that_was_ended_touches_nothing_any_more() {
+    let disk = disk();
+    let file = durable(&disk, "a", b"before");
+    file.write_all_at(b"unsynced", 6).unwrap();
+    let next = disk.next_process();
+    let operations = next.operations();
+    assert!(file.write_all_at(b"late", 0).is_err() && file.sync_data().is_err());
+    assert!(file.set_len(0).is_err() && file.len().is_err());
+    assert!(file.read_exact_at(&mut [0], 0).is_err());
+    assert!(disk.remove(&at("a")).is_err() && disk.rename(&at("a"), &at("b")).is_err());
+    assert!(disk.open(&at("c"), OpenHow::CreateNew, false).is_err());
+    assert!(disk.sync_dir(dir()).is_err() && disk.list(dir()).is_err());
+    assert_eq!(next.operations(), operations, "nor is it counted");
+    let found = next.open(&at("a"), OpenHow::Read, false).unwrap();
+    let mut bytes = [0; 14];
+    found.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"beforeunsynced");
+    assert!(outcomes(&next, "a").len() > 1, "and what it did not sync may be lost");
+}
