@@ -19,7 +19,7 @@ use egret_integration::measure::median;
 use egret_log::directory::Directory;
 use egret_schemas::bytes::Reader;
 use egret_schemas::records::RecordRef;
-use egret_schemas::stream::{AppendHead, Place, ReadFrom, ReadHead, Route};
+use egret_schemas::stream::{AppendHead, NewStream, Place, ReadFrom, ReadHead, Route};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -135,7 +135,13 @@ fn round(third: bool, options: &Options) -> [f64; 6] {
     });
     let mut directory = Directory::open(dir).expect("a directory");
     assert_eq!(directory.is_held(), !third);
-    directory.create_stream("s", 1, "bytes", 0).expect("a new stream");
+    let new = NewStream {
+        name: "s".into(),
+        partitions: 1,
+        format: "bytes".into(),
+        ..NewStream::default()
+    };
+    directory.create_stream(new).expect("a new stream");
     let appender = child("append", dir, options);
     let seen = tail(&mut directory, options.appends);
     let output = appender.wait_with_output().expect("it ends");

@@ -37,8 +37,8 @@ use egret_schemas::Position;
 use egret_schemas::bytes::Reader;
 use egret_schemas::records::RecordRef;
 use egret_schemas::stream::{
-    AppendHead, AppendedPart, BatchInfo, Code, Failure, Next, Outcome, ReadHead, StreamDescription,
-    StreamInfo, StreamReply, StreamRequest,
+    AppendHead, AppendedPart, BatchInfo, Code, Failure, NewStream, Next, Outcome, ReadHead,
+    StreamDescription, StreamInfo, StreamReply, StreamRequest,
 };
 
 pub use answerer::Answerer;
@@ -244,17 +244,9 @@ impl Directory {
         matches!(self.way, Way::Held(_))
     }
 
-    /// Creates a stream; `segment_bytes_max` 0 takes the default.
-    pub fn create_stream(
-        &mut self,
-        name: &str,
-        partitions: u32,
-        format: &str,
-        segment_bytes_max: u64,
-    ) -> Result<StreamInfo, DirectoryError> {
-        let (name, format) = (name.to_owned(), format.to_owned());
-        let request = StreamRequest::CreateStream { name, partitions, format, segment_bytes_max };
-        match self.ask(request)?.reply {
+    /// Creates a stream.
+    pub fn create_stream(&mut self, new: NewStream) -> Result<StreamInfo, DirectoryError> {
+        match self.ask(StreamRequest::CreateStream(new))?.reply {
             StreamReply::Stream(info) => Ok(info),
             _ => Err(self.odd()),
         }

@@ -9,7 +9,8 @@
 //! | [`writer`] | plain partitions: one writer for each, shared inside a process |
 //! | [`transactional`] | partitions owned by a topology: durable first, visible when committed |
 //! | [`reader`] | from any position, through history, into the live tail |
-//! | [`truncate`] | forgetting the start of a partition, or a stream |
+//! | [`seek`] | where the records of a time begin |
+//! | [`truncate`] | forgetting the start of a partition, or a stream; [`retention`] when to |
 //! | [`users`] | the components of topologies that read and write a stream |
 //! | [`error`] | one error enum for each operation |
 //!
@@ -25,6 +26,8 @@ pub mod partition;
 pub mod producers;
 pub mod reader;
 pub mod record;
+pub mod retention;
+pub mod seek;
 pub mod transactional;
 pub mod truncate;
 pub mod users;
@@ -34,6 +37,8 @@ pub mod writer;
 mod crash_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod time_tests;
 
 pub use catalog::{Format, FormatMismatch, Owner, StreamConfig, StreamInfo};
 pub use log::{Ends, Log, PartitionDescription, SegmentDescription, StreamDescription};

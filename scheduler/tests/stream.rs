@@ -177,6 +177,32 @@ fn from_and_to_cut_a_partition() {
 }
 
 #[test]
+fn retention_is_described_and_cat_may_begin_at_a_time() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let keep = ["--retention-hours", "24", "--retention-bytes", "1000"];
+    done(dir, &[&["stream", "create", "metrics"], &keep[..]].concat(), b"");
+    let described = done(dir, &["stream", "describe", "metrics"], b"");
+    let kept =
+        "metrics: 1 partition of bytes, written by anybody, kept for 24 h and up to 1000 bytes";
+    assert!(described.starts_with(kept), "{described}");
+    let described = json(&done(dir, &["stream", "describe", "metrics", "-o", "json"], b""));
+    assert_eq!(described["retention_ms"], 86_400_000);
+    assert_eq!(described["retention_bytes"], 1000);
+    done(dir, &["stream", "append", "metrics"], b"a\nb\n");
+    assert_eq!(done(dir, &["stream", "cat", "metrics", "--since", "1h"], b""), "a\nb\n");
+    // In the year 2100.
+    let late = ["stream", "cat", "metrics", "--since", "4102444800000"];
+    assert_eq!(done(dir, &late, b""), "");
+    let (code, err) = not_done(dir, &["stream", "cat", "metrics", "--since", "soon"], b"");
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("give 90s, 15m, 2h or 7d ago"), "{err}");
+    done(dir, &["stream", "create", "orders"], b"");
+    let described = done(dir, &["stream", "describe", "orders"], b"");
+    assert!(described.contains("kept for ever"), "{described}");
+}
+
+#[test]
 fn an_append_may_create_what_it_needs() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("new");

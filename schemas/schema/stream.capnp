@@ -104,6 +104,10 @@ struct CreateStream {
   # "bytes", "utf8", "json", "postcard:<schema>".
   segmentBytesMax @3 :UInt64;
   # 0: the holder's default.
+  retentionMs @4 :UInt64;
+  # What was appended longer ago is forgotten; 0: nothing is.
+  retentionBytes @5 :UInt64;
+  # The oldest beyond so many bytes of each partition is forgotten; 0: nothing is.
 }
 
 struct ListStreams {
@@ -125,6 +129,9 @@ struct StreamInfo {
   segmentBytesMax @3 :UInt64;
   owner @4 :Text;
   # The topology that alone may write it; empty when anybody may.
+  retentionMs @5 :UInt64;
+  retentionBytes @6 :UInt64;
+  # As created with.
 }
 
 struct StreamDescription {
@@ -217,6 +224,8 @@ struct Place {
     at @3 :Position;
     last @4 :UInt32;
     # This many records before the end, or as many as there are.
+    since @5 :UInt64;
+    # The first that was appended at this time or later, in milliseconds since 1970.
   }
 }
 

@@ -14,7 +14,7 @@ pub use reply::{
     AppendedPart, BatchInfo, Code, Failure, Next, Outcome, PartitionDescription, StreamDescription,
     StreamInfo, StreamReply, StreamUser,
 };
-pub use request::{AppendHead, Place, ReadFrom, ReadHead, Route, StreamRequest};
+pub use request::{AppendHead, NewStream, Place, ReadFrom, ReadHead, Route, StreamRequest};
 
 /// The version of the conversation: exact, on both sides.
 pub const STREAM_VERSION: u16 = 1;

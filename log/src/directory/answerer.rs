@@ -53,13 +53,18 @@ impl Answerer {
             StreamRequest::Hello { .. } => {
                 Err(failure(Code::BadRequest, "hello is said once, before anything else"))
             }
-            StreamRequest::CreateStream { name, partitions, format, segment_bytes_max } => {
-                let format: Format = format.parse().map_err(|e| failure(Code::Refused, e))?;
-                let mut config = StreamConfig { partitions, format, ..StreamConfig::default() };
-                if segment_bytes_max > 0 {
-                    config.segment_bytes_max = segment_bytes_max;
-                }
-                let info = self.log.create_stream(&name, config).map_err(|e| e.told())?;
+            StreamRequest::CreateStream(new) => {
+                let format: Format = new.format.parse().map_err(|e| failure(Code::Refused, e))?;
+                let given = |n: u64| Some(n).filter(|n| *n > 0);
+                let config = StreamConfig {
+                    partitions: new.partitions,
+                    format,
+                    segment_bytes_max: given(new.segment_bytes_max).unwrap_or(caps::SEGMENT_BYTES),
+                    transactional: None,
+                    retention_ms: given(new.retention_ms),
+                    retention_bytes: given(new.retention_bytes),
+                };
+                let info = self.log.create_stream(&new.name, config).map_err(|e| e.told())?;
                 Ok(StreamReply::Stream(info_of(&info)).into())
             }
             StreamRequest::ListStreams { after, limit } => self.list(&after, limit),
@@ -130,6 +135,8 @@ fn info_of(info: &stream::StreamInfo) -> StreamInfo {
         format: info.config.format.to_string(),
         segment_bytes_max: info.config.segment_bytes_max,
         owner: info.config.transactional.clone().unwrap_or_default(),
+        retention_ms: info.config.retention_ms.unwrap_or(0),
+        retention_bytes: info.config.retention_bytes.unwrap_or(0),
     }
 }
 

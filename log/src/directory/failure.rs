@@ -53,7 +53,9 @@ impl Told for CreateStreamError {
     fn code(&self) -> Code {
         match self {
             CreateStreamError::Name(_) => Code::BadName,
-            CreateStreamError::Partitions { .. } => Code::Refused,
+            CreateStreamError::Partitions { .. }
+            | CreateStreamError::NothingKept
+            | CreateStreamError::OwnedRetention { .. } => Code::Refused,
             CreateStreamError::Exists { .. } => Code::Exists,
             CreateStreamError::Catalog(error) => error.code(),
         }

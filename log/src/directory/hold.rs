@@ -24,6 +24,7 @@ use super::LOOK_EVERY;
 use super::halves::{self, HalvesError};
 use crate::bookie::{self, Bookie, BookieConfig, CheckpointError};
 use crate::client::Ledgers;
+use crate::clock::Wall;
 use crate::disk::{DirLock, Disk, LockError, RealDisk, located};
 use crate::message::{Reply, ReplyTo, Request, Transport, Wake};
 use crate::metadata::{Compare, MetaError, MetaStore, Op, RedbMeta, TxnOutcome, Versioned};
@@ -109,6 +110,7 @@ impl Log {
                 Arc::new(Locked { what: meta, _lock: Arc::clone(&lock) }),
             ),
             Some(Box::new(Held { dir: dir.to_owned(), bookie, lock })),
+            Wall::default(),
         )?;
         let server = if config.serve {
             let serving = log.clone();

@@ -147,6 +147,7 @@ impl Readers {
             ReadFrom::Earliest => stream::ReadFrom::Earliest,
             ReadFrom::Latest => stream::ReadFrom::Latest,
             ReadFrom::At(position) => stream::ReadFrom::At(position),
+            ReadFrom::Since(ms) => stream::ReadFrom::Time(ms),
             ReadFrom::Last(records) => {
                 last(&self.log, &self.stream, place.partition, u64::from(records))
                     .map_err(|e| e.told())?

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use egret_schemas::bytes::Reader;
 use egret_schemas::records::RecordRef;
 use egret_schemas::stream::{
-    AppendHead, AppendedPart, BatchInfo, Code, Failure, Next, Outcome, Place, ReadFrom, ReadHead,
-    Route, StreamReply, StreamRequest,
+    AppendHead, AppendedPart, BatchInfo, Code, Failure, NewStream, Next, Outcome, Place, ReadFrom,
+    ReadHead, Route, StreamReply, StreamRequest,
 };
 use egret_schemas::{Position, key};
 use proptest::prelude::*;
@@ -39,12 +39,13 @@ fn world(partitions: u32, segment_bytes_max: u64) -> World {
     let log = Log::over(bookie.clone(), Arc::new(MemoryMeta::new())).unwrap();
     let answerer = Answerer::new(&log);
     let mut world = World { bookie, log, answerer, bell: Arc::default() };
-    world.done(StreamRequest::CreateStream {
+    world.done(StreamRequest::CreateStream(NewStream {
         name: "s".into(),
         partitions,
         format: "bytes".into(),
         segment_bytes_max,
-    });
+        ..NewStream::default()
+    }));
     world
 }
 
@@ -260,11 +261,14 @@ fn each_refusal_has_its_code() {
             wait_ms: 0,
         })
     };
-    let create = |stream: &str, partitions, format: &str| StreamRequest::CreateStream {
-        name: name(stream),
-        partitions,
-        format: name(format),
-        segment_bytes_max: 0,
+    let create = |stream: &str, partitions, format: &str| {
+        StreamRequest::CreateStream(NewStream {
+            name: name(stream),
+            partitions,
+            format: name(format),
+            segment_bytes_max: 0,
+            ..NewStream::default()
+        })
     };
     let append = |stream: &str, route, records| {
         let (producer, note) = (vec![], vec![]);
@@ -325,12 +329,13 @@ fn what_was_truncated_is_told_with_the_first_position_there_is() {
 fn a_listing_goes_on_where_it_stopped() {
     let mut world = world(1, 1 << 20);
     for name in ["b", "a", "z"] {
-        world.done(StreamRequest::CreateStream {
+        world.done(StreamRequest::CreateStream(NewStream {
             name: name.into(),
             partitions: 1,
             format: "utf8".into(),
             segment_bytes_max: 0,
-        });
+            ..NewStream::default()
+        }));
     }
     let (mut names, mut after) = (Vec::new(), String::new());
     loop {
@@ -385,12 +390,13 @@ fn a_read_that_waits_is_woken_in_a_real_directory() {
     let bookie = Arc::new(MemoryBookie::default());
     let mut world =
         World { bookie, answerer: Answerer::new(&log), log: log.clone(), bell: Arc::default() };
-    world.done(StreamRequest::CreateStream {
+    world.done(StreamRequest::CreateStream(NewStream {
         name: "s".into(),
         partitions: 2,
         format: "bytes".into(),
         segment_bytes_max: 0,
-    });
+        ..NewStream::default()
+    }));
     let mut from = earliest(2);
     for round in 0..20 {
         let writer = log.clone();

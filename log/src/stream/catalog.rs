@@ -1,12 +1,14 @@
 //! Records of streams and partitions in the metadata store.
 //!
 //! ```text
-//! /stream/<name>          version u8 = 1 | deleting u8 | partitions u32 | format text
-//!                         segment_bytes_max u64 | owned u8, [owner text] | proposal | crc32c
-//! /partition/<name>/<n>   version u8 = 1 | term u64 | first: segment u64 entry u64 slot u32
+//! /stream/<name>          version u8 = 2 | deleting u8 | partitions u32 | format text
+//!                         segment_bytes_max u64 | owned u8, [owner text]
+//!                         retention_ms u64 | retention_bytes u64 (0: no end) | proposal | crc32c
+//! /partition/<name>/<n>   version u8 = 2 | term u64 | first: segment u64 entry u64 slot u32
 //!                         next_segment u64 | base_number u64
 //!                         segments u32 × (segment u64, ledger u64, first_number u64,
-//!                                         rolled u8 (0 unknown, 1 empty, 2 [last u64]))
+//!                                         rolled u8 (0 unknown, 1 empty, 2 [last u64]),
+//!                                         created_ms u64, closed u8, [last_ms u64, bytes u64])
 //!                         owned u8, [topology, component text, task u32, generation u32]
 //!                         garbage u32 × ledger u64 | proposal | crc32c
 //! ```
@@ -22,7 +24,8 @@ use super::error::NameError;
 use crate::caps;
 use crate::ledger::Proposal;
 
-pub(super) const VERSION: u8 = 1;
+/// Of both records.
+const VERSION: u8 = 2;
 
 /// What the values of a stream are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,6 +95,11 @@ pub struct StreamConfig {
     pub segment_bytes_max: u64,
     /// The topology that owns it, for a stream only that topology writes, visible when committed.
     pub transactional: Option<String>,
+    /// What was appended longer ago is forgotten, a segment at a time; of plain streams only.
+    pub retention_ms: Option<u64>,
+    /// The oldest segments of a partition are forgotten while what is left holds this many bytes; of
+    /// plain streams only.
+    pub retention_bytes: Option<u64>,
 }
 
 impl Default for StreamConfig {
@@ -101,6 +109,8 @@ impl Default for StreamConfig {
             format: Format::Bytes,
             segment_bytes_max: caps::SEGMENT_BYTES,
             transactional: None,
+            retention_ms: None,
+            retention_bytes: None,
         }
     }
 }
@@ -167,6 +177,19 @@ pub struct SegmentRecord {
     pub first_number: u64,
     /// Where the segment before ends, when that was left open by a roll inside a transaction.
     pub rolled_at: Option<Option<EntryId>>,
+    /// When it was listed, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// What its writer knew when the next was begun.
+    pub closed: Option<Closed>,
+}
+
+/// What is known of a segment that nothing is appended to any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// When the last of it was appended, in milliseconds since 1970.
+    pub last_ms: u64,
+    /// Bytes of its entries.
+    pub bytes: u64,
 }
 
 /// A partition's record.
@@ -234,12 +257,14 @@ pub fn encode_stream(record: &StreamRecord) -> Vec<u8> {
     if let Some(owner) = &record.config.transactional {
         out.put_bytes(owner.as_bytes());
     }
+    out.put_u64(record.config.retention_ms.unwrap_or(0));
+    out.put_u64(record.config.retention_bytes.unwrap_or(0));
     seal(out, record.proposal)
 }
 
 /// Decodes a stream's record.
 pub fn decode_stream(bytes: &[u8]) -> Result<StreamRecord, DecodeError> {
-    let mut r = unseal(bytes, "stream record")?;
+    let mut r = unseal(bytes, VERSION, "stream record")?;
     let deleting = flag(&mut r, "deleting")?;
     let partitions = r.u32("partitions")?;
     if !(1..=caps::PARTITIONS_MAX).contains(&partitions) {
@@ -252,7 +277,16 @@ pub fn decode_stream(bytes: &[u8]) -> Result<StreamRecord, DecodeError> {
         true => Some(r.text("owner")?.to_owned()),
         false => None,
     };
-    let config = StreamConfig { partitions, format, segment_bytes_max, transactional };
+    let retention_ms = Some(r.u64("retention time")?).filter(|ms| *ms > 0);
+    let retention_bytes = Some(r.u64("retention bytes")?).filter(|bytes| *bytes > 0);
+    let config = StreamConfig {
+        partitions,
+        format,
+        segment_bytes_max,
+        transactional,
+        retention_ms,
+        retention_bytes,
+    };
     let proposal = proposal(&mut r)?;
     r.end("stream record")?;
     Ok(StreamRecord { deleting, config, proposal })
@@ -280,6 +314,12 @@ pub fn encode_partition(record: &PartitionRecord) -> Vec<u8> {
                 out.put_u64(last.0);
             }
         }
+        out.put_u64(segment.created_ms);
+        out.put_u8(u8::from(segment.closed.is_some()));
+        if let Some(closed) = segment.closed {
+            out.put_u64(closed.last_ms);
+            out.put_u64(closed.bytes);
+        }
     }
     out.put_u8(u8::from(record.owner.is_some()));
     if let Some(owner) = &record.owner {
@@ -297,7 +337,7 @@ pub fn encode_partition(record: &PartitionRecord) -> Vec<u8> {
 
 /// Decodes a partition's record.
 pub fn decode_partition(bytes: &[u8]) -> Result<PartitionRecord, DecodeError> {
-    let mut r = unseal(bytes, "partition record")?;
+    let mut r = unseal(bytes, VERSION, "partition record")?;
     let term = Term(r.u64("term")?);
     let first = Position {
         segment: SegmentId(r.u64("first segment")?),
@@ -320,7 +360,12 @@ pub fn decode_partition(bytes: &[u8]) -> Result<PartitionRecord, DecodeError> {
         if segments.last().is_some_and(|before| before.id >= id) || id >= next_segment {
             return Err(r.wrong("segment", "out of order"));
         }
-        segments.push(SegmentRecord { id, ledger, first_number, rolled_at });
+        let created_ms = r.u64("creation time")?;
+        let closed = match flag(&mut r, "closed")? {
+            false => None,
+            true => Some(Closed { last_ms: r.u64("last time")?, bytes: r.u64("bytes")? }),
+        };
+        segments.push(SegmentRecord { id, ledger, first_number, rolled_at, created_ms, closed });
     }
     let owner = match flag(&mut r, "owned")? {
         false => None,
@@ -357,7 +402,11 @@ pub(super) fn seal(mut out: Vec<u8>, proposal: Proposal) -> Vec<u8> {
     out
 }
 
-pub(super) fn unseal<'a>(bytes: &'a [u8], what: &'static str) -> Result<Reader<'a>, DecodeError> {
+pub(super) fn unseal<'a>(
+    bytes: &'a [u8],
+    version: u8,
+    what: &'static str,
+) -> Result<Reader<'a>, DecodeError> {
     let Some(end) = bytes.len().checked_sub(4) else {
         return Err(DecodeError { what, at: 0, why: "shorter than its checksum" });
     };
@@ -365,7 +414,7 @@ pub(super) fn unseal<'a>(bytes: &'a [u8], what: &'static str) -> Result<Reader<'
         return Err(DecodeError { what, at: end, why: "its checksum does not match" });
     }
     let mut r = Reader::new(&bytes[..end]);
-    if r.u8("version")? != VERSION {
+    if r.u8("version")? != version {
         return Err(r.wrong(what, "of a version not known to this build"));
     }
     Ok(r)
@@ -390,7 +439,14 @@ mod tests {
 
     fn stream(format: Format) -> StreamRecord {
         let transactional = Some("words".to_owned());
-        let config = StreamConfig { format, transactional, ..StreamConfig::default() };
+        let (retention_ms, retention_bytes) = (Some(1000), None);
+        let config = StreamConfig {
+            format,
+            transactional,
+            retention_ms,
+            retention_bytes,
+            ..StreamConfig::default()
+        };
         StreamRecord { deleting: false, config, proposal: Proposal { process: 1, operation: 2 } }
     }
 
@@ -400,6 +456,8 @@ mod tests {
             ledger: LedgerId(id + 10),
             first_number: id * 100,
             rolled_at,
+            created_ms: id * 1000,
+            closed: (id < 5).then_some(Closed { last_ms: id * 1000 + 7, bytes: id }),
         };
         let owner = Owner {
             topology: "words".to_owned(),
@@ -437,8 +495,8 @@ mod tests {
     fn the_bytes_are_frozen() {
         let hash =
             |bytes: &[u8]| format!("{:016x} of {}", egret_schemas::key::hash(bytes), bytes.len());
-        assert_eq!(hash(&encode_stream(&stream(Format::Json))), "dc12c940350d5d08 of 60");
-        assert_eq!(hash(&encode_partition(&partition())), "8d3b81709327ed9e of 198");
+        assert_eq!(hash(&encode_stream(&stream(Format::Json))), "4124de2c1cc982ca of 76");
+        assert_eq!(hash(&encode_partition(&partition())), "7bf68496f61f67ff of 257");
     }
 
     #[test]

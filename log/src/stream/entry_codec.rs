@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! version u8 = 1 | kind u8 | flags u8 | epoch var | first_number var
-//! data (kind 1):     [producer when flag 1: name, note] | count var | count × record
+//! data (kind 1):     [producer when flag 1: name, note] | [appended_ms var when flag 2]
+//!                    count var | count × record
 //!   record: flags u8 (1 key, 2 event time, 4 sequence) | [key] | value | [time] | [sequence]
 //!           times and sequences are zigzag differences from the one before in the entry, from 0
 //! snapshot (kind 2): count var | count × (name, flags u8 (1 sequence), [sequence var], note)
 //! ```
 //! `var` is LEB128, at most 10 bytes; a name, note, key or value is a `var` length and its bytes. The
-//! generation of a transactional entry is a field of its epoch; a plain entry's epoch is 0. There is
-//! no checksum here: the ledger's covers the whole entry.
+//! generation of a transactional entry is a field of its epoch; a plain entry's epoch is 0. The time is
+//! the writer's, and never goes down within a partition's writer. There is no checksum here: the
+//! ledger's covers the whole entry.
 
 use bytes::Bytes;
 use egret_schemas::Epoch;
@@ -21,6 +23,7 @@ const VERSION: u8 = 1;
 const DATA: u8 = 1;
 const SNAPSHOT: u8 = 2;
 const HAS_PRODUCER: u8 = 1;
+const HAS_APPENDED: u8 = 2;
 const HAS_KEY: u8 = 1;
 const HAS_TIME: u8 = 2;
 const HAS_SEQUENCE: u8 = 4;
@@ -34,6 +37,8 @@ pub enum Entry {
         epoch: Epoch,
         /// The number of the first.
         first_number: u64,
+        /// When they were appended, in milliseconds since 1970.
+        appended_ms: Option<u64>,
         /// Who appended them.
         producer: Option<Producer>,
         /// The records, in slot order.
@@ -43,7 +48,7 @@ pub enum Entry {
     Snapshot {
         /// The number the next record gets.
         next_number: u64,
-        /// Name and state, the one that appended longest ago first.
+        /// Name and state.
         producers: Vec<(Bytes, ProducerState)>,
     },
 }
@@ -52,19 +57,22 @@ pub enum Entry {
 pub fn encode_data<'a>(
     epoch: Epoch,
     first_number: u64,
+    appended_ms: u64,
     producer: Option<&Producer>,
     records: impl ExactSizeIterator<Item = &'a Record> + Clone,
 ) -> Bytes {
     let bytes: usize = records.clone().map(|record| record.bytes() + 16).sum();
-    let head = 48 + producer.map_or(0, |p| p.name.len() + p.note.len());
+    let head = 64 + producer.map_or(0, |p| p.name.len() + p.note.len());
     let mut out = Vec::with_capacity(bytes + head);
-    out.extend_from_slice(&[VERSION, DATA, if producer.is_some() { HAS_PRODUCER } else { 0 }]);
+    let flags = HAS_APPENDED | if producer.is_some() { HAS_PRODUCER } else { 0 };
+    out.extend_from_slice(&[VERSION, DATA, flags]);
     out.put_var(epoch.0);
     out.put_var(first_number);
     if let Some(producer) = producer {
         put_slice(&mut out, &producer.name);
         put_slice(&mut out, &producer.note);
     }
+    out.put_var(appended_ms);
     out.put_var(records.len() as u64);
     let (mut time, mut sequence) = (0i64, 0u64);
     for record in records {
@@ -125,16 +133,17 @@ pub fn decode(entry: &Bytes) -> Result<Entry, DecodeError> {
     let epoch = Epoch(r.var("epoch")?);
     let number = r.var("first number")?;
     let decoded = match (kind, flags) {
-        (DATA, 0 | HAS_PRODUCER) => {
-            let producer = match flags {
+        (DATA, 0..=3) => {
+            let producer = match flags & HAS_PRODUCER {
                 0 => None,
                 _ => Some(Producer {
                     name: slice(&mut r, entry, "producer name")?,
                     note: slice(&mut r, entry, "producer note")?,
                 }),
             };
+            let appended_ms = appended(&mut r, flags)?;
             let records = records(&mut r, entry)?;
-            Entry::Data { epoch, first_number: number, producer, records }
+            Entry::Data { epoch, first_number: number, appended_ms, producer, records }
         }
         (SNAPSHOT, 0) => {
             Entry::Snapshot { next_number: number, producers: producers(&mut r, entry)? }
@@ -145,11 +154,24 @@ pub fn decode(entry: &Bytes) -> Result<Entry, DecodeError> {
     Ok(decoded)
 }
 
-/// The epoch, first number and count of a data entry, without its records; `None` for a snapshot.
-pub fn decode_head(entry: &[u8]) -> Result<Option<(Epoch, u64, u64)>, DecodeError> {
+/// What a data entry says before its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The records' epoch.
+    pub epoch: Epoch,
+    /// The number of the first.
+    pub first_number: u64,
+    /// When they were appended, in milliseconds since 1970.
+    pub appended_ms: Option<u64>,
+    /// How many there are.
+    pub records: u64,
+}
+
+/// The head of a data entry, without its records; `None` for a snapshot.
+pub fn decode_head(entry: &[u8]) -> Result<Option<Head>, DecodeError> {
     let mut r = Reader::new(entry);
     let (version, kind, flags) = (r.u8("entry version")?, r.u8("entry kind")?, r.u8("flags")?);
-    let (epoch, number) = (Epoch(r.var("epoch")?), r.var("first number")?);
+    let (epoch, first_number) = (Epoch(r.var("epoch")?), r.var("first number")?);
     if version != VERSION {
         return Err(r.wrong("entry version", "not known to this build"));
     }
@@ -162,7 +184,12 @@ pub fn decode_head(entry: &[u8]) -> Result<Option<(Epoch, u64, u64)>, DecodeErro
             r.take(bytes, what)?;
         }
     }
-    Ok(Some((epoch, number, r.var("record count")?)))
+    let appended_ms = appended(&mut r, flags)?;
+    Ok(Some(Head { epoch, first_number, appended_ms, records: r.var("record count")? }))
+}
+
+fn appended(r: &mut Reader<'_>, flags: u8) -> Result<Option<u64>, DecodeError> {
+    if flags & HAS_APPENDED == 0 { Ok(None) } else { r.var("append time").map(Some) }
 }
 
 fn records(r: &mut Reader<'_>, entry: &Bytes) -> Result<Vec<Record>, DecodeError> {
@@ -276,16 +303,20 @@ mod tests {
         fn records_come_back(
             epoch: u64,
             first_number: u64,
+            appended_ms: u64,
             producer in prop::option::of((bytes(), bytes())),
             records in prop::collection::vec(record(), 0..20),
         ) {
             let producer = producer.map(|(name, note)| Producer { name, note });
             let epoch = Epoch(epoch);
-            let entry = encode_data(epoch, first_number, producer.as_ref(), records.iter());
-            let head = Some((epoch, first_number, records.len() as u64));
-            prop_assert_eq!(decode_head(&entry).unwrap(), head);
+            let entry =
+                encode_data(epoch, first_number, appended_ms, producer.as_ref(), records.iter());
+            let appended_ms = Some(appended_ms);
+            let head = Head { epoch, first_number, appended_ms, records: records.len() as u64 };
+            prop_assert_eq!(decode_head(&entry).unwrap(), Some(head));
             let back = decode(&entry).unwrap();
-            prop_assert_eq!(back, Entry::Data { epoch, first_number, producer, records });
+            let data = Entry::Data { epoch, first_number, appended_ms, producer, records };
+            prop_assert_eq!(back, data);
         }
 
         #[test]
@@ -303,7 +334,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_decode_or_fail_without_panic(kind in 1u8..3, flags in 0u8..2, tail: Vec<u8>) {
+        fn any_bytes_decode_or_fail_without_panic(kind in 1u8..3, flags in 0u8..4, tail: Vec<u8>) {
             let mut all = vec![VERSION, kind, flags];
             all.extend(&tail);
             let _ = decode(&Bytes::from(all.clone()));
@@ -321,12 +352,12 @@ mod tests {
             sequence: Some(7),
         };
         let producer = Producer { name: "p".into(), note: "n".into() };
-        let entry =
-            encode_data(Epoch(300), 2, Some(&producer), [record("a", 0), record("b", 1)].iter());
+        let records = [record("a", 0), record("b", 1)];
+        let entry = encode_data(Epoch(300), 2, 130, Some(&producer), records.iter());
         assert_eq!(
             entry[..],
             [
-                1, 1, 1, 0xAC, 2, 2, 1, b'p', 1, b'n', 2, //
+                1, 1, 3, 0xAC, 2, 2, 1, b'p', 1, b'n', 0x82, 1, 2, //
                 7, 1, b'k', 1, b'a', 0xD0, 0x0F, 14, //
                 7, 1, b'k', 1, b'b', 1, 0,
             ]
@@ -334,6 +365,13 @@ mod tests {
         let state = ProducerState { last_sequence: Some(7), note: "n".into() };
         let snapshot = encode_snapshot(2, [(&Bytes::from_static(b"p"), &state)].into_iter());
         assert_eq!(snapshot[..], [1, 2, 0, 0, 2, 1, 1, b'p', 1, 7, 1, b'n']);
+    }
+
+    #[test]
+    fn an_entry_that_tells_no_time_is_read_all_the_same() {
+        let entry = Bytes::from_static(&[1, 1, 0, 0, 2, 1, 0, 1, b'a']);
+        assert_eq!(decode_head(&entry).unwrap().unwrap().appended_ms, None);
+        assert!(matches!(decode(&entry), Ok(Entry::Data { appended_ms: None, .. })));
     }
 
     #[test]

@@ -98,6 +98,15 @@ pub enum CreateStreamError {
         /// What was asked.
         asked: u32,
     },
+    /// A retention of nothing.
+    #[error("a retention of 0 keeps nothing: give more, or none to keep everything")]
+    NothingKept,
+    /// A retention of what a topology owns.
+    #[error("a stream owned by {owner} has no retention: truncate it, or let anybody write it")]
+    OwnedRetention {
+        /// The topology.
+        owner: String,
+    },
     /// It is there.
     #[error("stream `{stream}` exists already")]
     Exists {

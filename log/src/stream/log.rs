@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use egret_schemas::{EntryId, LedgerId, Position, SegmentId, Term};
 
 use super::catalog::{
-    Format, Owner, PartitionRecord, StreamConfig, StreamInfo, StreamRecord, check_name,
+    Closed, Format, Owner, PartitionRecord, StreamConfig, StreamInfo, StreamRecord, check_name,
     decode_stream, encode_partition, encode_stream,
 };
 use super::error::{
@@ -22,6 +22,7 @@ use super::users::{self, User, Users};
 use super::writer::PartitionWriter;
 use crate::caps;
 use crate::client::{LedgerEnd, Ledgers};
+use crate::clock::Wall;
 use crate::directory::LogCloseError;
 use crate::message::Transport;
 use crate::metadata::{Compare, MetaStore, Op, TxnOutcome};
@@ -37,6 +38,10 @@ pub struct SegmentDescription {
     pub first_number: u64,
     /// How far it may be read, and whether it is closed.
     pub end: LedgerEnd,
+    /// When it was begun, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// When the last of it was appended, and how much it holds, once the next was begun.
+    pub closed: Option<Closed>,
 }
 
 /// One partition, for people.
@@ -107,14 +112,23 @@ impl Log {
         transport: Arc<dyn Transport>,
         meta: Arc<dyn MetaStore>,
     ) -> Result<Log, TruncateError> {
-        Log::assemble(Ledgers::on_one(transport, meta), None)
+        Log::over_by(transport, meta, Wall::default())
+    }
+
+    /// As [`over`](Log::over), by another clock.
+    pub fn over_by(
+        transport: Arc<dyn Transport>,
+        meta: Arc<dyn MetaStore>,
+        wall: Wall,
+    ) -> Result<Log, TruncateError> {
+        Log::assemble(Ledgers::on_one(transport, meta), None, wall)
     }
 
     /// A log over several bookies and a metadata store that others use as well: nothing is tidied up
     /// that might be theirs.
     pub fn on(ledgers: Ledgers) -> Log {
-        let inner =
-            Inner { catalog: Catalog::new(ledgers, None), alone: false, writers: Mutex::default() };
+        let catalog = Catalog::new(ledgers, None, Wall::default());
+        let inner = Inner { catalog, alone: false, writers: Mutex::default() };
         Log { inner: Arc::new(inner), shown: None }
     }
 
@@ -122,9 +136,10 @@ impl Log {
     pub(crate) fn assemble(
         ledgers: Ledgers,
         below: Option<Box<dyn Below>>,
+        wall: Wall,
     ) -> Result<Log, TruncateError> {
         let alone = below.is_some();
-        let catalog = Catalog::new(ledgers, below);
+        let catalog = Catalog::new(ledgers, below, wall);
         truncate::finish(&catalog)?;
         let inner = Arc::new(Inner { catalog, alone, writers: Mutex::default() });
         Ok(Log { inner, shown: None })
@@ -153,6 +168,7 @@ impl Log {
         if !(1..=caps::PARTITIONS_MAX).contains(&config.partitions) {
             return Err(CreateStreamError::Partitions { asked: config.partitions });
         }
+        check_retention(&config)?;
         self.catalog().check_open()?;
         let proposal = self.ledgers().proposal();
         let record = StreamRecord { deleting: false, config, proposal };
@@ -323,7 +339,7 @@ impl Log {
         if let Some(writer) = writers.get(&key) {
             return Ok(writer.clone());
         }
-        let writer = PartitionWriter::open(opened, info.config.segment_bytes_max)?;
+        let writer = PartitionWriter::open(opened, info.config)?;
         writers.insert(key, writer.clone());
         Ok(writer)
     }
@@ -453,6 +469,20 @@ impl Log {
     }
 }
 
+/// Refuses to keep nothing, and to forget what belongs to a topology.
+fn check_retention(config: &StreamConfig) -> Result<(), CreateStreamError> {
+    let limits = [config.retention_ms, config.retention_bytes];
+    if limits.contains(&Some(0)) {
+        return Err(CreateStreamError::NothingKept);
+    }
+    match &config.transactional {
+        Some(owner) if limits.iter().any(Option::is_some) => {
+            Err(CreateStreamError::OwnedRetention { owner: owner.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn describe(partition: &Partition, number: u32) -> Result<PartitionDescription, ReadError> {
     let record = partition.load()?;
     let end = partition.visible_end(&record)?;
@@ -463,6 +493,8 @@ fn describe(partition: &Partition, number: u32) -> Result<PartitionDescription, 
             ledger: segment.ledger,
             first_number: segment.first_number,
             end: partition.end_of(segment)?,
+            created_ms: segment.created_ms,
+            closed: segment.closed,
         });
     }
     let records = match end.segment {

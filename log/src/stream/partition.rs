@@ -9,12 +9,13 @@ use bytes::Bytes;
 use egret_schemas::{EntryId, Position, SegmentId, Term};
 
 use super::catalog::{
-    PartitionRecord, SegmentRecord, StreamInfo, StreamRecord, decode_partition, decode_stream,
-    encode_partition,
+    Closed, PartitionRecord, SegmentRecord, StreamInfo, StreamRecord, decode_partition,
+    decode_stream, encode_partition,
 };
 use super::entry_codec;
 use super::error::{CatalogError, OpenWriterError, ReadError};
 use crate::client::{CreateError, LedgerEnd, LedgerWriter, Ledgers};
+use crate::clock::Wall;
 use crate::directory::LogCloseError;
 use crate::ledger::LedgerKind;
 use crate::message::Wake;
@@ -86,14 +87,15 @@ pub(super) struct Catalog {
     pub(super) ledgers: Ledgers,
     hubs: Mutex<Hubs>,
     closed: AtomicBool,
+    wall: Wall,
     /// Last, because fields are dropped in this order: it holds the directory's lock.
     below: Mutex<Option<Box<dyn Below>>>,
 }
 
 impl Catalog {
-    pub(super) fn new(ledgers: Ledgers, below: Option<Box<dyn Below>>) -> Arc<Catalog> {
+    pub(super) fn new(ledgers: Ledgers, below: Option<Box<dyn Below>>, wall: Wall) -> Arc<Catalog> {
         let (hubs, closed) = (Mutex::default(), AtomicBool::new(false));
-        Arc::new(Catalog { ledgers, hubs, closed, below: Mutex::new(below) })
+        Arc::new(Catalog { ledgers, hubs, closed, wall, below: Mutex::new(below) })
     }
 
     /// Nothing is opened or changed through it from now on.
@@ -155,6 +157,17 @@ impl Catalog {
     }
 }
 
+/// A segment to begin.
+#[derive(Debug)]
+pub(super) struct NextSegment {
+    pub(super) kind: LedgerKind,
+    pub(super) first_number: u64,
+    /// See [`SegmentRecord::rolled_at`].
+    pub(super) rolled_at: Option<Option<EntryId>>,
+    /// What is known of a segment before it.
+    pub(super) closed: Option<(SegmentId, Closed)>,
+}
+
 /// One partition. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Partition {
@@ -171,6 +184,11 @@ impl Partition {
 
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    /// What time it is, in milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.catalog.wall.ms()
     }
 
     pub(super) fn stream_name(&self) -> &str {
@@ -253,11 +271,11 @@ impl Partition {
     pub(super) fn add_segment(
         &self,
         term: Term,
-        kind: LedgerKind,
-        first_number: u64,
-        rolled_at: Option<Option<EntryId>>,
+        next: NextSegment,
         edit: impl Fn(&mut PartitionRecord),
     ) -> Result<(SegmentId, LedgerWriter), OpenWriterError> {
+        let NextSegment { kind, first_number, rolled_at, closed } = next;
+        let created_ms = self.now_ms();
         let ledger = self.ledgers().reserve()?;
         let (absent, put, metadata) =
             self.ledgers().prepare(ledger, kind, term).map_err(CreateError::from)?;
@@ -265,7 +283,19 @@ impl Partition {
             edit(record);
             let id = record.next_segment;
             record.next_segment = id.next();
-            record.segments.push(SegmentRecord { id, ledger, first_number, rolled_at });
+            if let Some((before, closed)) = closed
+                && let Ok(index) = record.find(before)
+            {
+                record.segments[index].closed = Some(closed);
+            }
+            record.segments.push(SegmentRecord {
+                id,
+                ledger,
+                first_number,
+                rolled_at,
+                created_ms,
+                closed: None,
+            });
         })?;
         let id = record.segments.last().expect("just pushed").id;
         let writer = self.ledgers().create_prepared(ledger, &metadata)?;
@@ -321,8 +351,8 @@ impl Partition {
         while let Some(entry) = at {
             let bytes = self.read(segment, entry)?;
             let head = entry_codec::decode_head(&bytes);
-            if let Some((_, first, count)) = head.map_err(|why| decode(segment, entry, why))? {
-                return Ok(first + count);
+            if let Some(head) = head.map_err(|why| decode(segment, entry, why))? {
+                return Ok(head.first_number + head.records);
             }
             at = entry.before();
         }

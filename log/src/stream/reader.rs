@@ -16,6 +16,7 @@ use super::entry_codec::{self, Entry};
 use super::error::ReadError;
 use super::partition::{Partition, decode};
 use super::record::Batch;
+use super::seek;
 use crate::client::LedgerEnd;
 use crate::clock;
 use crate::message::Wake;
@@ -29,6 +30,9 @@ pub enum ReadFrom {
     Latest,
     /// Exactly here.
     At(Position),
+    /// At the first record appended at this time or later, in milliseconds since 1970, by the clocks of
+    /// those who appended; behind the newest visible one when there is none yet.
+    Time(u64),
 }
 
 /// What a poll came to.
@@ -120,6 +124,7 @@ impl PartitionReader {
                 check(&partition, &record, position)?;
                 position
             }
+            ReadFrom::Time(ms) => seek::at_time(&partition, &record, ms)?,
         };
         let (signal, parked) = (Arc::default(), Arc::default());
         Ok(PartitionReader { partition, next, record, version, cursor: None, signal, parked })
@@ -291,7 +296,9 @@ enum Step {
 /// The records of an entry from `at` on; `None` when there are none.
 fn batch(segment: &SegmentRecord, at: Position, bytes: &Bytes) -> Result<Option<Batch>, ReadError> {
     let entry = entry_codec::decode(bytes).map_err(|why| decode(segment, at.entry, why))?;
-    let Entry::Data { epoch, first_number, producer, mut records } = entry else { return Ok(None) };
+    let Entry::Data { epoch, first_number, producer, mut records, .. } = entry else {
+        return Ok(None);
+    };
     let skip = usize::try_from(at.slot).expect("a slot is a u32").min(records.len());
     records.drain(..skip);
     if records.is_empty() {

@@ -14,10 +14,10 @@ use std::collections::VecDeque;
 
 use egret_schemas::{EntryId, Epoch, SegmentId, Term};
 
-use super::catalog::{Owner, PartitionRecord, SegmentRecord, StreamInfo};
+use super::catalog::{Closed, Owner, PartitionRecord, SegmentRecord, StreamInfo};
 use super::entry_codec;
 use super::error::{AppendError, OpenWriterError, ReadError};
-use super::partition::{Partition, decode};
+use super::partition::{NextSegment, Partition, decode};
 use super::record::Record;
 use super::writer::entry_len;
 use crate::client::{CloseError, LedgerWriter, ReadError as LedgerReadError};
@@ -39,6 +39,8 @@ pub struct TransactionalWriter {
     term: Term,
     next_number: u64,
     last_epoch: Epoch,
+    /// The latest time any entry says.
+    last_ms: u64,
     /// Segments that are open, the one appended to last. Those before it wait for a commit.
     open: VecDeque<OpenSegment>,
 }
@@ -63,7 +65,8 @@ impl TransactionalWriter {
         let (kept, next_number) = cut(&partition, &record, committed)?;
         let kind = LedgerKind::Transactional { owner: owner.topology.clone() };
         let keep: Vec<SegmentId> = kept.iter().map(|segment| segment.id).collect();
-        let (id, writer) = partition.add_segment(term, kind, next_number, None, |record| {
+        let next = NextSegment { kind, first_number: next_number, rolled_at: None, closed: None };
+        let (id, writer) = partition.add_segment(term, next, |record| {
             let (stay, go): (Vec<_>, Vec<_>) =
                 record.segments.drain(..).partition(|segment| keep.contains(&segment.id));
             record.segments = stay;
@@ -79,6 +82,7 @@ impl TransactionalWriter {
             term,
             next_number,
             last_epoch: Epoch::first(owner.generation),
+            last_ms: 0,
             open: VecDeque::from([OpenSegment { id, writer, bytes: 0 }]),
         })
     }
@@ -190,6 +194,7 @@ impl TransactionalWriter {
             return fail(error, done);
         }
         self.last_epoch = epoch;
+        self.last_ms = self.last_ms.max(self.partition.now_ms());
         let segment = self.active().id;
         let told = move |result: Result<EntryId, crate::client::AppendError>| {
             done(result.map(|entry| (segment, entry)).map_err(AppendError::from));
@@ -199,7 +204,8 @@ impl TransactionalWriter {
         while !rest.is_empty() {
             let (chunk, tail) = rest.split_at(entry_len(rest));
             let number = self.next_number;
-            let payload = entry_codec::encode_data(epoch, number, None, chunk.iter().copied());
+            let (now, chunk) = (self.last_ms, chunk.iter().copied());
+            let payload = entry_codec::encode_data(epoch, number, now, None, chunk.clone());
             self.next_number += chunk.len() as u64;
             let active = self.open.back_mut().expect("a writer has an open segment");
             active.bytes += payload.len() as u64;
@@ -224,10 +230,10 @@ impl TransactionalWriter {
             .drain()
             .map_err(|why| CloseError::Ended { ledger: full.writer.id(), why })?;
         let kind = LedgerKind::Transactional { owner: self.owner.topology.clone() };
-        let rolled_at = Some(last);
-        let added =
-            self.partition.add_segment(self.term, kind, self.next_number, rolled_at, |_| ())?;
-        let (id, writer) = added;
+        let closed = Some((full.id, Closed { last_ms: self.last_ms, bytes: full.bytes }));
+        let next =
+            NextSegment { kind, first_number: self.next_number, rolled_at: Some(last), closed };
+        let (id, writer) = self.partition.add_segment(self.term, next, |_| ())?;
         self.open.push_back(OpenSegment { id, writer, bytes: 0 });
         Ok(())
     }
@@ -363,5 +369,5 @@ fn epoch_of(
 ) -> Result<Epoch, ReadError> {
     let bytes = partition.read(segment, entry)?;
     let head = entry_codec::decode_head(&bytes).map_err(|why| decode(segment, entry, why))?;
-    Ok(head.map_or(Epoch(0), |(epoch, ..)| epoch))
+    Ok(head.map_or(Epoch(0), |head| head.epoch))
 }

@@ -15,6 +15,7 @@ use egret_schemas::Position;
 use super::catalog::{StreamRecord, decode_stream, encode_stream};
 use super::error::{CatalogError, TruncateError};
 use super::partition::{Catalog, Partition, partition_key, stream_key};
+use super::retention;
 use super::users::{self, Users};
 use crate::metadata::{Compare, Op, TxnOutcome};
 
@@ -150,7 +151,8 @@ fn delete_partition(partition: &Partition) -> Result<(), TruncateError> {
     Ok(())
 }
 
-/// Finishes what a crash interrupted: deletions of streams, of ledgers, garbage of partitions.
+/// Finishes what a crash interrupted: deletions of streams, of ledgers, garbage of partitions. Forgets
+/// what grew too old meanwhile.
 pub(super) fn finish(catalog: &Arc<Catalog>) -> Result<(), TruncateError> {
     let meta = catalog.ledgers.metadata();
     catalog.ledgers.finish_deletions()?;
@@ -164,6 +166,7 @@ pub(super) fn finish(catalog: &Arc<Catalog>) -> Result<(), TruncateError> {
         for number in 0..record.config.partitions {
             let partition = catalog.partition_of(&name, number);
             partition.collect_garbage(&partition.load()?);
+            retention::enforce_or_warn(&partition, &record.config);
         }
     }
     Ok(())

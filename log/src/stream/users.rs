@@ -27,6 +27,9 @@ use crate::caps;
 use crate::ledger::Proposal;
 use crate::metadata::{Compare, Op, TxnOutcome};
 
+/// Of the record.
+const VERSION: u8 = 1;
+
 pub(super) fn users_key(stream: &str) -> String {
     format!("/users/{stream}")
 }
@@ -66,6 +69,11 @@ impl Users {
         let of = |(user, needed)| Some((user, *BTreeMap::get(needed, &partition)?));
         let needing = self.consumers.iter().filter_map(of).filter(|(_, needed)| *needed < before);
         needing.min_by_key(|(_, needed)| *needed)
+    }
+
+    /// From where on a partition is needed by whoever needs most of it.
+    pub(super) fn needed(&self, partition: u32) -> Option<Position> {
+        self.consumers.values().filter_map(|needed| needed.get(&partition).copied()).min()
     }
 
     /// In words: `read by a/b, written by c/d`.
@@ -125,7 +133,7 @@ fn encode(users: &Users, proposal: Proposal) -> Vec<u8> {
         out.put_bytes(user.topology.as_bytes());
         out.put_bytes(user.component.as_bytes());
     };
-    let mut out = vec![super::catalog::VERSION];
+    let mut out = vec![VERSION];
     out.put_u32(count(users.consumers.len()));
     for (user, needed) in &users.consumers {
         put_user(&mut out, user);
@@ -149,7 +157,7 @@ fn decode(bytes: &[u8]) -> Result<Users, DecodeError> {
         let (topology, component) = (r.text("topology")?, r.text("component")?);
         Ok(User { topology: topology.to_owned(), component: component.to_owned() })
     };
-    let mut r = unseal(bytes, "users record")?;
+    let mut r = unseal(bytes, VERSION, "users record")?;
     let mut users = Users::default();
     for _ in 0..r.u32("consumers")? {
         let consumer = user(&mut r)?;
@@ -201,6 +209,8 @@ mod tests {
         assert_eq!(before("S1:2:0"), Some((&late, "S1:1:0".parse().unwrap())));
         assert_eq!(before("S1:1:0"), None);
         assert_eq!(users.needing(1, "S9:0:0".parse().unwrap()), None);
+        assert_eq!(users.needed(0), Some("S1:1:0".parse().unwrap()));
+        assert_eq!(users.needed(1), None);
     }
 
     proptest! {

@@ -12,11 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use egret_schemas::{EntryId, Epoch, Position, SegmentId, Term};
 
+use super::catalog::{Closed, SegmentRecord, StreamConfig};
 use super::entry_codec::{self, Entry};
 use super::error::{AppendError, CatalogError, OpenWriterError};
-use super::partition::{Partition, decode};
+use super::partition::{NextSegment, Partition, decode};
 use super::producers::Producers;
 use super::record::{Producer, ProducerState, Record};
+use super::retention;
 use crate::caps;
 use crate::client::{LedgerWriter, Started};
 use crate::ledger::{CloseAt, LedgerKind};
@@ -44,7 +46,7 @@ pub struct PartitionWriter {
 #[derive(Debug)]
 struct Inner {
     partition: Partition,
-    segment_bytes_max: u64,
+    config: StreamConfig,
     state: Mutex<State>,
 }
 
@@ -64,6 +66,10 @@ struct Open {
     producers: Producers,
     /// Segments at the end of the list that are closed and empty: dropped when the next is added.
     empty: Vec<SegmentId>,
+    /// The last segment that is closed and has entries.
+    closed: Option<(SegmentId, Closed)>,
+    /// The latest time any entry says.
+    last_ms: u64,
     /// Where the partition ends while there is no active segment.
     end: Position,
 }
@@ -73,6 +79,18 @@ struct Active {
     id: SegmentId,
     writer: Arc<LedgerWriter>,
     bytes: u64,
+    /// When it was begun, and when the last of it was appended.
+    begun_ms: u64,
+    last_ms: u64,
+}
+
+impl Active {
+    /// Whether the next is to be begun: it has its bytes, or is as old as what its stream keeps; else
+    /// a stream that little is appended to would keep all of it.
+    fn is_full(&self, config: &StreamConfig, now_ms: u64) -> bool {
+        let age = now_ms.saturating_sub(self.begun_ms);
+        self.bytes >= config.segment_bytes_max || config.retention_ms.is_some_and(|ms| age >= ms)
+    }
 }
 
 /// How the last entry of an append is waited for.
@@ -87,11 +105,11 @@ impl PartitionWriter {
     /// Takes the partition over.
     pub(super) fn open(
         partition: Partition,
-        segment_bytes_max: u64,
+        config: StreamConfig,
     ) -> Result<PartitionWriter, OpenWriterError> {
         let open = Open::take_over(&partition)?;
         let state = Mutex::new(State::Open(open));
-        Ok(PartitionWriter { inner: Arc::new(Inner { partition, segment_bytes_max, state }) })
+        Ok(PartitionWriter { inner: Arc::new(Inner { partition, config, state }) })
     }
 
     /// Appends and waits until all of it is durable.
@@ -278,6 +296,8 @@ impl Open {
             next_number: record.segments.last().map_or(record.base_number, |s| s.first_number),
             producers: Producers::default(),
             empty: Vec::new(),
+            closed: None,
+            last_ms: 0,
             end: record.first,
         };
         let mut last_with_entries = None;
@@ -294,11 +314,16 @@ impl Open {
             }
         }
         if let Some((segment, last)) = last_with_entries {
+            let mut read = 0;
             for entry in (0..=last.0).map(EntryId) {
                 let bytes = partition.read(segment, entry).map_err(OpenWriterError::Read)?;
                 let wrong = |why| OpenWriterError::Read(decode(segment, entry, why));
+                read += bytes.len() as u64;
                 open.apply(entry_codec::decode(&bytes).map_err(wrong)?);
             }
+            // A segment of a build that noted no times counts from when it was begun.
+            open.last_ms = open.last_ms.max(segment.created_ms);
+            open.closed = Some((segment.id, Closed { last_ms: open.last_ms, bytes: read }));
             let end = Position { segment: segment.id, entry: last.next(), slot: 0 };
             open.end = end.max(record.first);
         }
@@ -318,7 +343,8 @@ impl Open {
                 });
                 self.producers = Producers::restore(copied.collect());
             }
-            Entry::Data { first_number, producer, records, .. } => {
+            Entry::Data { first_number, appended_ms, producer, records, .. } => {
+                self.last_ms = self.last_ms.max(appended_ms.unwrap_or(0));
                 self.next_number = first_number + records.len() as u64;
                 if let Some(producer) = producer {
                     self.producers.apply(&producer, &records);
@@ -353,16 +379,20 @@ impl Open {
             let appended = Appended { position, records: 0, duplicates };
             return Ok((appended, Last::Before(before)));
         }
+        // A clock that was set back stands still here: times are looked for by halving.
+        self.last_ms = self.last_ms.max(inner.partition.now_ms());
         let mut rest = &fresh[..];
         let mut position = None;
         loop {
             let (chunk, tail) = rest.split_at(entry_len(rest));
             rest = tail;
             let number = self.next_number;
+            let now = self.last_ms;
             let payload =
-                entry_codec::encode_data(Epoch(0), number, producer, chunk.iter().copied());
+                entry_codec::encode_data(Epoch(0), number, now, producer, chunk.iter().copied());
             let active = self.segment(inner)?;
             active.bytes += payload.len() as u64;
+            active.last_ms = now;
             let started = active.writer.begin(payload)?;
             let here = Position { segment: active.id, entry: started.entry(), slot: 0 };
             let position = *position.get_or_insert(here);
@@ -396,30 +426,31 @@ impl Open {
 
     /// The segment to append to, the next one if there is none or it is full.
     fn segment(&mut self, inner: &Inner) -> Result<&mut Active, AppendError> {
-        if self.active.as_ref().is_some_and(|active| active.bytes >= inner.segment_bytes_max) {
-            let full = self.active.take().expect("just seen");
+        let now = self.last_ms;
+        if let Some(full) = self.active.take_if(|active| active.is_full(&inner.config, now)) {
             let last = full.writer.drain().map_err(|why| crate::client::CloseError::Ended {
                 ledger: full.writer.id(),
                 why,
             })?;
             full.writer.close(last)?;
             self.end = Position { segment: full.id, entry: EntryId::after(last), slot: 0 };
+            self.closed = Some((full.id, Closed { last_ms: full.last_ms, bytes: full.bytes }));
         }
         if self.active.is_none() {
             let empty = std::mem::take(&mut self.empty);
-            let (id, writer) = inner.partition.add_segment(
-                self.term,
-                LedgerKind::Plain,
-                self.next_number,
-                None,
-                |record| {
-                    let (dropped, kept) =
-                        record.segments.drain(..).partition(|s| empty.contains(&s.id));
-                    record.segments = kept;
-                    let dropped: Vec<super::catalog::SegmentRecord> = dropped;
-                    record.garbage.extend(dropped.iter().map(|segment| segment.ledger));
-                },
-            )?;
+            let next = NextSegment {
+                kind: LedgerKind::Plain,
+                first_number: self.next_number,
+                rolled_at: None,
+                closed: self.closed,
+            };
+            let (id, writer) = inner.partition.add_segment(self.term, next, |record| {
+                let (dropped, kept): (Vec<SegmentRecord>, _) =
+                    record.segments.drain(..).partition(|s| empty.contains(&s.id));
+                record.segments = kept;
+                record.garbage.extend(dropped.iter().map(|segment| segment.ledger));
+            })?;
+            retention::enforce_or_warn(&inner.partition, &inner.config);
             let mut bytes = 0;
             let producers = self.producers.iter();
             if producers.len() > 0 {
@@ -428,7 +459,8 @@ impl Open {
                 // When it fails, so does every later entry of the ledger.
                 writer.append(snapshot, Box::new(drop));
             }
-            self.active = Some(Active { id, writer: Arc::new(writer), bytes });
+            let (writer, last_ms) = (Arc::new(writer), now);
+            self.active = Some(Active { id, writer, bytes, begun_ms: now, last_ms });
         }
         Ok(self.active.as_mut().expect("just begun"))
     }

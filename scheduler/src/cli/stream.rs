@@ -9,10 +9,12 @@
 //! | `append.rs` | append, from standard input |
 //! | `follow.rs` | cat and tail, to standard output |
 //! | `text.rs` | records as lines and as JSON, both ways |
+//! | `since.rs` | a time in the past |
 
 mod append;
 mod follow;
 mod manage;
+mod since;
 mod text;
 
 use std::path::{Path, PathBuf};

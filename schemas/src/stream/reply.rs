@@ -69,6 +69,10 @@ pub struct StreamInfo {
     pub segment_bytes_max: u64,
     /// The topology that alone may write it; empty when anybody may.
     pub owner: String,
+    /// What was appended longer ago is forgotten; 0: nothing is.
+    pub retention_ms: u64,
+    /// The oldest beyond so many bytes of each partition is forgotten; 0: nothing is.
+    pub retention_bytes: u64,
 }
 
 /// A stream and its partitions.
@@ -380,6 +384,8 @@ fn fill_info(from: &StreamInfo, mut to: stream_info::Builder<'_>) {
     to.set_format(&from.format);
     to.set_segment_bytes_max(from.segment_bytes_max);
     to.set_owner(&from.owner);
+    to.set_retention_ms(from.retention_ms);
+    to.set_retention_bytes(from.retention_bytes);
 }
 
 fn take_info(from: stream_info::Reader<'_>) -> Result<StreamInfo, HeaderError> {
@@ -389,6 +395,8 @@ fn take_info(from: stream_info::Reader<'_>) -> Result<StreamInfo, HeaderError> {
         format: text(from.get_format()?)?,
         segment_bytes_max: from.get_segment_bytes_max(),
         owner: text(from.get_owner()?)?,
+        retention_ms: from.get_retention_ms(),
+        retention_bytes: from.get_retention_bytes(),
     })
 }
 
@@ -501,13 +509,15 @@ mod tests {
     }
 
     fn info() -> impl Strategy<Value = StreamInfo> {
-        (".{0,300}", any::<u32>(), ".{0,20}", any::<u64>(), ".{0,20}").prop_map(
-            |(name, partitions, format, segment_bytes_max, owner)| StreamInfo {
+        (".{0,300}", any::<u32>(), ".{0,20}", any::<(u64, u64, u64)>(), ".{0,20}").prop_map(
+            |(name, partitions, format, numbers, owner)| StreamInfo {
                 name,
                 partitions,
                 format,
-                segment_bytes_max,
+                segment_bytes_max: numbers.0,
                 owner,
+                retention_ms: numbers.1,
+                retention_bytes: numbers.2,
             },
         )
     }

@@ -17,16 +17,7 @@ pub enum StreamRequest {
         incarnation: Option<Incarnation>,
     },
     /// Creates a stream.
-    CreateStream {
-        /// Its name.
-        name: String,
-        /// How many partitions, for ever.
-        partitions: u32,
-        /// The payload format it declares.
-        format: String,
-        /// Bytes after which a segment rolls; 0 is the holder's default.
-        segment_bytes_max: u64,
-    },
+    CreateStream(NewStream),
     /// Lists streams in the order of their names.
     ListStreams {
         /// Only names behind this one.
@@ -63,6 +54,23 @@ pub enum StreamRequest {
     },
     /// Asks a holder that has the directory only for a command to let it go.
     Yield,
+}
+
+/// A stream to create.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewStream {
+    /// Its name.
+    pub name: String,
+    /// How many partitions, for ever.
+    pub partitions: u32,
+    /// The payload format it declares.
+    pub format: String,
+    /// Bytes after which a segment rolls; 0 is the holder's default.
+    pub segment_bytes_max: u64,
+    /// What was appended longer ago is forgotten; 0: nothing is.
+    pub retention_ms: u64,
+    /// The oldest beyond so many bytes of each partition is forgotten; 0: nothing is.
+    pub retention_bytes: u64,
 }
 
 /// What to do with the records in the payload.
@@ -122,6 +130,8 @@ pub enum ReadFrom {
     At(Position),
     /// This many records before the end, or as many as there are.
     Last(u32),
+    /// At the first record appended at this time or later, in milliseconds since 1970.
+    Since(u64),
 }
 
 impl StreamRequest {
@@ -144,12 +154,14 @@ impl StreamRequest {
                 to.set_incarnation_low(low);
                 to.set_incarnation_high(high);
             }
-            StreamRequest::CreateStream { name, partitions, format, segment_bytes_max } => {
+            StreamRequest::CreateStream(new) => {
                 let mut to = root.init_create_stream();
-                to.set_name(name);
-                to.set_partitions(*partitions);
-                to.set_format(format);
-                to.set_segment_bytes_max(*segment_bytes_max);
+                to.set_name(&new.name);
+                to.set_partitions(new.partitions);
+                to.set_format(&new.format);
+                to.set_segment_bytes_max(new.segment_bytes_max);
+                to.set_retention_ms(new.retention_ms);
+                to.set_retention_bytes(new.retention_bytes);
             }
             StreamRequest::ListStreams { after, limit } => {
                 let mut to = root.init_list_streams();
@@ -187,12 +199,14 @@ impl StreamRequest {
             }
             request::CreateStream(from) => {
                 let from = from?;
-                StreamRequest::CreateStream {
+                StreamRequest::CreateStream(NewStream {
                     name: text(from.get_name()?)?,
                     partitions: from.get_partitions(),
                     format: text(from.get_format()?)?,
                     segment_bytes_max: from.get_segment_bytes_max(),
-                }
+                    retention_ms: from.get_retention_ms(),
+                    retention_bytes: from.get_retention_bytes(),
+                })
             }
             request::ListStreams(from) => {
                 let from = from?;
@@ -263,6 +277,7 @@ fn fill_read(head: &ReadHead, mut to: read::Builder<'_>) {
             ReadFrom::Latest => to.set_latest(()),
             ReadFrom::At(position) => write_position(to.init_at(), position),
             ReadFrom::Last(records) => to.set_last(records),
+            ReadFrom::Since(ms) => to.set_since(ms),
         }
     }
 }
@@ -282,6 +297,7 @@ fn take_place(from: place::Reader<'_>) -> Result<Place, HeaderError> {
         place::Latest(()) => ReadFrom::Latest,
         place::At(position) => ReadFrom::At(read_position(position?)),
         place::Last(records) => ReadFrom::Last(records),
+        place::Since(ms) => ReadFrom::Since(ms),
     };
     Ok(Place { partition: from.get_partition(), from: begin })
 }
@@ -309,6 +325,7 @@ mod tests {
             Just(ReadFrom::Latest),
             position().prop_map(ReadFrom::At),
             any::<u32>().prop_map(ReadFrom::Last),
+            any::<u64>().prop_map(ReadFrom::Since),
         ];
         let place = (any::<u32>(), from).prop_map(|(partition, from)| Place { partition, from });
         let places = proptest::collection::vec(place, 0..20);
@@ -317,9 +334,18 @@ mod tests {
                 version,
                 incarnation: (id != 0).then_some(Incarnation(id)),
             }),
-            (name, any::<u32>(), name, any::<u64>()).prop_map(|(name, partitions, format, max)| {
-                StreamRequest::CreateStream { name, partitions, format, segment_bytes_max: max }
-            }),
+            (name, any::<u32>(), name, any::<(u64, u64, u64)>()).prop_map(
+                |(name, partitions, format, (segment_bytes_max, retention_ms, retention_bytes))| {
+                    StreamRequest::CreateStream(NewStream {
+                        name,
+                        partitions,
+                        format,
+                        segment_bytes_max,
+                        retention_ms,
+                        retention_bytes,
+                    })
+                }
+            ),
             (name, any::<u32>())
                 .prop_map(|(after, limit)| StreamRequest::ListStreams { after, limit }),
             name.prop_map(|name| StreamRequest::DescribeStream { name }),

@@ -15,7 +15,7 @@ use egret_log::directory::{Appended, Directory, DirectoryError};
 use egret_log::stream::error::CatalogError;
 use egret_log::{caps, clock};
 use egret_schemas::Position;
-use egret_schemas::stream::{AppendHead, Code, Outcome, Route};
+use egret_schemas::stream::{AppendHead, Code, NewStream, Outcome, Route};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -158,7 +158,9 @@ impl Append {
 
 /// Creates the stream, unless it is there.
 fn create(directory: &mut Directory, stream: &str) -> Done {
-    match directory.create_stream(stream, 1, "bytes", 0) {
+    let (name, format) = (stream.to_owned(), "bytes".to_owned());
+    let new = NewStream { name, partitions: 1, format, ..NewStream::default() };
+    match directory.create_stream(new) {
         Err(DirectoryError::Failed(failure)) if failure.code == Code::Exists => Ok(()),
         other => Ok(other.map(drop)?),
     }

@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use egret_log::caps;
 use egret_log::directory::{Directory, Read};
+use egret_log::{caps, clock};
 use egret_schemas::Position;
 use egret_schemas::bytes::{DecodeError, Reader};
 use egret_schemas::records::RecordRef;
@@ -15,6 +15,7 @@ use egret_schemas::stream::{Place as From, ReadFrom, ReadHead};
 
 use super::append::{Separator, separator};
 use super::manage::the_partition;
+use super::since::{Since, since};
 use super::text::{Standing, Text, put_json, put_line};
 use super::{Place, close};
 use crate::cli::exit::{Done, Exit};
@@ -26,6 +27,7 @@ const CHUNK_BYTES: u32 = 1 << 20;
 #[command(after_help = "Examples:
   egret stream cat orders
   egret stream cat orders --from S1:100:0 --to S1:200:0
+  egret stream cat clicks --since 15m
   egret stream cat clicks --partition 2 -o json | jq .key")]
 pub(super) struct Cat {
     /// The stream.
@@ -36,6 +38,9 @@ pub(super) struct Cat {
     /// The first position to write.
     #[arg(long, value_name = "POSITION")]
     from: Option<Position>,
+    /// Only what was appended since: 90s, 15m, 2h or 7d ago, or at a time in milliseconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = since, conflicts_with = "from")]
+    since: Option<Since>,
     /// The first position no longer to write; without, what is there now.
     #[arg(long, value_name = "POSITION")]
     to: Option<Position>,
@@ -78,7 +83,11 @@ impl Cat {
         } else {
             all_or_one(&mut directory, &self.name, self.partition)?
         };
-        let begin = self.from.map_or(ReadFrom::Earliest, ReadFrom::At);
+        let begin = match (self.from, self.since) {
+            (Some(position), _) => ReadFrom::At(position),
+            (None, Some(since)) => ReadFrom::Since(since.ms(clock::wall_ms())),
+            (None, None) => ReadFrom::Earliest,
+        };
         let mut reading = Reading { directory, stream: self.name, from: Vec::new() };
         for partition in partitions {
             reading.from = vec![From { partition, from: begin }];

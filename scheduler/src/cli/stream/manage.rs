@@ -5,7 +5,9 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::Args;
 use egret_log::directory::Directory;
 use egret_schemas::Position;
-use egret_schemas::stream::{PartitionDescription, StreamDescription, StreamInfo, StreamUser};
+use egret_schemas::stream::{
+    NewStream, PartitionDescription, StreamDescription, StreamInfo, StreamUser,
+};
 use serde_json::{Value, json};
 
 use super::{Place, close};
@@ -15,10 +17,15 @@ use crate::cli::output::{self, Form};
 /// How long a name a stream may have is the log's matter; that it is one word helps the shell.
 const FORMAT_HELP: &str = "bytes, utf8, json, or postcard:SCHEMA";
 
+const HOUR_MS: u64 = 3_600_000;
+/// A thousand years: what is to be kept longer is kept for ever.
+const HOURS_MAX: u64 = 24 * 365 * 1000;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   egret stream create orders
-  egret stream create clicks --partitions 8 --format json")]
+  egret stream create clicks --partitions 8 --format json
+  egret stream create metrics --retention-hours 24 --retention-bytes 1000000000")]
 pub(super) struct Create {
     /// The stream.
     name: String,
@@ -31,6 +38,12 @@ pub(super) struct Create {
     /// Bytes after which a partition goes on in a new segment; 0 takes the default.
     #[arg(long, default_value_t = 0, value_name = "BYTES")]
     segment_bytes: u64,
+    /// Forget what was appended longer ago, a segment at a time; without, nothing is for its age.
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=HOURS_MAX))]
+    retention_hours: Option<u64>,
+    /// Forget the oldest of each partition, a segment at a time, beyond so many bytes.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    retention_bytes: Option<u64>,
     /// How to answer.
     #[arg(short, long, value_enum, default_value_t = Form::Table)]
     output: Form,
@@ -39,12 +52,14 @@ pub(super) struct Create {
 impl Create {
     pub(super) fn run(self, place: &Place) -> Done {
         let mut directory = place.open_or_create()?;
-        let info = directory.create_stream(
-            &self.name,
-            self.partitions,
-            &self.format,
-            self.segment_bytes,
-        )?;
+        let info = directory.create_stream(NewStream {
+            name: self.name,
+            partitions: self.partitions,
+            format: self.format,
+            segment_bytes_max: self.segment_bytes,
+            retention_ms: self.retention_hours.map_or(0, |hours| hours * HOUR_MS),
+            retention_bytes: self.retention_bytes.unwrap_or(0),
+        })?;
         match self.output {
             Form::Json => output::json(&info_json(&info))?,
             Form::Table => output::line(&format!(
@@ -118,11 +133,12 @@ impl Describe {
             Form::Table => {
                 let info = &description.info;
                 output::line(&format!(
-                    "{}: {} of {}, written by {}\n",
+                    "{}: {} of {}, written by {}, {}\n",
                     info.name,
                     partitions(info.partitions),
                     info.format,
                     if info.owner.is_empty() { "anybody" } else { &info.owner },
+                    kept(info),
                 ))?;
                 let row = |p: &PartitionDescription| {
                     vec![
@@ -278,6 +294,24 @@ fn partitions(count: u32) -> String {
     if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") }
 }
 
+/// How long a stream keeps its records.
+fn kept(info: &StreamInfo) -> String {
+    let hours = match info.retention_ms {
+        0 => None,
+        ms if ms % HOUR_MS == 0 => Some(format!("{} h", ms / HOUR_MS)),
+        ms => Some(format!("{ms} ms")),
+    };
+    let bytes = Some(info.retention_bytes).filter(|bytes| *bytes > 0);
+    match (hours, bytes) {
+        (None, None) => "kept for ever".to_owned(),
+        (Some(hours), None) => format!("kept for {hours}"),
+        (None, Some(bytes)) => format!("kept up to {bytes} bytes a partition"),
+        (Some(hours), Some(bytes)) => {
+            format!("kept for {hours} and up to {bytes} bytes a partition")
+        }
+    }
+}
+
 fn owner(owner: &str) -> String {
     if owner.is_empty() { "-".to_owned() } else { owner.to_owned() }
 }
@@ -289,6 +323,8 @@ fn info_json(info: &StreamInfo) -> Value {
         "format": info.format,
         "segment_bytes_max": info.segment_bytes_max,
         "owner": (!info.owner.is_empty()).then_some(&info.owner),
+        "retention_ms": (info.retention_ms > 0).then_some(info.retention_ms),
+        "retention_bytes": (info.retention_bytes > 0).then_some(info.retention_bytes),
     })
 }
 
