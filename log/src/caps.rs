@@ -166,6 +166,13 @@ pub const LIST_STREAMS_MAX: u32 = 1000;
 /// Names of remembered producers, and their notes at their longest: a snapshot of them is one entry.
 pub const PRODUCERS_BYTES_MAX: usize = 32 << 20;
 
+/// Segments of one page of a partition's list: some 50 KiB.
+pub const SEGMENTS_PAGE: usize = 1000;
+
+/// Segments a partition's record lists itself, before the oldest of them become a page: the record is
+/// written whole at each roll, and those that are still open are among the last few.
+pub const SEGMENTS_INLINE_MAX: usize = SEGMENTS_PAGE + 64;
+
 /// Past this many bytes an append is cut into several entries: a reader decodes one at a time, and
 /// others' small appends should not wait behind one large write.
 pub const ENTRY_BYTES_TARGET: usize = 4 << 20;

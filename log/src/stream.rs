@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`log`] | [`Log`]: one data directory, opened by one holder |
 //! | [`catalog`] | records of streams and partitions in metadata, their names and formats |
+//! | [`pages`] | where the old segments of a long partition are listed |
 //! | [`record`] | what is appended and read; [`entry_codec`] its bytes in an entry |
 //! | [`producers`] | last sequences, so that an append tried again is not there twice |
 //! | [`writer`] | plain partitions: one writer for each, shared inside a process |
@@ -22,6 +23,7 @@ pub mod catalog;
 pub mod entry_codec;
 pub mod error;
 pub mod log;
+pub mod pages;
 pub mod partition;
 pub mod producers;
 pub mod reader;
@@ -35,6 +37,8 @@ pub mod writer;
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod page_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

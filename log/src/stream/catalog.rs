@@ -5,14 +5,16 @@
 //!                         segment_bytes_max u64 | owned u8, [owner text]
 //!                         retention_ms u64 | retention_bytes u64 (0: no end) | proposal | crc32c
 //! /partition/<name>/<n>   version u8 = 2 | term u64 | first: segment u64 entry u64 slot u32
-//!                         next_segment u64 | base_number u64
+//!                         next_segment u64 | base_number u64 | next_page u64
+//!                         pages u32 × (page u64, first u64, last u64, segments u32,
+//!                                      last_ms u64, bytes u64)
 //!                         segments u32 × (segment u64, ledger u64, first_number u64,
 //!                                         rolled u8 (0 unknown, 1 empty, 2 [last u64]),
 //!                                         created_ms u64, closed u8, [last_ms u64, bytes u64])
 //!                         owned u8, [topology, component text, task u32, generation u32]
 //!                         garbage u32 × ledger u64 | proposal | crc32c
 //! ```
-//! A proposal is process u128, operation u64.
+//! A proposal is process u128, operation u64. Old segments of a long partition are listed in [`pages`](super::pages).
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,6 +23,7 @@ use egret_schemas::bytes::{DecodeError, Reader, Writer};
 use egret_schemas::{EntryId, Generation, LedgerId, Position, SegmentId, Term};
 
 use super::error::NameError;
+use super::pages::PageRef;
 use crate::caps;
 use crate::ledger::Proposal;
 
@@ -183,6 +186,18 @@ pub struct SegmentRecord {
     pub closed: Option<Closed>,
 }
 
+impl SegmentRecord {
+    /// When the last of it was appended, or later, given the segment after it.
+    pub fn last_ms(&self, next: &SegmentRecord) -> u64 {
+        self.closed.map_or(next.created_ms, |closed| closed.last_ms)
+    }
+
+    /// Bytes of its entries, as far as they are known.
+    pub fn bytes(&self) -> u64 {
+        self.closed.map_or(0, |closed| closed.bytes)
+    }
+}
+
 /// What is known of a segment that nothing is appended to any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed {
@@ -203,7 +218,11 @@ pub struct PartitionRecord {
     pub next_segment: SegmentId,
     /// The number of the first record, while there is no segment.
     pub base_number: u64,
-    /// Its segments, in order.
+    /// The number the next page gets.
+    pub next_page: u64,
+    /// Pages that list its oldest segments, in order.
+    pub pages: Vec<PageRef>,
+    /// Its other segments, in order.
     pub segments: Vec<SegmentRecord>,
     /// Who writes it, when it is transactional and was opened.
     pub owner: Option<Owner>,
@@ -221,6 +240,8 @@ impl PartitionRecord {
             first: Position::START,
             next_segment: SegmentId(1),
             base_number: 0,
+            next_page: 1,
+            pages: Vec::new(),
             segments: Vec::new(),
             owner: None,
             garbage: Vec::new(),
@@ -228,7 +249,13 @@ impl PartitionRecord {
         }
     }
 
-    /// The segment of this number, or where it would be.
+    /// The first segment that is listed, on a page or here.
+    pub fn first_listed(&self) -> Option<SegmentId> {
+        let here = || self.segments.first().map(|segment| segment.id);
+        self.pages.first().map(|page| page.first).or_else(here)
+    }
+
+    /// The segment of this number among those listed here, or where it would be.
     pub fn find(&self, id: SegmentId) -> Result<usize, usize> {
         self.segments.binary_search_by_key(&id, |segment| segment.id)
     }
@@ -301,8 +328,34 @@ pub fn encode_partition(record: &PartitionRecord) -> Vec<u8> {
     out.put_u32(record.first.slot);
     out.put_u64(record.next_segment.0);
     out.put_u64(record.base_number);
-    out.put_u32(u32::try_from(record.segments.len()).expect("far fewer segments"));
-    for segment in &record.segments {
+    out.put_u64(record.next_page);
+    out.put_u32(u32::try_from(record.pages.len()).expect("far fewer pages"));
+    for page in &record.pages {
+        out.put_u64(page.number);
+        out.put_u64(page.first.0);
+        out.put_u64(page.last.0);
+        out.put_u32(page.segments);
+        out.put_u64(page.last_ms);
+        out.put_u64(page.bytes);
+    }
+    put_segments(&mut out, &record.segments);
+    out.put_u8(u8::from(record.owner.is_some()));
+    if let Some(owner) = &record.owner {
+        out.put_bytes(owner.topology.as_bytes());
+        out.put_bytes(owner.component.as_bytes());
+        out.put_u32(owner.task);
+        out.put_u32(owner.generation.0);
+    }
+    out.put_u32(u32::try_from(record.garbage.len()).expect("far fewer ledgers"));
+    for ledger in &record.garbage {
+        out.put_u64(ledger.0);
+    }
+    seal(out, record.proposal)
+}
+
+pub(super) fn put_segments(out: &mut Vec<u8>, segments: &[SegmentRecord]) {
+    out.put_u32(u32::try_from(segments.len()).expect("far fewer segments"));
+    for segment in segments {
         out.put_u64(segment.id.0);
         out.put_u64(segment.ledger.0);
         out.put_u64(segment.first_number);
@@ -321,18 +374,6 @@ pub fn encode_partition(record: &PartitionRecord) -> Vec<u8> {
             out.put_u64(closed.bytes);
         }
     }
-    out.put_u8(u8::from(record.owner.is_some()));
-    if let Some(owner) = &record.owner {
-        out.put_bytes(owner.topology.as_bytes());
-        out.put_bytes(owner.component.as_bytes());
-        out.put_u32(owner.task);
-        out.put_u32(owner.generation.0);
-    }
-    out.put_u32(u32::try_from(record.garbage.len()).expect("far fewer ledgers"));
-    for ledger in &record.garbage {
-        out.put_u64(ledger.0);
-    }
-    seal(out, record.proposal)
 }
 
 /// Decodes a partition's record.
@@ -346,26 +387,23 @@ pub fn decode_partition(bytes: &[u8]) -> Result<PartitionRecord, DecodeError> {
     };
     let next_segment = SegmentId(r.u64("next segment")?);
     let base_number = r.u64("base number")?;
-    let mut segments: Vec<SegmentRecord> = Vec::new();
-    for _ in 0..r.u32("segments")? {
-        let id = SegmentId(r.u64("segment")?);
-        let ledger = LedgerId(r.u64("ledger")?);
-        let first_number = r.u64("first number")?;
-        let rolled_at = match r.u8("roll")? {
-            0 => None,
-            1 => Some(None),
-            2 => Some(Some(EntryId(r.u64("last entry")?))),
-            _ => return Err(r.wrong("roll", "not known to this build")),
-        };
-        if segments.last().is_some_and(|before| before.id >= id) || id >= next_segment {
-            return Err(r.wrong("segment", "out of order"));
-        }
-        let created_ms = r.u64("creation time")?;
-        let closed = match flag(&mut r, "closed")? {
-            false => None,
-            true => Some(Closed { last_ms: r.u64("last time")?, bytes: r.u64("bytes")? }),
-        };
-        segments.push(SegmentRecord { id, ledger, first_number, rolled_at, created_ms, closed });
+    let next_page = r.u64("next page")?;
+    let mut pages = Vec::new();
+    for _ in 0..r.u32("pages")? {
+        pages.push(PageRef {
+            number: r.u64("page")?,
+            first: SegmentId(r.u64("first of page")?),
+            last: SegmentId(r.u64("last of page")?),
+            segments: r.u32("segments of page")?,
+            last_ms: r.u64("last time of page")?,
+            bytes: r.u64("bytes of page")?,
+        });
+    }
+    let segments = take_segments(&mut r)?;
+    let listed = pages.iter().flat_map(|page: &PageRef| [page.first, page.last]);
+    let listed: Vec<SegmentId> = listed.chain(segments.iter().map(|s| s.id)).collect();
+    if !listed.is_sorted() || listed.last().is_some_and(|last| *last >= next_segment) {
+        return Err(r.wrong("segment", "out of order"));
     }
     let owner = match flag(&mut r, "owned")? {
         false => None,
@@ -387,11 +425,38 @@ pub fn decode_partition(bytes: &[u8]) -> Result<PartitionRecord, DecodeError> {
         first,
         next_segment,
         base_number,
+        next_page,
+        pages,
         segments,
         owner,
         garbage,
         proposal,
     })
+}
+
+pub(super) fn take_segments(r: &mut Reader<'_>) -> Result<Vec<SegmentRecord>, DecodeError> {
+    let mut segments: Vec<SegmentRecord> = Vec::new();
+    for _ in 0..r.u32("segments")? {
+        let id = SegmentId(r.u64("segment")?);
+        let ledger = LedgerId(r.u64("ledger")?);
+        let first_number = r.u64("first number")?;
+        let rolled_at = match r.u8("roll")? {
+            0 => None,
+            1 => Some(None),
+            2 => Some(Some(EntryId(r.u64("last entry")?))),
+            _ => return Err(r.wrong("roll", "not known to this build")),
+        };
+        if segments.last().is_some_and(|before| before.id >= id) {
+            return Err(r.wrong("segment", "out of order"));
+        }
+        let created_ms = r.u64("creation time")?;
+        let closed = match flag(r, "closed")? {
+            false => None,
+            true => Some(Closed { last_ms: r.u64("last time")?, bytes: r.u64("bytes")? }),
+        };
+        segments.push(SegmentRecord { id, ledger, first_number, rolled_at, created_ms, closed });
+    }
+    Ok(segments)
 }
 
 pub(super) fn seal(mut out: Vec<u8>, proposal: Proposal) -> Vec<u8> {
@@ -469,11 +534,16 @@ mod tests {
             term: Term(3),
             first: "S2:5:1".parse().unwrap(),
             next_segment: SegmentId(6),
-            segments: vec![
-                segment(2, None),
-                segment(4, Some(None)),
-                segment(5, Some(Some(EntryId(9)))),
-            ],
+            next_page: 3,
+            pages: vec![PageRef {
+                number: 2,
+                first: SegmentId(2),
+                last: SegmentId(3),
+                segments: 2,
+                last_ms: 2500,
+                bytes: 77,
+            }],
+            segments: vec![segment(4, Some(None)), segment(5, Some(Some(EntryId(9))))],
             owner: Some(owner),
             garbage: vec![LedgerId(11)],
             ..PartitionRecord::new(Proposal { process: 9, operation: 8 })
@@ -496,7 +566,7 @@ mod tests {
         let hash =
             |bytes: &[u8]| format!("{:016x} of {}", egret_schemas::key::hash(bytes), bytes.len());
         assert_eq!(hash(&encode_stream(&stream(Format::Json))), "4124de2c1cc982ca of 76");
-        assert_eq!(hash(&encode_partition(&partition())), "7bf68496f61f67ff of 257");
+        assert_eq!(hash(&encode_partition(&partition())), "e672839067e2cfa5 of 263");
     }
 
     #[test]

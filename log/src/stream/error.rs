@@ -81,6 +81,14 @@ pub enum CatalogError {
         /// The record.
         key: String,
     },
+    /// A page of a segment list was removed since the record that names it was read.
+    #[error(
+        "{key} was removed while it was looked for: several processes truncate here; try again"
+    )]
+    PageGone {
+        /// The page.
+        key: String,
+    },
     /// The log is closed.
     #[error("the log was closed: open it again")]
     Closed,
@@ -448,24 +456,26 @@ impl ReadError {
         }
     }
 
-    /// Whether the ledger is gone: the segment was truncated, dropped or deleted meanwhile.
+    /// Whether the ledger, or the page that lists it, is gone: the segment was truncated, dropped or
+    /// deleted meanwhile.
     pub(crate) fn is_gone(&self) -> bool {
         use crate::ledger::reader::Doubt;
         use crate::message::Refusal;
         matches!(
             self,
-            ReadError::Ledger {
-                why: LedgerReadError::Record(RecordError::NoLedger { .. })
-                    | LedgerReadError::Doubtful {
-                        why: Doubt::Refused(Refusal::Deleted | Refusal::NoLedger),
-                        ..
-                    }
-                    | LedgerReadError::NoEnd {
-                        why: Doubt::Refused(Refusal::Deleted | Refusal::NoLedger),
-                        ..
-                    },
-                ..
-            }
+            ReadError::Catalog(CatalogError::PageGone { .. })
+                | ReadError::Ledger {
+                    why: LedgerReadError::Record(RecordError::NoLedger { .. })
+                        | LedgerReadError::Doubtful {
+                            why: Doubt::Refused(Refusal::Deleted | Refusal::NoLedger),
+                            ..
+                        }
+                        | LedgerReadError::NoEnd {
+                            why: Doubt::Refused(Refusal::Deleted | Refusal::NoLedger),
+                            ..
+                        },
+                    ..
+                }
         )
     }
 }

@@ -14,6 +14,7 @@ use super::catalog::{
 use super::error::{
     CatalogError, CreateStreamError, OpenWriterError, ReadError, TruncateError, UseError,
 };
+use super::pages::while_pages_go;
 use super::partition::{Below, Catalog, Partition, partition_key, stream_key};
 use super::reader::{PartitionReader, ReadFrom};
 use super::transactional::{Committed, TransactionalWriter};
@@ -214,7 +215,7 @@ impl Log {
         let describe = |number| {
             let partition = self.catalog().partition_of(name, number);
             self.settle(&partition, &info, number)?;
-            describe(&partition, number)
+            while_pages_go(ReadError::is_gone, || describe(&partition, number))
         };
         let partitions: Result<_, _> = (0..info.config.partitions).map(describe).collect();
         let users = self.users(name)?;
@@ -229,7 +230,7 @@ impl Log {
     ) -> Result<PartitionDescription, ReadError> {
         let (found, info) = self.catalog().partition(name, partition)?;
         self.settle(&found, &info, partition)?;
-        describe(&found, partition)
+        while_pages_go(ReadError::is_gone, || describe(&found, partition))
     }
 
     /// The position after the last visible record of each partition.
@@ -487,22 +488,23 @@ fn describe(partition: &Partition, number: u32) -> Result<PartitionDescription, 
     let record = partition.load()?;
     let end = partition.visible_end(&record)?;
     let mut segments = Vec::new();
-    for segment in &record.segments {
+    for segment in partition.segments(&record) {
+        let segment = segment?;
         segments.push(SegmentDescription {
             id: segment.id,
             ledger: segment.ledger,
             first_number: segment.first_number,
-            end: partition.end_of(segment)?,
+            end: partition.end_of(&segment)?,
             created_ms: segment.created_ms,
             closed: segment.closed,
         });
     }
-    let records = match end.segment {
-        None => 0,
-        Some((index, last)) => {
-            let next: u64 = partition.number_after(&record.segments[index], last)?;
-            next - record.segments[0].first_number
+    let records = match (&end.segment, segments.first()) {
+        (Some((newest, last)), Some(oldest)) => {
+            let next: u64 = partition.number_after(newest, *last)?;
+            next - oldest.first_number
         }
+        _ => 0,
     };
     let PartitionRecord { term, owner, first, .. } = record;
     Ok(PartitionDescription { number, term, owner, segments, first, end: end.position, records })

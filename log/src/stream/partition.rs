@@ -235,6 +235,7 @@ impl Partition {
             let mut compare = with.0.to_vec();
             compare.push(Compare::Revision(self.key(), revision));
             let mut ops = with.1.to_vec();
+            ops.extend(self.turn_pages(&before, &mut record));
             ops.push(Op::Put(self.key(), encode_partition(&record)));
             let done = self.ledgers().metadata().txn(&compare, &ops).map_err(CatalogError::Meta)?;
             // Read back: a reply that was lost and sent again finds its own proposal.
@@ -363,34 +364,34 @@ impl Partition {
     pub(super) fn visible_end(&self, record: &PartitionRecord) -> Result<VisibleEnd, ReadError> {
         // The first segment that is open bounds readers, whatever a transaction rolled behind it.
         let mut bound = None;
-        for (index, segment) in record.segments.iter().enumerate().rev() {
-            let end = self.end_of(segment)?;
+        for segment in self.segments(record).rev() {
+            let segment = segment?;
+            let end = self.end_of(&segment)?;
             let closed = matches!(end, LedgerEnd::Closed { .. });
             if closed && bound.is_some() {
                 break;
             }
-            bound = Some((index, end.readable()));
+            bound = Some((segment, end.readable()));
             if closed {
                 break;
             }
         }
-        let Some((index, last)) = bound else {
+        let Some((segment, last)) = bound else {
             return Ok(VisibleEnd { position: record.first, segment: None });
         };
-        let segment = record.segments[index].id;
-        let position = Position { segment, entry: EntryId::after(last), slot: 0 };
+        let position = Position { segment: segment.id, entry: EntryId::after(last), slot: 0 };
         let position = position.max(record.first);
-        Ok(VisibleEnd { position, segment: Some((index, last)) })
+        Ok(VisibleEnd { position, segment: Some((segment, last)) })
     }
 }
 
 /// Where readers must stop.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct VisibleEnd {
     /// The position after the last record they may see.
     pub(super) position: Position,
-    /// Which segment of the record that is in, and the last entry of it they may see.
-    pub(super) segment: Option<(usize, Option<EntryId>)>,
+    /// Which segment that is in, and the last entry of it they may see.
+    pub(super) segment: Option<(SegmentRecord, Option<EntryId>)>,
 }
 
 pub(super) fn decode(

@@ -14,6 +14,7 @@ use egret_schemas::{EntryId, LedgerId, Position};
 use super::catalog::{PartitionRecord, SegmentRecord};
 use super::entry_codec::{self, Entry};
 use super::error::ReadError;
+use super::pages::while_pages_go;
 use super::partition::{Partition, decode};
 use super::record::Batch;
 use super::seek;
@@ -115,17 +116,20 @@ struct Parked {
 
 impl PartitionReader {
     pub(super) fn open(partition: Partition, from: ReadFrom) -> Result<PartitionReader, ReadError> {
-        let version = partition.hub.version();
-        let record = partition.load()?;
-        let next = match from {
-            ReadFrom::Earliest => record.first,
-            ReadFrom::Latest => partition.visible_end(&record)?.position,
-            ReadFrom::At(position) => {
-                check(&partition, &record, position)?;
-                position
-            }
-            ReadFrom::Time(ms) => seek::at_time(&partition, &record, ms)?,
-        };
+        let (version, record, next) = while_pages_go(ReadError::is_gone, || {
+            let version = partition.hub.version();
+            let record = partition.load()?;
+            let next = match from {
+                ReadFrom::Earliest => record.first,
+                ReadFrom::Latest => partition.visible_end(&record)?.position,
+                ReadFrom::At(position) => {
+                    check(&partition, &record, position)?;
+                    position
+                }
+                ReadFrom::Time(ms) => seek::at_time(&partition, &record, ms)?,
+            };
+            Ok((version, record, next))
+        })?;
         let (signal, parked) = (Arc::default(), Arc::default());
         Ok(PartitionReader { partition, next, record, version, cursor: None, signal, parked })
     }
@@ -155,7 +159,7 @@ impl PartitionReader {
                     }
                 }
                 // It was truncated or dropped while we looked: the record says what is left.
-                Err(error) if error.is_gone() && self.is_stale() => {}
+                Err(error) if error.is_gone() && self.is_stale()? => {}
                 Err(error) => return Err(error),
             }
         }
@@ -183,15 +187,24 @@ impl PartitionReader {
         }
     }
 
-    fn is_stale(&self) -> bool {
-        self.partition.hub.version() != self.version
+    /// Whether the record changed, by this process or another; it is read again then.
+    fn is_stale(&mut self) -> Result<bool, ReadError> {
+        if self.partition.hub.version() != self.version {
+            return Ok(true);
+        }
+        let stale = self.partition.load()?.proposal != self.record.proposal;
+        if stale {
+            self.reload()?;
+        }
+        Ok(stale)
     }
 
-    /// Reads the record again if it changed.
+    /// Reads the record again if this process changed it.
     fn refresh(&mut self) -> Result<(), ReadError> {
-        if !self.is_stale() {
-            return Ok(());
-        }
+        if self.partition.hub.version() == self.version { Ok(()) } else { self.reload() }
+    }
+
+    fn reload(&mut self) -> Result<(), ReadError> {
         self.version = self.partition.hub.version();
         self.record = self.partition.load()?;
         self.cursor = None;
@@ -205,17 +218,12 @@ impl PartitionReader {
         let cursor = match &mut self.cursor {
             Some(cursor) => cursor,
             none => {
-                let index = match self.record.find(self.next.segment) {
-                    Ok(index) => index,
+                let found = self.partition.at_or_after(&self.record, self.next.segment)?;
+                let Some(segment) = found else { return Ok(Step::End(None)) };
+                if segment.id != self.next.segment {
                     // A segment that was dropped empty: go on with the next.
-                    Err(index) if index < self.record.segments.len() => {
-                        let segment = self.record.segments[index].id;
-                        self.next = Position { segment, entry: EntryId(0), slot: 0 };
-                        index
-                    }
-                    Err(_) => return Ok(Step::End(None)),
-                };
-                let segment = self.record.segments[index].clone();
+                    self.next = Position { segment: segment.id, entry: EntryId(0), slot: 0 };
+                }
                 let end = self.partition.end_of(&segment)?;
                 none.insert(Cursor { segment, end })
             }
@@ -229,12 +237,13 @@ impl PartitionReader {
         }
         let ledger = cursor.segment.ledger;
         if let LedgerEnd::Closed { .. } = cursor.end {
-            let index = self.record.find(cursor.segment.id).expect("the cursor is in the record");
-            let Some(next) = self.record.segments.get(index + 1) else {
+            let behind = cursor.segment.id.next();
+            let Some(next) = self.partition.at_or_after(&self.record, behind)? else {
                 return Ok(Step::End(None));
             };
             self.next = Position { segment: next.id, entry: EntryId(0), slot: 0 };
-            self.cursor = None;
+            let end = self.partition.end_of(&next)?;
+            self.cursor = Some(Cursor { segment: next, end });
             return Ok(Step::Again);
         }
         let fired = self.signal.lock().fired.take();
@@ -317,13 +326,14 @@ fn check(
     if asked < record.first {
         return Err(ReadError::Truncated { first: record.first });
     }
-    let never = match record.find(asked.segment) {
-        Ok(index) => match partition.end_of(&record.segments[index])? {
+    let found = partition.at_or_after(record, asked.segment)?;
+    let never = match found.filter(|segment| segment.id == asked.segment) {
+        Some(segment) => match partition.end_of(&segment)? {
             LedgerEnd::Closed { last } => asked.entry > EntryId::after(last),
             // A transactional end found after a crash may lag behind what was seen before.
             LedgerEnd::Open { .. } => false,
         },
-        Err(_) => {
+        None => {
             let next = Position { segment: record.next_segment, entry: EntryId(0), slot: 0 };
             asked > next
         }

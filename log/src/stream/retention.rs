@@ -7,8 +7,8 @@
 
 use egret_schemas::{EntryId, Position, SegmentId};
 
-use super::catalog::{PartitionRecord, StreamConfig};
-use super::error::TruncateError;
+use super::catalog::{SegmentRecord, StreamConfig};
+use super::error::{CatalogError, TruncateError};
 use super::partition::Partition;
 use super::{truncate, users};
 
@@ -25,7 +25,15 @@ fn enforce(partition: &Partition, config: &StreamConfig) -> Result<(), TruncateE
         return Ok(());
     }
     let record = partition.load()?;
-    let Some(keep) = first_kept(&record, config, partition.now_ms()) else { return Ok(()) };
+    let paged: u64 = record.pages.iter().map(|page| page.bytes).sum();
+    let bytes = paged + record.segments.iter().map(SegmentRecord::bytes).sum::<u64>();
+    let kept = first_kept(partition.segments(&record), bytes, config, partition.now_ms());
+    let keep = match kept {
+        Ok(Some(keep)) => keep,
+        // What removed a page forgot as much.
+        Ok(None) | Err(CatalogError::PageGone { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     let (users, _) = users::load(partition.catalog(), partition.stream_name())?;
     let due = Position { segment: keep, entry: EntryId(0), slot: 0 };
     let before = users.needed(partition.number()).map_or(due, |needed| needed.min(due));
@@ -39,33 +47,39 @@ fn enforce(partition: &Partition, config: &StreamConfig) -> Result<(), TruncateE
     }
 }
 
-/// The oldest segment that is kept; `None` when all are.
-fn first_kept(record: &PartitionRecord, config: &StreamConfig, now_ms: u64) -> Option<SegmentId> {
-    let bytes = |closed: Option<super::catalog::Closed>| closed.map_or(0, |closed| closed.bytes);
-    let mut left: u64 = record.segments.iter().map(|segment| bytes(segment.closed)).sum();
-    let mut kept = None;
-    for pair in record.segments.windows(2) {
-        let (oldest, next) = (&pair[0], &pair[1]);
-        let latest = oldest.closed.map_or(next.created_ms, |closed| closed.last_ms);
-        let old = config.retention_ms.is_some_and(|ms| now_ms.saturating_sub(latest) >= ms);
-        left -= bytes(oldest.closed);
-        let many = config.retention_bytes.is_some_and(|keep| left >= keep);
-        if !old && !many {
-            break;
+/// The oldest of `segments`, which hold so many `bytes`, that is kept; `None` when all are.
+fn first_kept<E>(
+    segments: impl Iterator<Item = Result<SegmentRecord, E>>,
+    bytes: u64,
+    config: &StreamConfig,
+    now_ms: u64,
+) -> Result<Option<SegmentId>, E> {
+    let (mut left, mut kept) = (bytes, None);
+    let mut oldest: Option<SegmentRecord> = None;
+    for next in segments {
+        let next = next?;
+        if let Some(oldest) = oldest {
+            let age = now_ms.saturating_sub(oldest.last_ms(&next));
+            let old = config.retention_ms.is_some_and(|ms| age >= ms);
+            left = left.saturating_sub(oldest.bytes());
+            let many = config.retention_bytes.is_some_and(|keep| left >= keep);
+            if !old && !many {
+                break;
+            }
+            kept = Some(next.id);
         }
-        kept = Some(next.id);
+        oldest = Some(next);
     }
-    kept
+    Ok(kept)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Proposal;
-    use crate::stream::catalog::{Closed, SegmentRecord};
+    use crate::stream::catalog::Closed;
 
     /// Segments of 10 bytes each that end at 100, 200 and so on, and one that is written.
-    fn record(closed: u64) -> PartitionRecord {
+    fn segments(closed: u64) -> Vec<SegmentRecord> {
         let segment = |id: u64| SegmentRecord {
             id: SegmentId(id),
             ledger: egret_schemas::LedgerId(id),
@@ -74,13 +88,13 @@ mod tests {
             created_ms: id * 100 - 50,
             closed: (id <= closed).then_some(Closed { last_ms: id * 100, bytes: 10 }),
         };
-        let segments = (1..=closed + 1).map(segment).collect();
-        PartitionRecord { segments, ..PartitionRecord::new(Proposal { process: 1, operation: 1 }) }
+        (1..=closed + 1).map(segment).collect()
     }
 
     fn kept(retention_ms: Option<u64>, retention_bytes: Option<u64>, now: u64) -> Option<u64> {
         let config = StreamConfig { retention_ms, retention_bytes, ..StreamConfig::default() };
-        first_kept(&record(5), &config, now).map(|id| id.0)
+        let segments = segments(5).into_iter().map(Ok::<_, ()>);
+        first_kept(segments, 50, &config, now).unwrap().map(|id| id.0)
     }
 
     #[test]

@@ -9,6 +9,7 @@ use egret_schemas::{EntryId, Position};
 use super::catalog::{PartitionRecord, SegmentRecord};
 use super::entry_codec;
 use super::error::ReadError;
+use super::pages::PageRef;
 use super::partition::{Partition, decode};
 
 /// The first visible position of an entry appended at `ms` or later; the visible end when there is none.
@@ -19,20 +20,25 @@ pub(super) fn at_time(
 ) -> Result<Position, ReadError> {
     let end = partition.visible_end(record)?;
     let Some((newest, last)) = end.segment else { return Ok(end.position) };
-    for (index, segment) in record.segments[..=newest].iter().enumerate() {
-        let visible = match record.segments.get(index + 1) {
-            Some(next) if index < newest => {
-                // What was not noted was appended before the next was begun.
-                let latest = segment.closed.map_or(next.created_ms, |closed| closed.last_ms);
-                if latest < ms || segment.id < record.first.segment {
+    let first = record.first.segment;
+    let earlier = move |page: &PageRef| page.last_ms < ms || page.last < first;
+    let mut segments = partition.segments_but(record, earlier).peekable();
+    while let Some(segment) = segments.next().transpose()? {
+        if segment.id > newest.id {
+            break;
+        }
+        let visible = match segments.peek() {
+            Some(Ok(next)) if segment.id < newest.id => {
+                if segment.last_ms(next) < ms || segment.id < first {
                     continue;
                 }
-                partition.end_of(segment)?.readable()
+                partition.end_of(&segment)?.readable()
             }
+            Some(Err(error)) if segment.id < newest.id => return Err(error.clone().into()),
             _ => last,
         };
         let entries = EntryId::after(visible);
-        let entry = first_at(partition, segment, entries, ms)?;
+        let entry = first_at(partition, &segment, entries, ms)?;
         if entry < entries {
             let at = Position { segment: segment.id, entry, slot: 0 };
             return Ok(at.max(record.first));

@@ -10,13 +10,14 @@
 //!
 //! Record numbers are a function of the entries up to the close: an aborted one's are given again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use egret_schemas::{EntryId, Epoch, SegmentId, Term};
 
 use super::catalog::{Closed, Owner, PartitionRecord, SegmentRecord, StreamInfo};
 use super::entry_codec;
 use super::error::{AppendError, OpenWriterError, ReadError};
+use super::pages::keep_only;
 use super::partition::{NextSegment, Partition, decode};
 use super::record::Record;
 use super::writer::entry_len;
@@ -62,16 +63,13 @@ impl TransactionalWriter {
         check_owner(info, owner)?;
         let record = claim(&partition, owner)?;
         let term = record.term;
-        let (kept, next_number) = cut(&partition, &record, committed)?;
+        let all = partition.segments(&record).collect::<Result<Vec<_>, _>>()?;
+        let (keep, next_number) = cut(&partition, &record, &all, committed)?;
         let kind = LedgerKind::Transactional { owner: owner.topology.clone() };
-        let keep: Vec<SegmentId> = kept.iter().map(|segment| segment.id).collect();
         let next = NextSegment { kind, first_number: next_number, rolled_at: None, closed: None };
         let (id, writer) = partition.add_segment(term, next, |record| {
-            let (stay, go): (Vec<_>, Vec<_>) =
-                record.segments.drain(..).partition(|segment| keep.contains(&segment.id));
-            record.segments = stay;
-            record.garbage.extend(go.iter().map(|segment| segment.ledger));
-            if record.segments.is_empty() {
+            keep_only(record, &all, &keep);
+            if record.first_listed().is_none() {
                 record.base_number = next_number;
             }
         })?;
@@ -275,8 +273,9 @@ fn claim(partition: &Partition, owner: &Owner) -> Result<PartitionRecord, OpenWr
 fn cut(
     partition: &Partition,
     record: &PartitionRecord,
+    all: &[SegmentRecord],
     committed: Option<Committed>,
-) -> Result<(Vec<SegmentRecord>, u64), OpenWriterError> {
+) -> Result<(BTreeSet<SegmentId>, u64), OpenWriterError> {
     let ledgers = partition.ledgers();
     let term = record.term;
     if let Some((segment, _)) = committed
@@ -284,12 +283,12 @@ fn cut(
     {
         return Err(OpenWriterError::UnknownSegment { segment });
     }
-    let mut kept = Vec::new();
-    let mut number = record.segments.first().map_or(record.base_number, |s| s.first_number);
-    for (index, segment) in record.segments.iter().enumerate() {
+    let mut kept = BTreeSet::new();
+    let mut number = all.first().map_or(record.base_number, |s| s.first_number);
+    for (index, segment) in all.iter().enumerate() {
         let close = match committed {
             Some((at, last)) if segment.id == at => CloseAt::Entry(last),
-            Some((at, _)) if segment.id < at => match end_before(partition, record, index)? {
+            Some((at, _)) if segment.id < at => match end_before(partition, all, index)? {
                 Some(last) => CloseAt::Entry(last),
                 None => return Err(OpenWriterError::EndUnknown { segment: segment.id }),
             },
@@ -307,7 +306,7 @@ fn cut(
         let stays = committed.is_some_and(|(at, _)| segment.id <= at) || last.is_some();
         if stays {
             number = partition.number_after(segment, last).map_err(OpenWriterError::Read)?;
-            kept.push(segment.clone());
+            kept.insert(segment.id);
         }
         if let (Some((at, _)), Some(last)) = (committed, last)
             && segment.id == at
@@ -321,13 +320,13 @@ fn cut(
 /// Where a segment before the commit's ends: closed there, or noted by the roll that left it open.
 fn end_before(
     partition: &Partition,
-    record: &PartitionRecord,
+    all: &[SegmentRecord],
     index: usize,
 ) -> Result<Option<Option<EntryId>>, OpenWriterError> {
-    if let Some(last) = closed(partition, &record.segments[index])? {
+    if let Some(last) = closed(partition, &all[index])? {
         return Ok(Some(last));
     }
-    Ok(record.segments.get(index + 1).and_then(|next| next.rolled_at))
+    Ok(all.get(index + 1).and_then(|next| next.rolled_at))
 }
 
 fn closed(

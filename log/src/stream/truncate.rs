@@ -7,10 +7,10 @@
 //! What a topology may yet read is kept, and so is a stream it uses, unless by force: then the
 //! topology is no longer named, and refuses to go on when it is run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use egret_schemas::Position;
+use egret_schemas::{LedgerId, Position, SegmentId};
 
 use super::catalog::{StreamRecord, decode_stream, encode_stream};
 use super::error::{CatalogError, TruncateError};
@@ -31,22 +31,42 @@ pub(super) fn truncate(
         return Err(TruncateError::BeyondEnd { asked: before, end: end.position });
     }
     release(partition, before, force)?;
-    // Only what lies before the visible segment may go: it is closed.
-    let visible = end.segment.map(|(index, _)| record.segments[index].id);
-    let record = partition.change::<CatalogError>((&[], &[]), |record| {
-        record.first = record.first.max(before);
-        let first = record.first;
-        let (gone, kept) = record
-            .segments
-            .drain(..)
-            .partition(|segment| segment.id < first.segment && Some(segment.id) < visible);
-        let gone: Vec<super::catalog::SegmentRecord> = gone;
-        record.segments = kept;
-        record.garbage.extend(gone.iter().map(|segment| segment.ledger));
-        Ok(())
-    })?;
+    forget(partition, before, end.segment.map(|(segment, _)| segment.id))
+}
+
+/// Begins the partition at `before`, and drops the segments that this leaves behind, page by page.
+fn forget(
+    partition: &Partition,
+    before: Position,
+    visible: Option<SegmentId>,
+) -> Result<(), TruncateError> {
+    loop {
+        let record = partition.change::<CatalogError>((&[], &[]), |record| {
+            record.first = record.first.max(before);
+            let first = record.first;
+            partition.forget(record, |id| goes(id, first, visible))
+        })?;
+        partition.collect_garbage(&record);
+        if record.first_listed().is_none_or(|id| !goes(id, record.first, visible)) {
+            return Ok(());
+        }
+    }
+}
+
+/// Only what lies before the visible segment may go: it is closed.
+fn goes(id: SegmentId, first: Position, visible: Option<SegmentId>) -> bool {
+    id < first.segment && Some(id) < visible
+}
+
+/// Goes on with a truncation that a crash interrupted between two pages.
+fn finish_truncation(partition: &Partition) -> Result<(), TruncateError> {
+    let record = partition.load()?;
     partition.collect_garbage(&record);
-    Ok(())
+    if record.first_listed().is_none_or(|id| id >= record.first.segment) {
+        return Ok(());
+    }
+    let end = partition.visible_end(&record)?;
+    forget(partition, record.first, end.segment.map(|(segment, _)| segment.id))
 }
 
 /// Sees to it that nobody named needs what lies before `before`: refuses, or by force names them no
@@ -139,16 +159,21 @@ fn check_unused(stream: &str, owner: Option<&str>, users: &Users) -> Result<(), 
 }
 
 fn delete_partition(partition: &Partition) -> Result<(), TruncateError> {
-    let record = partition.change::<CatalogError>((&[], &[]), |record| {
-        record.term = record.term.next();
-        let segments = std::mem::take(&mut record.segments);
-        record.garbage.extend(segments.iter().map(|segment| segment.ledger));
-        Ok(())
-    })?;
-    for ledger in &record.garbage {
-        partition.ledgers().abandon(*ledger, record.term)?;
+    let mut deleted: BTreeSet<LedgerId> = BTreeSet::new();
+    loop {
+        let record = partition.change::<CatalogError>((&[], &[]), |record| {
+            record.term = record.term.next();
+            record.garbage.retain(|ledger| !deleted.contains(ledger));
+            partition.forget(record, |_| true)
+        })?;
+        for ledger in &record.garbage {
+            partition.ledgers().abandon(*ledger, record.term)?;
+        }
+        if record.first_listed().is_none() {
+            return Ok(());
+        }
+        deleted = record.garbage.into_iter().collect();
     }
-    Ok(())
 }
 
 /// Finishes what a crash interrupted: deletions of streams, of ledgers, garbage of partitions. Forgets
@@ -165,7 +190,7 @@ pub(super) fn finish(catalog: &Arc<Catalog>) -> Result<(), TruncateError> {
         }
         for number in 0..record.config.partitions {
             let partition = catalog.partition_of(&name, number);
-            partition.collect_garbage(&partition.load()?);
+            finish_truncation(&partition)?;
             retention::enforce_or_warn(&partition, &record.config);
         }
     }

@@ -301,10 +301,11 @@ impl Open {
             end: record.first,
         };
         let mut last_with_entries = None;
-        for (seen, segment) in record.segments.iter().rev().enumerate() {
+        for (seen, segment) in partition.segments(&record).rev().enumerate() {
             if seen >= 2 && last_with_entries.is_some() {
                 break;
             }
+            let segment = segment?;
             match partition.ledgers().recover(segment.ledger, term, CloseAt::End)? {
                 Some(last) if last_with_entries.is_none() => {
                     last_with_entries = Some((segment, last));
@@ -316,8 +317,8 @@ impl Open {
         if let Some((segment, last)) = last_with_entries {
             let mut read = 0;
             for entry in (0..=last.0).map(EntryId) {
-                let bytes = partition.read(segment, entry).map_err(OpenWriterError::Read)?;
-                let wrong = |why| OpenWriterError::Read(decode(segment, entry, why));
+                let bytes = partition.read(&segment, entry).map_err(OpenWriterError::Read)?;
+                let wrong = |why| OpenWriterError::Read(decode(&segment, entry, why));
                 read += bytes.len() as u64;
                 open.apply(entry_codec::decode(&bytes).map_err(wrong)?);
             }
