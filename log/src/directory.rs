@@ -47,7 +47,7 @@ pub use hold::{LogCloseError, LogConfig, OpenError};
 
 use self::lent::Lent;
 use crate::disk::LockError;
-use crate::rpc::{Answered, Bell, CallError, Client, ConnectError};
+use crate::rpc::{Answer, Answered, Bell, CallError, Client, ConnectError};
 use crate::stream::Log;
 use crate::{caps, clock};
 

@@ -403,7 +403,9 @@ impl CatalogError {
     pub fn may_pass(&self) -> bool {
         match self {
             CatalogError::Meta(error) => error.may_pass(),
-            CatalogError::TakenOver { .. } | CatalogError::Contended { .. } => true,
+            CatalogError::TakenOver { .. }
+            | CatalogError::Contended { .. }
+            | CatalogError::PageGone { .. } => true,
             CatalogError::NoStream { .. }
             | CatalogError::NoPartition { .. }
             | CatalogError::Decode { .. }
