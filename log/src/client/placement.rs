@@ -65,8 +65,9 @@ pub fn choose(
     Ok((quorum, Ensemble::new(chosen.iter().map(|chosen| chosen.member).collect())))
 }
 
-/// Bookies for slots whose own failed, as many as there are: never one that is in the ensemble, nor
-/// one of `avoid`.
+/// Bookies for slots whose own failed, as many as there are: never one that is in another slot of the
+/// ensemble, nor one of `avoid`. Any part of them may be put in place: a bookie whose slot failed and
+/// that is back with another disk takes no slot but its own, which may keep the old one.
 pub fn replace(
     ensemble: &Ensemble,
     failed: &[usize],
@@ -86,12 +87,16 @@ pub fn replace(
     }
     let mut found = Vec::new();
     for &slot in failed {
+        let sits_elsewhere = |bookie: BookieId| {
+            failed.iter().any(|&other| other != slot && ensemble.member(other).bookie == bookie)
+        };
         let free: Vec<&Candidate> = order
             .iter()
             .filter(|c| !taken.contains(&c.member.bookie) && !avoid.contains(&c.member))
+            .filter(|c| !sits_elsewhere(c.member.bookie))
             .copied()
             .collect();
-        let Some(next) = best(&free, &chosen) else { break };
+        let Some(next) = best(&free, &chosen) else { continue };
         taken.push(next.member.bookie);
         chosen.push(next);
         found.push((slot, next.member));
@@ -179,6 +184,20 @@ mod tests {
         assert_eq!(replace(&ensemble, &[1], &all, &lost, 0), [(1, all[3].member)]);
         assert_eq!(replace(&ensemble, &[1], &all[..3], &lost, 0), []);
         assert_eq!(replace(&ensemble, &[1], &all[..3], &[], 0), [(1, all[1].member)], "came back");
+    }
+
+    /// Two slots failed, and the bookie of the second is back with an empty disk, a new incarnation
+    /// that nobody has a reason to avoid. Put into the first slot it was in the ensemble twice, when
+    /// nobody was found for the second: the writer, or the recovery, panicked.
+    #[test]
+    fn a_bookie_that_is_back_takes_no_slot_but_its_own() {
+        let all = candidates(&["", "", ""]);
+        let (_, ensemble) = choose(Copies::default(), &all, 0).unwrap();
+        let mut back = all[1].clone();
+        back.member.incarnation = Incarnation(99);
+        let lost = [ensemble.member(0), ensemble.member(1)];
+        let found = replace(&ensemble, &[0, 1], std::slice::from_ref(&back), &lost, 0);
+        assert_eq!(found, [(1, back.member)]);
     }
 
     proptest! {
