@@ -26,6 +26,11 @@ sim seed="seed=1":
     cargo build --release --workspace --bins --examples
     target/release/crash_and_kill --{{ seed }} --kills 10
 
+# The log on several bookies under faults, from seeds: `just log-sim minutes=60`. One seed again:
+# `cargo run -p egret-integration --bin log_sim -- --seed 7 --steps 1500`.
+log-sim minutes="minutes=10":
+    cargo run --release -p egret-integration --bin log_sim -- --minutes {{ trim_start_match(minutes, 'minutes=') }}
+
 # Kills and restarts for as long as wanted: `just soak minutes=30`.
 soak minutes="minutes=10":
     cargo build --release --workspace --bins --examples

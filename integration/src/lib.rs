@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod kill;
 pub mod measure;
+pub mod sim;
 pub mod words;
 
 use std::path::PathBuf;
