@@ -245,3 +245,24 @@ pub const WATCH_RETRY_MS: u64 = 200;
 
 /// How old what a client knows of a cluster's bookies may be: a new one is used within this.
 pub const REGISTRY_REFRESH_MS: u64 = 1_000;
+
+/// A key of the metadata store: two names and what stands around them fit many times over.
+pub const META_KEY_BYTES_MAX: usize = 4096;
+
+/// Keys and values of one metadata transaction together. etcd takes 1.5 MiB a request unless told
+/// otherwise; what fits the embedded store must fit a cluster's.
+pub const META_TXN_BYTES_MAX: usize = 1 << 20;
+
+/// Conditions, or writes, of one metadata transaction: a stream of [`PARTITIONS_MAX`] partitions is
+/// created at once. etcd takes 128 unless started with `--max-txn-ops`.
+pub const META_TXN_OPS_MAX: usize = 2048;
+
+/// Changes an embedded metadata store remembers for its watches: a watcher that slept through so many
+/// lists again, which costs about the same.
+pub const META_HISTORY_EVENTS_MAX: usize = 4096;
+
+/// Bytes of those changes.
+pub const META_HISTORY_BYTES_MAX: usize = 8 << 20;
+
+/// Leases of an embedded metadata store: thousands of members of a cluster have one each.
+pub const META_LEASES_MAX: usize = 65_536;

@@ -8,21 +8,34 @@
 //! |---|---|
 //! | [`memory`] | a store for tests and for topologies that keep nothing |
 //! | [`redb`] | the embedded store: one file, durable before it answers, damage noticed |
+//! | [`watch`] | events, and how a watch ends |
+//! | [`lease`] | leases, and the clock of embedded stores |
+//! | `local` | what both embedded stores are; `history` what their watches read |
+//! | `conformance` | what every store must do, for tests (feature `testing`) |
+//!
+//! A cluster's store is etcd, in a package of its own: `log/etcd`.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::disk::located;
+use crate::caps;
 use crate::outcome::Outcome;
 
+mod history;
+pub mod lease;
+mod local;
 pub mod memory;
 pub mod redb;
+pub mod watch;
 
-#[cfg(test)]
-mod conformance_tests;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 
 pub use self::redb::RedbMeta;
+pub use lease::{LeaseClock, LeaseId};
 pub use memory::MemoryMeta;
+pub use watch::{Event, Watch, WatchError, WatchSource};
 
 /// A value and when it was last written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +44,24 @@ pub struct Versioned {
     pub value: Vec<u8>,
     /// The revision of the transaction that wrote them.
     pub revision: u64,
+}
+
+/// Everything under a prefix, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Keys and values, in the order of the keys.
+    pub entries: Vec<(String, Versioned)>,
+    /// The store's revision at that moment: a watch from the one after it misses nothing.
+    pub revision: u64,
+}
+
+impl IntoIterator for Listing {
+    type Item = (String, Versioned);
+    type IntoIter = std::vec::IntoIter<(String, Versioned)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
 }
 
 /// What a transaction requires.
@@ -45,10 +76,45 @@ pub enum Compare {
 /// What a transaction writes when everything it requires holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Writes a value.
+    /// Writes a value that stays.
     Put(String, Vec<u8>),
+    /// Writes a value that is removed when the lease ends. Any later write of the key takes it off
+    /// this lease.
+    PutLeased {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// The lease.
+        lease: LeaseId,
+    },
     /// Removes a key, there or not.
     Delete(String),
+}
+
+impl Op {
+    /// The key it writes.
+    pub fn key(&self) -> &str {
+        match self {
+            Op::Put(key, _) | Op::PutLeased { key, .. } | Op::Delete(key) => key,
+        }
+    }
+
+    /// The value it writes; empty when it removes.
+    pub fn value(&self) -> &[u8] {
+        match self {
+            Op::Put(_, value) | Op::PutLeased { value, .. } => value,
+            Op::Delete(_) => &[],
+        }
+    }
+
+    /// The lease it needs.
+    pub fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Op::PutLeased { lease, .. } => Some(*lease),
+            Op::Put(..) | Op::Delete(_) => None,
+        }
+    }
 }
 
 /// How a transaction ended.
@@ -56,7 +122,7 @@ pub enum Op {
 pub enum TxnOutcome {
     /// All of it is durable.
     Committed {
-        /// The revision of what it wrote.
+        /// The revision of what it wrote; the store's when it changed nothing.
         revision: u64,
     },
     /// Something it required did not hold; nothing was written.
@@ -130,46 +196,126 @@ pub enum MetaError {
         /// The key.
         key: String,
     },
+    /// More than the store takes.
+    #[error("the metadata store does not take {what}, it takes {max}: ask for less at once")]
+    TooLarge {
+        /// What was asked for.
+        what: String,
+        /// What is taken.
+        max: usize,
+    },
+    /// The lease has ended, or never was.
+    #[error("lease {lease} has ended: grant another, and write again what hung on it")]
+    NoLease {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// The store answered, and its answer is no.
+    #[error("the metadata store refused: {why}")]
+    Refused {
+        /// Its words, and what to do.
+        why: String,
+    },
+    /// The connection was not made, or broke before the answer.
+    #[error(
+        "the metadata store at {at} cannot be reached ({why}): see that it runs, then try again"
+    )]
+    Unreachable {
+        /// Where it is looked for.
+        at: String,
+        /// The system's words.
+        why: String,
+    },
+    /// No answer came in time.
+    #[error(
+        "the metadata store at {at} did not answer within {waited_ms} ms: see that it has a majority, then try again"
+    )]
+    Timeout {
+        /// Where it is looked for.
+        at: String,
+        /// How long was waited.
+        waited_ms: u64,
+    },
 }
 
 impl MetaError {
-    /// Whether asking again may go better.
+    /// Whether asking again may go better: only where nobody answered. An answer stays what it is, an
+    /// ended lease too.
     pub fn may_pass(&self) -> bool {
         match self {
+            MetaError::Unreachable { .. } | MetaError::Timeout { .. } => true,
             MetaError::Poisoned { .. }
             | MetaError::Damaged { .. }
             | MetaError::Record { .. }
             | MetaError::Version { .. }
             | MetaError::Io { .. }
             | MetaError::Closed
-            | MetaError::TwiceInTxn { .. } => false,
+            | MetaError::TwiceInTxn { .. }
+            | MetaError::TooLarge { .. }
+            | MetaError::NoLease { .. }
+            | MetaError::Refused { .. } => false,
         }
     }
 
-    /// Whether the transaction may have happened.
+    /// Whether the transaction may have happened. After `Unknown` it may even happen later, as long as
+    /// what it requires holds: whoever asked reads back until it finds its own proposal, or something
+    /// that no longer lets it through.
     pub fn outcome(&self) -> Outcome {
         match self {
             // Damage may be come upon after a commit, when pages it freed are looked for.
-            MetaError::Poisoned { .. } | MetaError::Damaged { .. } => Outcome::Unknown,
+            MetaError::Poisoned { .. }
+            | MetaError::Damaged { .. }
+            | MetaError::Unreachable { .. }
+            | MetaError::Timeout { .. } => Outcome::Unknown,
             MetaError::Record { .. }
             | MetaError::Version { .. }
             | MetaError::Io { .. }
             | MetaError::Closed
-            | MetaError::TwiceInTxn { .. } => Outcome::Definite,
+            | MetaError::TwiceInTxn { .. }
+            | MetaError::TooLarge { .. }
+            | MetaError::NoLease { .. }
+            | MetaError::Refused { .. } => Outcome::Definite,
         }
     }
 }
 
 /// A metadata store.
+///
+/// 1. **Order.** Transactions are one after the other. One that changes something has a revision higher
+///    than all before it; one that changes nothing leaves the revision alone. Revisions have gaps.
+/// 2. **Reads** see every transaction that was answered before they began, whoever asked for it.
+/// 3. **A conflict is an answer**, not an error: nothing was written. An error's
+///    [`outcome`](MetaError::outcome) says whether the transaction may have been, or may still be.
+/// 4. **Leases** end when nobody kept them alive for their time, not before; how much later depends on
+///    the store. With a lease its keys go, in one transaction. A lease of an embedded store ends with
+///    its process.
+/// 5. **Watches** give every change from their revision on, once, in order, the changes of a
+///    transaction together; or they end and say why. See [`watch`].
+///
+/// Every store takes transactions of 128 conditions and 128 writes and of
+/// [`META_TXN_BYTES_MAX`](caps::META_TXN_BYTES_MAX) bytes; beyond that it may answer
+/// [`TooLarge`](MetaError::TooLarge).
 pub trait MetaStore: Send + Sync + fmt::Debug {
     /// The value of a key.
     fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError>;
 
-    /// All keys that start with `prefix`, in order.
-    fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, MetaError>;
+    /// All keys that start with `prefix`, in order, at one revision.
+    fn list(&self, prefix: &str) -> Result<Listing, MetaError>;
 
     /// Writes all of `ops` if all of `compare` holds, durable before it answers.
     fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError>;
+
+    /// A new lease that lives for `ttl_ms`, or longer if the store counts in longer steps.
+    fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError>;
+
+    /// Lets a lease live for its whole time again; that time in milliseconds.
+    fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError>;
+
+    /// Ends a lease now; one that has ended is let be.
+    fn revoke(&self, lease: LeaseId) -> Result<(), MetaError>;
+
+    /// Every change of keys that start with `prefix`, from `from_revision` on.
+    fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, MetaError>;
 
     /// Lets go of whatever is held; everything is refused afterwards. Whoever opened the store calls
     /// this before it is opened again, because handles may outlive the log.
@@ -184,15 +330,30 @@ pub(crate) fn holds(compare: &[Compare], revision: impl Fn(&str) -> Option<u64>)
     })
 }
 
-/// Refuses a transaction that writes one key twice.
-pub(crate) fn check_ops(ops: &[Op]) -> Result<(), MetaError> {
-    let key = |op: &Op| match op {
-        Op::Put(key, _) | Op::Delete(key) => key.clone(),
-    };
-    let mut keys: Vec<String> = ops.iter().map(key).collect();
+/// Refuses a transaction that no store takes.
+pub fn check_txn(compare: &[Compare], ops: &[Op]) -> Result<(), MetaError> {
+    let mut keys: Vec<&str> = ops.iter().map(Op::key).collect();
     keys.sort_unstable();
-    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(MetaError::TwiceInTxn { key: pair[0].clone() }),
-        None => Ok(()),
+    if let Some(pair) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(MetaError::TwiceInTxn { key: pair[0].to_owned() });
     }
+    let too_large = |what: String, max| Err(MetaError::TooLarge { what, max });
+    let most = compare.len().max(ops.len());
+    if most > caps::META_TXN_OPS_MAX {
+        return too_large(format!("{most} operations"), caps::META_TXN_OPS_MAX);
+    }
+    let compared = compare.iter().map(|compare| match compare {
+        Compare::Absent(key) | Compare::Revision(key, _) => key.as_str(),
+    });
+    if let Some(key) = keys.iter().copied().chain(compared.clone()).map(str::len).max()
+        && key > caps::META_KEY_BYTES_MAX
+    {
+        return too_large(format!("a key of {key} bytes"), caps::META_KEY_BYTES_MAX);
+    }
+    let written: usize = ops.iter().map(|op| op.key().len() + op.value().len()).sum();
+    let bytes = written + compared.map(str::len).sum::<usize>();
+    if bytes > caps::META_TXN_BYTES_MAX {
+        return too_large(format!("{bytes} bytes in a transaction"), caps::META_TXN_BYTES_MAX);
+    }
+    Ok(())
 }

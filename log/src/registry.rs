@@ -98,7 +98,7 @@ impl Registry {
     /// # Errors
     /// When the store cannot answer, or a record is damaged: none is left out silently.
     pub fn all(&self) -> Result<Vec<Registration>, RegistryError> {
-        let listed = self.meta.list(PREFIX)?;
+        let listed = self.meta.list(PREFIX)?.entries;
         listed.iter().map(|(key, held)| decode(key, held)).collect()
     }
 

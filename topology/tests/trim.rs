@@ -11,7 +11,9 @@ use egret::{
     TopologyBuilder,
 };
 use egret_log::client::{Copies, Ledgers};
-use egret_log::metadata::{Compare, MetaError, MetaStore, Op, TxnOutcome, Versioned};
+use egret_log::metadata::{
+    Compare, LeaseId, Listing, MetaError, MetaStore, Op, TxnOutcome, Versioned, Watch,
+};
 use egret_log::stream::{ReadFrom, Record, StreamConfig};
 use egret_log::{Log, LogConfig, clock};
 use egret_schemas::Epoch;
@@ -73,7 +75,7 @@ impl MetaStore for Watched {
         self.inner.get(key)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, MetaError> {
+    fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
         self.inner.list(prefix)
     }
 
@@ -91,6 +93,22 @@ impl MetaStore for Watched {
             }
         }
         self.inner.txn(compares, ops)
+    }
+
+    fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError> {
+        self.inner.grant(ttl_ms)
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError> {
+        self.inner.keep_alive(lease)
+    }
+
+    fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
+        self.inner.revoke(lease)
+    }
+
+    fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, MetaError> {
+        self.inner.watch(prefix, from_revision)
     }
 }
 

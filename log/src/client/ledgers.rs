@@ -488,7 +488,7 @@ impl Ledgers {
     pub fn list(&self) -> Result<Vec<LedgerId>, RecordError> {
         let all = self.inner.meta.list("/ledgers/")?;
         let ids: Result<Vec<LedgerId>, MetaError> =
-            all.iter().map(|(name, _)| number(name)).collect();
+            all.entries.iter().map(|(name, _)| number(name)).collect();
         let mut ids = ids?;
         ids.sort_unstable();
         Ok(ids)

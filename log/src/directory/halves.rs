@@ -93,7 +93,7 @@ pub(super) fn join(disk: &dyn Disk, place: &Path, file: &Path) -> Result<RedbMet
             let found = found.incarnation;
             return Err(HalvesError::Strangers { bookie, found, metadata, expected }.into());
         }
-        None if meta.list("")?.iter().any(|(key, _)| key != KEY) => {
+        None if meta.list("")?.into_iter().any(|(key, _)| key != KEY) => {
             let (missing, metadata) = (place.to_owned(), file.to_owned());
             return Err(HalvesError::NoBookie { missing, metadata }.into());
         }

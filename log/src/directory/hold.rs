@@ -27,7 +27,9 @@ use crate::client::Ledgers;
 use crate::clock::Wall;
 use crate::disk::{DirLock, Disk, LockError, RealDisk, located};
 use crate::message::{Reply, ReplyTo, Request, Transport, Wake};
-use crate::metadata::{Compare, MetaError, MetaStore, Op, RedbMeta, TxnOutcome, Versioned};
+use crate::metadata::{
+    Compare, LeaseId, Listing, MetaError, MetaStore, Op, RedbMeta, TxnOutcome, Versioned, Watch,
+};
 use crate::rpc::{Bell, CallError, Client, ConnectError, ServeError, Server};
 use crate::stream::Log;
 use crate::stream::error::TruncateError;
@@ -246,12 +248,28 @@ impl MetaStore for Locked<RedbMeta> {
         self.what.get(key)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, MetaError> {
+    fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
         self.what.list(prefix)
     }
 
     fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
         self.what.txn(compare, ops)
+    }
+
+    fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError> {
+        self.what.grant(ttl_ms)
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError> {
+        self.what.keep_alive(lease)
+    }
+
+    fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
+        self.what.revoke(lease)
+    }
+
+    fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, MetaError> {
+        self.what.watch(prefix, from_revision)
     }
 
     fn close(&self) {

@@ -1,64 +1,72 @@
 //! A metadata store that keeps nothing over a restart.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use super::{Compare, MetaError, MetaStore, Op, TxnOutcome, Versioned, check_ops, holds};
-
-#[derive(Debug, Default)]
-struct State {
-    values: BTreeMap<String, Versioned>,
-    revision: u64,
-}
+use super::lease::{LeaseClock, LeaseId};
+use super::local::{Base, Change, Local};
+use super::{Compare, Listing, MetaError, MetaStore, Op, TxnOutcome, Versioned, Watch};
 
 /// See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryMeta {
-    state: Mutex<State>,
+    local: Arc<Local<Nowhere>>,
+}
+
+/// Where changes of this store are written.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Base for Nowhere {
+    fn commit(&self, _: u64, _: &[Change]) -> Result<(), MetaError> {
+        Ok(())
+    }
 }
 
 impl MemoryMeta {
     /// An empty store.
     pub fn new() -> MemoryMeta {
-        MemoryMeta::default()
+        MemoryMeta::with_clock(LeaseClock::real())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// An empty store whose leases are measured by `clock`.
+    pub fn with_clock(clock: LeaseClock) -> MemoryMeta {
+        MemoryMeta { local: Local::new(Nowhere, BTreeMap::new(), 0, clock) }
+    }
+}
+
+impl Default for MemoryMeta {
+    fn default() -> MemoryMeta {
+        MemoryMeta::new()
     }
 }
 
 impl MetaStore for MemoryMeta {
     fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError> {
-        Ok(self.state().values.get(key).cloned())
+        self.local.get(key)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, MetaError> {
-        let state = self.state();
-        let from = state.values.range(prefix.to_owned()..);
-        let these = from.take_while(|(key, _)| key.starts_with(prefix));
-        Ok(these.map(|(key, value)| (key.clone(), value.clone())).collect())
+    fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
+        self.local.list(prefix)
     }
 
     fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
-        check_ops(ops)?;
-        let mut state = self.state();
-        if !holds(compare, |key| state.values.get(key).map(|v| v.revision)) {
-            return Ok(TxnOutcome::Conflict);
-        }
-        state.revision += 1;
-        let revision = state.revision;
-        for op in ops {
-            match op {
-                Op::Put(key, value) => {
-                    let value = Versioned { value: value.clone(), revision };
-                    state.values.insert(key.clone(), value);
-                }
-                Op::Delete(key) => {
-                    state.values.remove(key);
-                }
-            }
-        }
-        Ok(TxnOutcome::Committed { revision })
+        self.local.txn(compare, ops)
+    }
+
+    fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError> {
+        self.local.grant(ttl_ms)
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError> {
+        self.local.keep_alive(lease)
+    }
+
+    fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
+        self.local.revoke(lease)
+    }
+
+    fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, MetaError> {
+        self.local.watch(prefix, from_revision)
     }
 }

@@ -6,7 +6,8 @@
 //! | `records` | a value's bytes, and the sums that tell a record is missing |
 //!
 //! Everything is read and verified when the store is opened and kept in memory; reads are served from
-//! there. A commit that fails poisons the store, because whether it is durable is not known.
+//! there, and so are leases and watches. A leased key is never in the file. A commit that fails poisons
+//! the store, because whether it is durable is not known.
 
 mod pages;
 mod records;
@@ -18,13 +19,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use self::pages::{FirstBad, Pages};
 use self::records::{Totals, decode, encode};
-use super::{Compare, MetaError, MetaStore, Op, TxnOutcome, Versioned, check_ops, holds};
+use super::lease::{LeaseClock, LeaseId};
+use super::local::{Base, Change, Local};
+use super::{Compare, Listing, MetaError, MetaStore, Op, TxnOutcome, Versioned, Watch};
 use crate::disk::{Disk, OpenHow};
 
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
@@ -42,22 +45,29 @@ struct Writing {
 /// See the [module](self).
 #[derive(Debug)]
 pub struct RedbMeta {
+    local: Arc<Local<RedbFile>>,
+}
+
+/// What is durable of it.
+#[derive(Debug)]
+struct RedbFile {
     file: PathBuf,
     first_bad: FirstBad,
     writing: Mutex<Writing>,
-    values: RwLock<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    values: BTreeMap<String, Versioned>,
-    /// Why nothing is answered any more: set by the first commit that failed, or by closing.
-    ended: Option<MetaError>,
 }
 
 impl RedbMeta {
     /// Opens the store, or creates it where there is none, and verifies all of it.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<RedbMeta, MetaError> {
+        RedbMeta::open_with_clock(disk, path, LeaseClock::real())
+    }
+
+    /// The same, its leases measured by `clock`.
+    pub fn open_with_clock(
+        disk: &dyn Disk,
+        path: &Path,
+        clock: LeaseClock,
+    ) -> Result<RedbMeta, MetaError> {
         let io = |error: io::Error| MetaError::Io { file: path.into(), why: error.to_string() };
         if !disk.exists(path).map_err(io)? {
             create(disk, path)?;
@@ -79,75 +89,44 @@ impl RedbMeta {
         }));
         let opened = opened.unwrap_or_else(|panic| Err(contradicts(path, &panic_text(&*panic))));
         let (database, values, totals) = opened.map_err(|error| damage_or(&first_bad, error))?;
-        Ok(RedbMeta {
-            file: path.into(),
-            first_bad,
-            writing: Mutex::new(Writing { database: Some(database), totals }),
-            values: RwLock::new(Held { values, ended: None }),
-        })
+        let revision = totals.revision;
+        let writing = Mutex::new(Writing { database: Some(database), totals });
+        let base = RedbFile { file: path.into(), first_bad, writing };
+        Ok(RedbMeta { local: Local::new(base, values, revision, clock) })
     }
+}
 
-    fn held(&self) -> Result<RwLockReadGuard<'_, Held>, MetaError> {
-        let held = self.values.read().unwrap_or_else(PoisonError::into_inner);
-        match &held.ended {
-            Some(why) => Err(why.clone()),
-            None => Ok(held),
-        }
+/// A watch may outlive its store: the file is let go of here all the same.
+impl Drop for RedbMeta {
+    fn drop(&mut self) {
+        self.local.close();
     }
+}
 
+impl RedbFile {
     fn writing(&self) -> MutexGuard<'_, Writing> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn poison(&self, why: String) -> MetaError {
-        let poisoned = MetaError::Poisoned { file: self.file.clone(), why };
-        self.end(damage_or(&self.first_bad, poisoned))
-    }
-
-    fn end(&self, why: MetaError) -> MetaError {
-        let mut held = self.values.write().unwrap_or_else(PoisonError::into_inner);
-        held.ended.get_or_insert(why).clone()
+        damage_or(&self.first_bad, MetaError::Poisoned { file: self.file.clone(), why })
     }
 }
 
-impl MetaStore for RedbMeta {
-    fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError> {
-        Ok(self.held()?.values.get(key).cloned())
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, MetaError> {
-        let held = self.held()?;
-        let from = held.values.range(prefix.to_owned()..);
-        let these = from.take_while(|(key, _)| key.starts_with(prefix));
-        Ok(these.map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-
-    fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
-        check_ops(ops)?;
-        // Held to the end, so transactions are one after the other; readers go on meanwhile.
+impl Base for RedbFile {
+    fn commit(&self, revision: u64, changes: &[Change]) -> Result<(), MetaError> {
         let mut writing = self.writing();
-        let mut totals = writing.totals;
-        let mut changes = Vec::with_capacity(ops.len());
-        {
-            let held = self.held()?;
-            if !holds(compare, |key| held.values.get(key).map(|v| v.revision)) {
-                return Ok(TxnOutcome::Conflict);
+        let mut totals = Totals { revision, ..writing.totals };
+        let mut stored = Vec::with_capacity(changes.len());
+        for Change { key, before, after } in changes {
+            if let Some(before) = before {
+                totals.remove(key, &encode(before));
             }
-            totals.revision += 1;
-            for op in ops {
-                let (Op::Put(key, _) | Op::Delete(key)) = op;
-                if let Some(before) = held.values.get(key) {
-                    totals.remove(key, &encode(before));
-                }
-                let Op::Put(key, value) = op else {
-                    changes.push((key, None));
-                    continue;
-                };
-                let value = Versioned { value: value.clone(), revision: totals.revision };
-                let stored = encode(&value);
-                totals.add(key, &stored);
-                changes.push((key, Some((value, stored))));
+            let after = after.as_ref().map(encode);
+            if let Some(after) = &after {
+                totals.add(key, after);
             }
+            stored.push((key, after));
         }
         let commit = || -> Result<(), redb::Error> {
             let database = writing.database.as_ref().expect("a closed store answered before");
@@ -157,9 +136,9 @@ impl MetaStore for RedbMeta {
             txn.set_two_phase_commit(true);
             {
                 let mut records = txn.open_table(RECORDS)?;
-                for (key, change) in &changes {
-                    match change {
-                        Some((_, stored)) => records.insert(key.as_str(), stored.as_slice())?,
+                for (key, after) in &stored {
+                    match after {
+                        Some(after) => records.insert(key.as_str(), after.as_slice())?,
                         None => records.remove(key.as_str())?,
                     };
                 }
@@ -177,20 +156,45 @@ impl MetaStore for RedbMeta {
             Err(panic) => return Err(self.poison(panic_text(&*panic))),
         }
         writing.totals = totals;
-        let mut held = self.values.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, change) in changes {
-            match change {
-                Some((value, _)) => held.values.insert(key.clone(), value),
-                None => held.values.remove(key),
-            };
-        }
-        Ok(TxnOutcome::Committed { revision: totals.revision })
+        Ok(())
     }
 
     fn close(&self) {
-        let mut writing = self.writing();
-        self.end(MetaError::Closed);
-        drop(writing.database.take());
+        drop(self.writing().database.take());
+    }
+}
+
+impl MetaStore for RedbMeta {
+    fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError> {
+        self.local.get(key)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
+        self.local.list(prefix)
+    }
+
+    fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
+        self.local.txn(compare, ops)
+    }
+
+    fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError> {
+        self.local.grant(ttl_ms)
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError> {
+        self.local.keep_alive(lease)
+    }
+
+    fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
+        self.local.revoke(lease)
+    }
+
+    fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, MetaError> {
+        self.local.watch(prefix, from_revision)
+    }
+
+    fn close(&self) {
+        self.local.close();
     }
 }
 

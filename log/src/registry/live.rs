@@ -67,6 +67,6 @@ pub(super) fn withdraw(
 
 pub(super) fn list(meta: &dyn MetaStore) -> Result<BTreeMap<BookieId, Incarnation>, RegistryError> {
     let told = |key: &str, why| RegistryError::Decode { key: key.to_owned(), why };
-    let listed = meta.list(PREFIX)?;
+    let listed = meta.list(PREFIX)?.entries;
     listed.iter().map(|(key, held)| decode(key, &held.value).map_err(|e| told(key, e))).collect()
 }

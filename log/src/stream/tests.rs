@@ -363,7 +363,9 @@ fn a_deleted_stream_is_gone_and_its_name_is_free() {
     assert!(zombie.append_wait(&[text("4")]).is_err());
     assert!(zombie.append_wait(&[text("4")]).is_err(), "it does not take over either");
     assert!(world.log.stream("s").is_err());
-    assert!(crate::metadata::MetaStore::list(&*world.meta, "/ledgers/").unwrap().is_empty());
+    assert!(
+        crate::metadata::MetaStore::list(&*world.meta, "/ledgers/").unwrap().entries.is_empty()
+    );
     world.plain(1).append_wait(&[text("new")]).unwrap();
     assert_eq!(all(&world.log, "s"), ["new"]);
 }

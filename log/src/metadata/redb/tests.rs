@@ -1,8 +1,13 @@
 //! The store over a disk that fails: cuts at every operation, and flips of every byte.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
 use super::pages::SLOT;
 use super::*;
 use crate::disk::FaultyDisk;
+use crate::metadata::WatchError;
+use crate::metadata::conformance::{self, Subject};
 
 const DIR: &str = "/data";
 const PATH: &str = "/data/meta.redb";
@@ -21,9 +26,61 @@ fn put(key: &str, value: &str) -> Op {
     Op::Put(key.to_owned(), value.as_bytes().to_vec())
 }
 
+#[derive(Debug, Default)]
+struct OnADisk {
+    ms: Arc<AtomicU64>,
+}
+
+impl Subject for OnADisk {
+    fn fresh(&self) -> Arc<dyn MetaStore> {
+        let clock = LeaseClock::Set(Arc::clone(&self.ms));
+        Arc::new(RedbMeta::open_with_clock(&disk(), Path::new(PATH), clock).unwrap())
+    }
+
+    fn ttl_ms(&self) -> u64 {
+        1000
+    }
+
+    fn pass_ms(&self, ms: u64) {
+        self.ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn redb_conforms() {
-    super::super::conformance_tests::all(&|| Box::new(open(&disk()).unwrap()));
+    conformance::all(&OnADisk::default());
+}
+
+/// The process that kept them alive is gone, and so is what they stood for.
+#[test]
+fn leased_keys_do_not_outlive_the_process() {
+    let disk = disk();
+    let store = open(&disk).unwrap();
+    let lease = store.grant(60_000).unwrap();
+    let leased = |key: &str| Op::PutLeased { key: key.to_owned(), value: b"mine".to_vec(), lease };
+    store.txn(&[], &[put("/a", "1"), put("/b", "1"), leased("/c")]).unwrap();
+    store.txn(&[], &[leased("/b"), put("/c", "stays")]).unwrap();
+    let before = store.txn(&[], &[leased("/d")]).unwrap();
+    drop(store);
+    let listing = open(&disk).unwrap().list("/").unwrap();
+    assert_eq!(before, TxnOutcome::Committed { revision: listing.revision });
+    let left: Vec<_> = listing.into_iter().map(|(key, held)| (key, held.value)).collect();
+    let left: Vec<_> = left.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+    assert_eq!(left, [("/a", &b"1"[..]), ("/c", b"stays")]);
+}
+
+#[test]
+fn a_watch_ends_with_its_store() {
+    let disk = disk();
+    let store = open(&disk).unwrap();
+    let mut watch = store.watch("/", 1).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(move || watch.next(conformance::PATIENCE));
+        drop(store);
+        let end = waiting.join().unwrap();
+        assert_eq!(end, Err(WatchError::Store(MetaError::Closed)));
+    });
+    assert!(open(&disk).is_ok(), "a watch holds no file");
 }
 
 #[test]
@@ -67,7 +124,7 @@ fn a_cut_anywhere_loses_nothing_acknowledged() {
                 .unwrap()
                 .map_or(0, |v| String::from_utf8(v.value).unwrap().parse().unwrap());
             assert!(found == acked || found == acked + 1, "cut {n}: {found} after {acked}");
-            assert_eq!(store.list("/k").unwrap().len(), found, "cut {n}");
+            assert_eq!(store.list("/k").unwrap().entries.len(), found, "cut {n}");
         }
         if finished {
             break;
@@ -153,7 +210,10 @@ fn damage_come_upon_by_a_transaction_is_told_with_its_place() {
     // More than redb keeps in memory.
     let key = |i| format!("/key/{i:04}");
     let value = "x".repeat(3000);
-    store.txn(&[], &(0..1000).map(|i| put(&key(i), &value)).collect::<Vec<_>>()).unwrap();
+    for i in (0..1000).step_by(250) {
+        let some: Vec<_> = (i..i + 250).map(|i| put(&key(i), &value)).collect();
+        store.txn(&[], &some).unwrap();
+    }
     let len = disk.bytes(Path::new(PATH)).unwrap().len();
     for slot in 2..len / SLOT {
         disk.flip(Path::new(PATH), (slot * SLOT) as u64, 1);
@@ -187,7 +247,7 @@ fn a_lost_record_is_noticed() {
     let store = open(&disk).unwrap();
     store.txn(&[], &[put("/a", "1"), put("/b", "2")]).unwrap();
     {
-        let writing = store.writing();
+        let writing = store.local.base.writing();
         let txn = writing.database.as_ref().unwrap().begin_write().unwrap();
         txn.open_table(RECORDS).unwrap().remove("/a").unwrap();
         txn.commit().unwrap();
