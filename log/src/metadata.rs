@@ -322,6 +322,19 @@ pub trait MetaStore: Send + Sync + fmt::Debug {
     fn close(&self) {}
 }
 
+/// A transaction whose lost answer counts as a conflict: for a caller that reads back after a conflict
+/// and looks for its own proposal, the same in every attempt, because a lost one may come true later.
+pub(crate) fn txn_or_conflict(
+    store: &dyn MetaStore,
+    compare: &[Compare],
+    ops: &[Op],
+) -> Result<TxnOutcome, MetaError> {
+    match store.txn(compare, ops) {
+        Err(error) if error.outcome() == Outcome::Unknown => Ok(TxnOutcome::Conflict),
+        answer => answer,
+    }
+}
+
 /// Whether everything a transaction requires holds, given how to look up a key's revision.
 pub(crate) fn holds(compare: &[Compare], revision: impl Fn(&str) -> Option<u64>) -> bool {
     compare.iter().all(|compare| match compare {

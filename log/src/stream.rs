@@ -38,6 +38,8 @@ pub mod writer;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod lossy_tests;
+#[cfg(test)]
 mod page_tests;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
+use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,7 +29,7 @@ use crate::ledger::metadata_codec;
 use crate::ledger::writer::WriterFailure;
 use crate::ledger::{CloseAt, Ensemble, Member, Quorum};
 use crate::message::{Refusal, Reply, Request, Transport, Wake};
-use crate::metadata::{Compare, MetaError, MetaStore, Op, TxnOutcome};
+use crate::metadata::{Compare, MetaError, MetaStore, Op, TxnOutcome, txn_or_conflict};
 
 /// How far a ledger may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +164,7 @@ impl Ledgers {
             let mut value = Vec::new();
             value.put_u64(next + IDS_AT_ONCE);
             // A lost reply only skips numbers.
-            match meta.txn(&[compare], &[Op::Put(ID_KEY.to_owned(), value)])? {
+            match txn_or_conflict(&**meta, &[compare], &[Op::Put(ID_KEY.to_owned(), value)])? {
                 TxnOutcome::Committed { .. } => return Ok(next..next + IDS_AT_ONCE),
                 TxnOutcome::Conflict => {}
             }
@@ -194,17 +195,22 @@ impl Ledgers {
         term: Term,
     ) -> Result<LedgerWriter, CreateError> {
         let (compare, op, metadata) = self.prepare(id, kind, term)?;
-        let committed = match self.inner.meta.txn(&[compare], &[op]) {
-            Ok(TxnOutcome::Committed { .. }) => true,
-            Ok(TxnOutcome::Conflict) | Err(MetaError::Poisoned { .. }) => {
-                self.load(id)?.0.proposal == metadata.proposal
+        let meta = &*self.inner.meta;
+        for _ in 0..CAS_TRIES {
+            let done = txn_or_conflict(meta, slice::from_ref(&compare), slice::from_ref(&op))?;
+            if done != TxnOutcome::Conflict {
+                return self.create_prepared(id, &metadata);
             }
-            Err(other) => return Err(other.into()),
-        };
-        if !committed {
-            return Err(CreateError::Exists { ledger: id });
+            match self.find(id)? {
+                Some((held, _)) if held.proposal == metadata.proposal => {
+                    return self.create_prepared(id, &metadata);
+                }
+                Some(_) => return Err(CreateError::Exists { ledger: id }),
+                // Lost before it was carried out.
+                None => {}
+            }
         }
-        self.create_prepared(id, &metadata)
+        Err(RecordError::from(contended(&key(id))).into())
     }
 
     /// Creates the ledger on its bookies, its record having been committed. An ack quorum of them is
@@ -269,9 +275,12 @@ impl Ledgers {
         id: LedgerId,
         transition: impl Fn(&LedgerMetadata, Proposal) -> Result<LedgerMetadata, TransitionError>,
     ) -> Result<LedgerMetadata, RecordError> {
+        let proposal = self.proposal();
         for _ in 0..CAS_TRIES {
             let (held, revision) = self.load(id)?;
-            let proposal = self.proposal();
+            if held.proposal == proposal {
+                return Ok(held);
+            }
             let next = transition(&held, proposal)
                 .map_err(|why| RecordError::Transition { ledger: id, why })?;
             if next == held {
@@ -279,7 +288,7 @@ impl Ledgers {
             }
             let compare = Compare::Revision(key(id), revision);
             let op = Op::Put(key(id), metadata_codec::encode(&next));
-            match self.inner.meta.txn(&[compare], &[op])? {
+            match txn_or_conflict(&*self.inner.meta, &[compare], &[op])? {
                 TxnOutcome::Committed { .. } => return Ok(next),
                 // Read back: a reply that was lost and sent again finds its own proposal.
                 TxnOutcome::Conflict if self.load(id)?.0.proposal == proposal => return Ok(next),

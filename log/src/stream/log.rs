@@ -15,7 +15,7 @@ use super::error::{
     CatalogError, CreateStreamError, OpenWriterError, ReadError, TruncateError, UseError,
 };
 use super::pages::while_pages_go;
-use super::partition::{Below, Catalog, Partition, partition_key, stream_key};
+use super::partition::{Below, CAS_TRIES, Catalog, Partition, partition_key, stream_key};
 use super::reader::{PartitionReader, ReadFrom};
 use super::transactional::{Committed, TransactionalWriter};
 use super::truncate;
@@ -26,7 +26,7 @@ use crate::client::{LedgerEnd, Ledgers};
 use crate::clock::Wall;
 use crate::directory::LogCloseError;
 use crate::message::Transport;
-use crate::metadata::{Compare, MetaStore, Op, TxnOutcome};
+use crate::metadata::{Compare, MetaStore, Op, TxnOutcome, txn_or_conflict};
 
 /// One segment, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,13 +180,31 @@ impl Log {
                 .map(|number| Op::Put(partition_key(name, number), partition.clone())),
         );
         let absent = [Compare::Absent(stream_key(name))];
-        match self.metadata().txn(&absent, &ops).map_err(CatalogError::Meta)? {
-            TxnOutcome::Committed { .. } => {}
-            TxnOutcome::Conflict => {
-                return Err(CreateStreamError::Exists { stream: name.to_owned() });
+        for _ in 0..CAS_TRIES {
+            let meta = &**self.metadata();
+            let done = txn_or_conflict(meta, &absent, &ops).map_err(CatalogError::Meta)?;
+            let ours = match done {
+                TxnOutcome::Committed { .. } => true,
+                TxnOutcome::Conflict => match meta.get(&stream_key(name)) {
+                    Ok(Some(held)) => {
+                        let key = stream_key(name);
+                        let held = decode_stream(&held.value)
+                            .map_err(|why| CatalogError::Decode { key, why })?;
+                        if held.proposal != proposal {
+                            return Err(CreateStreamError::Exists { stream: name.to_owned() });
+                        }
+                        true
+                    }
+                    // Lost before it was carried out, or created by someone and deleted since.
+                    Ok(None) => false,
+                    Err(why) => return Err(CatalogError::Meta(why).into()),
+                },
+            };
+            if ours {
+                return Ok(StreamInfo { name: name.to_owned(), config: record.config });
             }
         }
-        Ok(StreamInfo { name: name.to_owned(), config: record.config })
+        Err(CatalogError::Contended { key: stream_key(name) }.into())
     }
 
     /// A stream.

@@ -19,7 +19,7 @@ use crate::clock::Wall;
 use crate::directory::LogCloseError;
 use crate::ledger::LedgerKind;
 use crate::message::Wake;
-use crate::metadata::{Compare, Op, TxnOutcome};
+use crate::metadata::{Compare, Op, TxnOutcome, txn_or_conflict};
 
 /// Tries of one compare-and-set before giving up.
 pub(super) const CAS_TRIES: usize = 64;
@@ -224,20 +224,26 @@ impl Partition {
         with: (&[Compare], &[Op]),
         edit: impl Fn(&mut PartitionRecord) -> Result<(), E>,
     ) -> Result<PartitionRecord, E> {
+        let proposal = self.ledgers().proposal();
         for _ in 0..CAS_TRIES {
             let (mut record, revision) = self.load_versioned()?;
+            if record.proposal == proposal {
+                self.hub.notify();
+                return Ok(record);
+            }
             let before = record.clone();
             edit(&mut record)?;
             if record == before && with.1.is_empty() {
                 return Ok(record);
             }
-            record.proposal = self.ledgers().proposal();
+            record.proposal = proposal;
             let mut compare = with.0.to_vec();
             compare.push(Compare::Revision(self.key(), revision));
             let mut ops = with.1.to_vec();
             ops.extend(self.turn_pages(&before, &mut record));
             ops.push(Op::Put(self.key(), encode_partition(&record)));
-            let done = self.ledgers().metadata().txn(&compare, &ops).map_err(CatalogError::Meta)?;
+            let meta = &**self.ledgers().metadata();
+            let done = txn_or_conflict(meta, &compare, &ops).map_err(CatalogError::Meta)?;
             // Read back: a reply that was lost and sent again finds its own proposal.
             let ours = match done {
                 TxnOutcome::Committed { .. } => true,

@@ -79,7 +79,7 @@ fn a_list_and_a_watch_leave_no_gap(store: &dyn MetaStore) {
 }
 
 fn a_watch_waits_no_longer_than_asked(store: &dyn MetaStore) {
-    let mut watch = store.watch("/", 1).unwrap();
+    let mut watch = store.watch("/", store.list("/").unwrap().revision + 1).unwrap();
     assert_eq!(watch.next(Duration::from_millis(20)), Ok(None));
 }
 
