@@ -10,6 +10,7 @@
 //! | [`redb`] | the embedded store: one file, durable before it answers, damage noticed |
 //! | [`watch`] | events, and how a watch ends |
 //! | [`lease`] | leases, and the clock of embedded stores |
+//! | [`keeper`] | a lease kept alive in the background, on any store |
 //! | `local` | what both embedded stores are; `history` what their watches read |
 //! | `conformance` | what every store must do, for tests (feature `testing`) |
 //!
@@ -23,6 +24,7 @@ use crate::caps;
 use crate::outcome::Outcome;
 
 mod history;
+pub mod keeper;
 pub mod lease;
 mod local;
 pub mod memory;
@@ -33,6 +35,7 @@ pub mod watch;
 pub mod conformance;
 
 pub use self::redb::RedbMeta;
+pub use keeper::LeaseKeeper;
 pub use lease::{LeaseClock, LeaseId};
 pub use memory::MemoryMeta;
 pub use watch::{Event, Watch, WatchError, WatchSource};
