@@ -43,7 +43,7 @@ use egret_schemas::stream::{
 
 pub use answerer::Answerer;
 pub use halves::HalvesError;
-pub use hold::{LogCloseError, LogConfig, OpenError};
+pub use hold::{LogCloseError, LogConfig, OpenError, hold_metadata};
 
 use self::lent::Lent;
 use crate::disk::LockError;

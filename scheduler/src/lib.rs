@@ -2,8 +2,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`metadata`] | a cluster's metadata store by its address |
 //! | [`cli`] | `egret`: what is asked on the command line, and how it is answered |
+//! | [`metadata_url`] | `redb:PATH`, `etcd://…`: where a cluster's metadata is |
 
 pub mod cli;
-pub mod metadata;
+pub mod metadata_url;

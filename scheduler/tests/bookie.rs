@@ -150,7 +150,7 @@ fn is_there(client: &TcpTransport, entry: u64) -> bool {
 fn configure(dir: &Path, more: &str) {
     let text = format!(
         "id = 1\ncluster = \"blue\"\ndirectory = \"b1\"\nlisten = \"127.0.0.1:0\"\n\
-         metadata = \"redb:meta\"\njournal_file_bytes = 1048576\n{more}"
+         metadata = \"redb:meta/cluster.redb\"\njournal_file_bytes = 1048576\n{more}"
     );
     std::fs::write(dir.join("b1.toml"), text).expect("the directory is writable");
 }

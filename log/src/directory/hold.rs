@@ -177,6 +177,17 @@ fn ask_for(dir: &Path) -> Asked {
     }
 }
 
+/// Opens a metadata store that stands alone in a file, creating it if need be. Its directory is locked
+/// as long as the store is held: nobody else writes it meanwhile.
+pub fn hold_metadata(file: &Path) -> Result<Arc<dyn MetaStore>, OpenError> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let told = |source| OpenError::Directory { dir: dir.to_owned(), source };
+    RealDisk.create_dir(dir).map_err(told)?;
+    let lock = Arc::new(Mutex::new(Some(RealDisk::lock(dir)?)));
+    let what = RedbMeta::open(&RealDisk, &dir.join(file.file_name().unwrap_or_default()))?;
+    Ok(Arc::new(Locked { what, _lock: lock }))
+}
+
 /// The socket, if there is one.
 #[derive(Debug)]
 struct Served {

@@ -161,7 +161,7 @@ impl BookieFile {
 mod tests {
     use super::*;
 
-    const LEAST: &str = "id = 1\ncluster = \"blue\"\ndirectory = \"b1\"\nlisten = \"127.0.0.1:0\"\nmetadata = \"redb:meta\"\n";
+    const LEAST: &str = "id = 1\ncluster = \"blue\"\ndirectory = \"b1\"\nlisten = \"127.0.0.1:0\"\nmetadata = \"redb:meta/cluster.redb\"\n";
 
     #[test]
     fn what_is_printed_says_the_same_with_every_default() {

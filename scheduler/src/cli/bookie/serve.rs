@@ -20,7 +20,7 @@ use super::super::exit::{Done, Exit};
 use super::super::output;
 use super::config::{BookieFile, TlsTable};
 use super::signals;
-use crate::metadata::open_metadata;
+use crate::metadata_url::open_metadata;
 
 /// What is said when it serves.
 #[derive(Debug, Serialize)]
@@ -52,7 +52,7 @@ pub(super) fn serve(
     let _lock = RealDisk::lock(&dir).map_err(refused)?;
     let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id).map_err(refused)?;
     let metadata = open_metadata(&file.metadata, base).map_err(refused)?;
-    let registry = Registry::new(metadata.store());
+    let registry = Registry::new(Arc::clone(&metadata));
     let held = registry.find(id).map_err(failed)?;
     if let Some(held) = held.filter(|held| held.incarnation != identity.incarnation)
         && !replace
