@@ -9,21 +9,26 @@ default:
 # Formatting, lints and documentation; writes nothing.
 check:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets -- -D warnings
-    cargo doc --no-deps --workspace
+    cargo clippy --all-targets -- -D warnings
+    cargo doc --no-deps
 
 # Every test that runs in minutes.
 test:
-    cargo test --workspace
+    cargo test
+
+# The metadata store on a real etcd; needs protoc, etcd and etcdctl.
+etcd:
+    cargo clippy -p egret-log-etcd -p egret-scheduler --features egret-scheduler/etcd --all-targets -- -D warnings
+    EGRET_REQUIRE_ETCD=1 cargo test -p egret-log-etcd -p egret-scheduler --features egret-scheduler/etcd
 
 # Formats, and applies what the compiler and clippy can mend.
 fix:
-    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+    cargo clippy --all-targets --fix --allow-dirty --allow-staged
     cargo fmt --all
 
 # Replays one schedule of crashes: `just sim seed=7`.
 sim seed="seed=1":
-    cargo build --release --workspace --bins --examples
+    cargo build --release --bins --examples
     target/release/crash_and_kill --{{ seed }} --kills 10
 
 # The log on several bookies under faults, from seeds: `just log-sim minutes=60`. One seed again:
@@ -33,7 +38,7 @@ log-sim minutes="minutes=10":
 
 # Kills and restarts for as long as wanted: `just soak minutes=30`.
 soak minutes="minutes=10":
-    cargo build --release --workspace --bins --examples
+    cargo build --release --bins --examples
     target/release/crash_and_kill --seconds "$(( {{ trim_start_match(minutes, 'minutes=') }} * 60 ))"
 
 # One benchmark: `just bench append`; the rows are in integration/docs/figures.md.
