@@ -16,10 +16,10 @@ use egret_log::bookie::{Bookie, BookieConfig};
 use egret_log::client::{ClusterBookies, ClusterConfig, Copies, Ledgers};
 use egret_log::disk::RealDisk;
 use egret_log::metadata::{MemoryMeta, MetaStore};
-use egret_log::registry::{BookieState, Registration, Registry};
+use egret_log::registry::{BookieState, Presence, Registration, Registry};
 use egret_log::rpc::bookie::server::ServerLimits;
 use egret_log::rpc::bookie::{BookieServer, ServerConfig};
-use egret_log::{Log, clock};
+use egret_log::{Log, caps, clock};
 use egret_schemas::bookie::Role;
 use egret_schemas::{BookieId, Incarnation};
 use rustix::process::{Pid, Signal, kill_process};
@@ -71,7 +71,7 @@ fn serve(number: &str, dir: &Path) -> anyhow::Result<()> {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    incarnation: Incarnation,
+    presence: Presence,
 }
 
 /// See the [module](self). Everything ends when it is dropped.
@@ -142,8 +142,8 @@ impl Cluster {
             state: BookieState::Active,
         };
         self.registry.register(&registration, true)?;
-        self.registry.announce(id, incarnation)?;
-        self.processes[index] = Some(Process { child, incarnation });
+        let presence = self.registry.announce(id, incarnation, caps::BOOKIE_LEASE_MS)?;
+        self.processes[index] = Some(Process { child, presence });
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Cluster {
         let mut process = self.processes[index].take().context("that bookie is down")?;
         process.child.kill()?;
         process.child.wait()?;
-        self.registry.withdraw(Cluster::id(index), process.incarnation)?;
+        process.presence.withdraw()?;
         Ok(())
     }
 

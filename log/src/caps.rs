@@ -243,8 +243,13 @@ pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 /// itself, and must not turn in circles.
 pub const WATCH_RETRY_MS: u64 = 200;
 
-/// How old what a client knows of a cluster's bookies may be: a new one is used within this.
+/// How long until a metadata store that did not answer is asked again which bookies a cluster has. While
+/// it answers, changes are told at once.
 pub const REGISTRY_REFRESH_MS: u64 = 1_000;
+
+/// How long a bookie that is gone still counts as there: longer than a store takes to choose another
+/// leader, and until then new ledgers try it and go elsewhere.
+pub const BOOKIE_LEASE_MS: u64 = 10_000;
 
 /// A key of the metadata store: two names and what stands around them fit many times over.
 pub const META_KEY_BYTES_MAX: usize = 4096;

@@ -338,6 +338,27 @@ pub(crate) fn txn_or_conflict(
     }
 }
 
+/// Removes a key if all of `compare` holds; a lost answer is settled by looking whether it is gone.
+pub(crate) fn remove(
+    store: &dyn MetaStore,
+    compare: &[Compare],
+    key: &str,
+) -> Result<(), MetaError> {
+    let op = [Op::Delete(key.to_owned())];
+    let mut tries = 0;
+    loop {
+        match store.txn(compare, &op) {
+            Ok(_) => return Ok(()),
+            Err(error) if !error.may_pass() || tries == REMOVE_TRIES => return Err(error),
+            Err(_) if store.get(key)?.is_none() => return Ok(()),
+            Err(_) => tries += 1,
+        }
+    }
+}
+
+/// Tries to remove a key whose answers get lost; each waited as long as the store waits.
+const REMOVE_TRIES: usize = 16;
+
 /// Whether everything a transaction requires holds, given how to look up a key's revision.
 pub(crate) fn holds(compare: &[Compare], revision: impl Fn(&str) -> Option<u64>) -> bool {
     compare.iter().all(|compare| match compare {

@@ -1,14 +1,15 @@
 //! Which bookies a cluster has, where they are, and which are there now.
 //!
 //! ```text
-//! /bookies/<id>       a registration: for ever, until an operator removes it
-//! /live/bookies/<id>  the incarnation that is there now: gone soon after it is
+//! /bookies/registered/<id>  a registration: for ever, until an operator removes it
+//! /bookies/live/<id>        the incarnation that is there now: gone soon after it is
 //! ```
 //! A registration says who a bookie is: an address is no identity, its incarnation is. Another
 //! incarnation under the same id is another bookie, which has none of the entries of the first; it takes
 //! the place only on an operator's word.
 
 mod live;
+mod presence;
 mod record;
 
 use std::collections::BTreeMap;
@@ -18,9 +19,12 @@ use std::sync::Arc;
 use egret_schemas::bytes::DecodeError;
 use egret_schemas::{BookieId, Incarnation};
 
+pub use presence::Presence;
 pub use record::{BookieState, NoState, Registration};
 
-use crate::metadata::{Compare, MetaError, MetaStore, Op, TxnOutcome, Versioned};
+use crate::metadata::{
+    Compare, MetaError, MetaStore, Op, TxnOutcome, Versioned, Watch, txn_or_conflict,
+};
 
 /// Tries to change a registration that others change too, before it is given up.
 const CAS_TRIES: usize = 16;
@@ -85,7 +89,22 @@ fn key(bookie: BookieId) -> String {
     format!("{PREFIX}{:020}", bookie.0)
 }
 
-const PREFIX: &str = "/bookies/";
+/// Of registrations and of who is there: one list, one watch.
+const ALL: &str = "/bookies/";
+
+const PREFIX: &str = "/bookies/registered/";
+
+/// What a registry says at one moment.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Every registration.
+    pub registered: BTreeMap<BookieId, Registration>,
+    /// Who is there.
+    pub live: BTreeMap<BookieId, Incarnation>,
+    /// The store's revision at that moment: a [watch](Registry::watch) from the one after it misses
+    /// nothing.
+    pub revision: u64,
+}
 
 impl Registry {
     /// Over the cluster's store.
@@ -172,27 +191,25 @@ impl Registry {
                 None => Compare::Absent(key(bookie)),
             };
             let op = Op::Put(key(bookie), next.encode());
-            if let TxnOutcome::Committed { .. } = self.meta.txn(&[compare], &[op])? {
+            if let TxnOutcome::Committed { .. } = txn_or_conflict(&*self.meta, &[compare], &[op])? {
                 return Ok(next);
             }
         }
         Err(RegistryError::Contended { bookie })
     }
 
-    /// Says that this incarnation is there.
+    /// Says that this incarnation is there, until what is returned is withdrawn or dropped, and for
+    /// `ttl_ms` after the process is gone.
     ///
     /// # Errors
-    /// When the store cannot answer.
-    pub fn announce(&self, bookie: BookieId, own: Incarnation) -> Result<(), RegistryError> {
-        live::announce(&*self.meta, bookie, own)
-    }
-
-    /// Says that it is there no longer; another incarnation that came meanwhile stays.
-    ///
-    /// # Errors
-    /// When the store cannot answer.
-    pub fn withdraw(&self, bookie: BookieId, own: Incarnation) -> Result<(), RegistryError> {
-        live::withdraw(&*self.meta, bookie, own)
+    /// When the store cannot answer, or it is not this incarnation that is registered.
+    pub fn announce(
+        &self,
+        bookie: BookieId,
+        own: Incarnation,
+        ttl_ms: u64,
+    ) -> Result<Presence, RegistryError> {
+        Presence::start(self, bookie, own, ttl_ms)
     }
 
     /// Who is there now.
@@ -200,7 +217,34 @@ impl Registry {
     /// # Errors
     /// When the store cannot answer, or a record is damaged.
     pub fn live(&self) -> Result<BTreeMap<BookieId, Incarnation>, RegistryError> {
-        live::list(&*self.meta)
+        let listed = self.meta.list(live::PREFIX)?.entries;
+        listed.iter().map(|(key, held)| live::decode(key, held)).collect()
+    }
+
+    /// All of it at one moment.
+    ///
+    /// # Errors
+    /// As [`all`](Registry::all).
+    pub fn known(&self) -> Result<Known, RegistryError> {
+        let listed = self.meta.list(ALL)?;
+        let mut known = Known { revision: listed.revision, ..Known::default() };
+        for (key, held) in &listed.entries {
+            if key.starts_with(live::PREFIX) {
+                known.live.extend([live::decode(key, held)?]);
+            } else {
+                let found = decode(key, held)?;
+                known.registered.insert(found.bookie, found);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Every change of it from a revision on.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn watch(&self, from_revision: u64) -> Result<Watch, MetaError> {
+        self.meta.watch(ALL, from_revision)
     }
 }
 
@@ -268,17 +312,5 @@ mod tests {
         meta.txn(&[], &[Op::Put(key(BookieId(11)), registration(10, 1).encode())]).unwrap();
         let error = registry.all().unwrap_err();
         assert!(error.to_string().contains("names another"), "{error}");
-    }
-
-    #[test]
-    fn who_is_there_is_known_until_it_withdraws() {
-        let registry = registry();
-        registry.announce(BookieId(3), Incarnation(7)).unwrap();
-        assert_eq!(registry.live().unwrap(), BTreeMap::from([(BookieId(3), Incarnation(7))]));
-        registry.announce(BookieId(3), Incarnation(8)).unwrap();
-        registry.withdraw(BookieId(3), Incarnation(7)).unwrap();
-        assert_eq!(registry.live().unwrap(), BTreeMap::from([(BookieId(3), Incarnation(8))]));
-        registry.withdraw(BookieId(3), Incarnation(8)).unwrap();
-        assert_eq!(registry.live().unwrap(), BTreeMap::new());
     }
 }

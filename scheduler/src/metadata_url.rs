@@ -223,7 +223,8 @@ mod tests {
     #[cfg(feature = "etcd")]
     #[test]
     fn a_certificate_that_is_not_there_is_named() {
-        let error = open_metadata("etcd://127.0.0.1:2379/a?ca=no/such.pem", Path::new("/")).unwrap_err();
+        let error =
+            open_metadata("etcd://127.0.0.1:2379/a?ca=no/such.pem", Path::new("/")).unwrap_err();
         assert!(error.to_string().starts_with("/no/such.pem"), "{error}");
     }
 }

@@ -1,26 +1,30 @@
 //! The bookies of a cluster, found through its registry and reached over TCP.
 //!
-//! What the registry says is read when it is asked for and older than [`ClusterConfig::refresh`]. When
-//! the metadata store does not answer, what was last read holds: bookies are reached, and say
-//! themselves who they are.
+//! A thread follows the registry, and whoever asks is answered from what it last learnt. When the
+//! metadata store does not answer, that holds: bookies are reached, and say themselves who they are.
+//! Only for a bookie that is not known the store is asked at once.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use egret_schemas::BookieId;
 use egret_schemas::bookie::Role;
-use egret_schemas::{BookieId, Incarnation};
 
 use super::bookies::{Bookies, Candidate};
 use crate::ledger::Member;
 use crate::ledger::repair::Standing;
 use crate::message::{Transport, Unknown};
-use crate::metadata::MetaStore;
-use crate::registry::{BookieState, Registration, Registry, RegistryError};
+use crate::metadata::{MetaStore, WatchError};
+use crate::registry::{BookieState, Known, Registration, Registry, RegistryError};
 use crate::rpc::bookie::client::NoWay;
 use crate::rpc::bookie::{ClientConfig, ClientTls, IoThread, TcpTransport};
 use crate::{caps, clock};
+
+/// How long the thread waits for a change before it looks whether it is to end.
+const STEP: Duration = Duration::from_millis(100);
 
 /// How a cluster's bookies are reached.
 #[derive(Debug, Clone)]
@@ -33,7 +37,8 @@ pub struct ClusterConfig {
     pub tls: Option<ClientTls>,
     /// How long a request may take.
     pub request_wait: Duration,
-    /// How old what was read from the registry may be.
+    /// How long until a store that did not answer is asked again, and how often at most one is asked
+    /// for bookies that are not known.
     pub refresh: Duration,
     /// How long a bookie may be away before its copies are made elsewhere.
     pub lost_after: Duration,
@@ -52,81 +57,68 @@ impl ClusterConfig {
 /// See the [module](self).
 #[derive(Debug)]
 pub struct ClusterBookies {
-    registry: Registry,
     config: ClusterConfig,
-    state: Mutex<State>,
+    shared: Arc<Shared>,
+    follower: Option<JoinHandle<()>>,
     /// Dropped after the ways that run on it.
     io: Arc<IoThread>,
 }
 
+#[derive(Debug)]
+struct Shared {
+    registry: Registry,
+    state: Mutex<State>,
+    /// Something was learnt, or it is to end.
+    changed: Condvar,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    registered: BTreeMap<BookieId, Registration>,
-    live: BTreeMap<BookieId, Incarnation>,
-    read_at: Option<Instant>,
+    known: Known,
+    /// When the store was last asked for a bookie that is not known.
+    asked_at: Option<Instant>,
     /// Since when registered bookies are seen to be away.
     away: BTreeMap<BookieId, Instant>,
     /// One for each bookie that was asked for: never more than are registered.
     ways: BTreeMap<Member, TcpTransport>,
+    stop: bool,
 }
 
 impl ClusterBookies {
-    /// Over a cluster's metadata.
+    /// Over a cluster's metadata, asked once before this returns.
     ///
     /// # Errors
-    /// When the system gives no thread to wait for sockets.
+    /// When the system gives no thread to wait for sockets, or to follow the registry.
     pub fn new(meta: Arc<dyn MetaStore>, config: ClusterConfig) -> io::Result<ClusterBookies> {
         let io = Arc::new(IoThread::start("egret-bookies")?);
-        let state = Mutex::default();
-        Ok(ClusterBookies { registry: Registry::new(meta), config, state, io })
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { registry: Registry::new(meta), state, changed });
+        shared.read();
+        let (following, pause) = (Arc::clone(&shared), config.refresh);
+        let run = move || following.follow(pause);
+        let follower = thread::Builder::new().name("egret-registry".to_owned()).spawn(run)?;
+        Ok(ClusterBookies { config, shared, follower: Some(follower), io })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the registry if what is known is older than `age`. The store is asked without the lock.
-    fn refresh(&self, age: Duration) {
+    /// Asks for a bookie that is not known: it may have come just now. A stranger's name must not have
+    /// the store asked without end, nor by everybody at once.
+    fn look_again(&self) {
         let now = clock::now();
-        {
-            let mut state = self.state();
-            if state.read_at.is_some_and(|at| now.saturating_duration_since(at) < age) {
-                return;
-            }
-            // Whoever comes meanwhile takes what is known; and a store that is away is not asked by
-            // everybody at once.
-            state.read_at = Some(now);
+        let mut state = self.shared.state();
+        let pause = self.config.refresh / 4;
+        if state.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= pause) {
+            state.asked_at = Some(now);
+            drop(state);
+            self.shared.read();
         }
-        match self.read() {
-            Ok((registered, live)) => {
-                let mut state = self.state();
-                let gone = state.take_gone(&registered);
-                (state.registered, state.live) = (registered, live);
-                state.note_away(now);
-                drop(state);
-                // What waits there is answered now, without the lock.
-                drop(gone);
-            }
-            Err(error) => tracing::warn!(%error, "the bookies of the cluster were not read"),
-        }
-    }
-
-    #[expect(clippy::type_complexity, reason = "two maps, read together")]
-    fn read(
-        &self,
-    ) -> Result<(BTreeMap<BookieId, Registration>, BTreeMap<BookieId, Incarnation>), RegistryError>
-    {
-        let registered = self.registry.all()?;
-        let live = self.registry.live()?;
-        Ok((registered.into_iter().map(|found| (found.bookie, found)).collect(), live))
     }
 
     fn way(&self, member: Member) -> Option<Arc<dyn Transport>> {
-        let mut state = self.state();
+        let mut state = self.shared.state();
         if let Some(way) = state.ways.get(&member) {
             return Some(Arc::new(way.clone()));
         }
-        let found = state.registered.get(&member.bookie)?;
+        let found = state.known.registered.get(&member.bookie)?;
         if found.incarnation != member.incarnation {
             let (asked, own) = (member.incarnation, found.incarnation);
             let why = Unknown::Incarnation { asked, own };
@@ -149,10 +141,79 @@ impl ClusterBookies {
     }
 }
 
+impl Drop for ClusterBookies {
+    fn drop(&mut self) {
+        self.shared.state().stop = true;
+        self.shared.changed.notify_all();
+        // A panic has been reported where it happened.
+        drop(self.follower.take().map(JoinHandle::join));
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) {
+        match self.registry.known() {
+            Ok(known) => self.learn(known),
+            Err(error) => tracing::warn!(%error, "the bookies of the cluster were not read"),
+        }
+    }
+
+    fn learn(&self, known: Known) {
+        let mut state = self.state();
+        // Two may have read, and the later one was first here.
+        if known.revision < state.known.revision {
+            return;
+        }
+        let gone = state.take_gone(&known.registered);
+        state.known = known;
+        state.note_away(clock::now());
+        drop(state);
+        self.changed.notify_all();
+        // What waits there is answered now, without the lock.
+        drop(gone);
+    }
+
+    /// Learns what changes until it is to end.
+    fn follow(&self, pause: Duration) {
+        while !self.state().stop {
+            let Err(error) = self.follow_on() else { continue };
+            tracing::warn!(%error, "the bookies of the cluster are not followed");
+            let waited = self.changed.wait_timeout_while(self.state(), pause, |state| !state.stop);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// The same as long as the store answers and keeps what was not seen yet.
+    fn follow_on(&self) -> Result<(), RegistryError> {
+        let known = self.registry.known()?;
+        let mut watch = self.registry.watch(known.revision + 1)?;
+        self.learn(known);
+        while !self.state().stop {
+            let mut next = watch.next(STEP);
+            let changed = matches!(next, Ok(Some(_)));
+            // Changes are few: what came of all of them together is read as a whole.
+            while let Ok(Some(_)) = next {
+                next = watch.next(Duration::ZERO);
+            }
+            match next {
+                Err(WatchError::Compacted { .. }) => return Ok(()),
+                Err(WatchError::Store(error)) => return Err(error.into()),
+                Ok(_) if changed => self.learn(self.registry.known()?),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 impl State {
     /// Notes since when whoever is registered and not there is away.
     fn note_away(&mut self, now: Instant) {
-        let State { registered, live, away, .. } = self;
+        let State { known: Known { registered, live, .. }, away, .. } = self;
         let is_there = |found: &Registration| live.get(&found.bookie) == Some(&found.incarnation);
         away.retain(|bookie, _| registered.get(bookie).is_some_and(|found| !is_there(found)));
         for found in registered.values().filter(|found| !is_there(found)) {
@@ -175,16 +236,28 @@ impl State {
             .collect();
         gone.iter().filter_map(|member| self.ways.remove(member)).collect()
     }
+
+    /// Whoever is there, and takes ledgers.
+    fn candidates(&self) -> Vec<Candidate> {
+        let Known { registered, live, .. } = &self.known;
+        let takes = |found: &&Registration| {
+            found.state == BookieState::Active
+                && live.get(&found.bookie) == Some(&found.incarnation)
+        };
+        let candidate = |found: &Registration| Candidate {
+            member: Member { bookie: found.bookie, incarnation: found.incarnation },
+            rack: found.rack.clone(),
+        };
+        registered.values().filter(takes).map(candidate).collect()
+    }
 }
 
 impl Bookies for ClusterBookies {
     fn transport(&self, member: Member) -> Arc<dyn Transport> {
-        self.refresh(self.config.refresh);
         if let Some(way) = self.way(member) {
             return way;
         }
-        // It may have come just now; a stranger's name must not have the store asked without end.
-        self.refresh(self.config.refresh / 4);
+        self.look_again();
         self.way(member).unwrap_or_else(|| {
             let (to, why) = (member.bookie.to_string(), "it is not registered".to_owned());
             Arc::new(NoWay::new(member.incarnation, Unknown::Unreachable { to, why }))
@@ -192,29 +265,14 @@ impl Bookies for ClusterBookies {
     }
 
     fn candidates(&self) -> Vec<Candidate> {
-        self.refresh(self.config.refresh);
-        let state = self.state();
-        let takes = |found: &&Registration| {
-            found.state == BookieState::Active
-                && state.live.get(&found.bookie) == Some(&found.incarnation)
-        };
-        state
-            .registered
-            .values()
-            .filter(takes)
-            .map(|found| Candidate {
-                member: Member { bookie: found.bookie, incarnation: found.incarnation },
-                rack: found.rack.clone(),
-            })
-            .collect()
+        self.shared.state().candidates()
     }
 
     fn standing(&self, member: Member) -> Standing {
-        self.refresh(self.config.refresh);
-        let state = self.state();
-        let Some(found) = state.registered.get(&member.bookie) else {
+        let state = self.shared.state();
+        let Some(found) = state.known.registered.get(&member.bookie) else {
             // Of a registry that was never read, nobody's absence says anything.
-            return match state.registered.is_empty() {
+            return match state.known.registered.is_empty() {
                 true => Standing::Present,
                 false => Standing::Leaving,
             };
@@ -238,7 +296,8 @@ mod tests {
     use super::*;
     use crate::message::{Reply, Request};
     use crate::metadata::MemoryMeta;
-    use egret_schemas::LedgerId;
+    use crate::metadata::conformance::PATIENCE;
+    use egret_schemas::{Incarnation, LedgerId};
 
     fn registration(bookie: u64, incarnation: u128) -> Registration {
         Registration {
@@ -264,19 +323,48 @@ mod tests {
         (Registry::new(Arc::clone(&meta)), ClusterBookies::new(meta, config).unwrap())
     }
 
+    /// Waits until what is known is as said.
+    fn until(bookies: &ClusterBookies, holds: impl Fn(&State) -> bool) {
+        let shared = &bookies.shared;
+        let waited = shared.changed.wait_timeout_while(shared.state(), PATIENCE, |s| !holds(s));
+        let (state, out) = waited.unwrap();
+        assert!(!out.timed_out(), "{state:?}");
+    }
+
     #[test]
     fn only_bookies_that_are_there_and_active_take_new_ledgers() {
         let (registry, bookies) = cluster();
+        let mut there = Vec::new();
         for bookie in 1..=4 {
             registry.register(&registration(bookie, 7), false).unwrap();
+            if bookie < 4 {
+                let own = Incarnation(7);
+                there.push(registry.announce(BookieId(bookie), own, 60_000).unwrap());
+            }
         }
-        for (bookie, incarnation) in [(1, 7), (2, 7), (3, 8)] {
-            registry.announce(BookieId(bookie), Incarnation(incarnation)).unwrap();
-        }
+        until(&bookies, |state| state.candidates().len() == 3);
+        registry.register(&registration(3, 8), true).unwrap();
         registry.set_state(BookieId(2), BookieState::ReadOnly).unwrap();
+        until(&bookies, |state| state.candidates().len() == 1);
         let candidates = bookies.candidates();
-        assert_eq!(candidates.len(), 1, "{candidates:?}");
         assert_eq!((candidates[0].member, &*candidates[0].rack), (member(1, 7), "r1"));
+        drop(there);
+        until(&bookies, |state| state.candidates().is_empty());
+    }
+
+    /// The thread that follows has to begin anew, and nobody waits for the store meanwhile.
+    #[test]
+    fn what_was_last_known_holds_when_the_store_has_ended() {
+        let meta: Arc<dyn MetaStore> = Arc::new(MemoryMeta::new());
+        let registry = Registry::new(Arc::clone(&meta));
+        registry.register(&registration(1, 7), false).unwrap();
+        let there = registry.announce(BookieId(1), Incarnation(7), 60_000).unwrap();
+        let config = ClusterConfig::new("blue".to_owned(), Role::Client, None);
+        let bookies = ClusterBookies::new(Arc::clone(&meta), config).unwrap();
+        assert_eq!(bookies.candidates().len(), 1, "it was asked once");
+        meta.close();
+        assert_eq!(bookies.candidates().len(), 1);
+        drop(there);
     }
 
     #[test]
@@ -304,6 +392,7 @@ mod tests {
         bookies.transport(member(1, 7));
         let moved = Registration { address: "127.0.0.1:2".to_owned(), ..registration(1, 7) };
         registry.register(&moved, false).unwrap();
+        until(&bookies, |state| state.ways.is_empty());
         let request = Request::ReadLac { ledger: LedgerId(1) };
         let reply = bookies.transport(member(1, 7)).call(Incarnation(7), request);
         let Reply::Unknown(Unknown::Unreachable { to, .. }) = reply else { panic!("{reply:?}") };

@@ -29,7 +29,7 @@ use crate::ledger::metadata_codec;
 use crate::ledger::writer::WriterFailure;
 use crate::ledger::{CloseAt, Ensemble, Member, Quorum};
 use crate::message::{Refusal, Reply, Request, Transport, Wake};
-use crate::metadata::{Compare, MetaError, MetaStore, Op, TxnOutcome, txn_or_conflict};
+use crate::metadata::{self, Compare, MetaError, MetaStore, Op, TxnOutcome, txn_or_conflict};
 
 /// How far a ledger may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -366,10 +366,19 @@ impl Ledgers {
         metadata.state = LedgerState::Closed { last: None };
         let absent = Compare::Absent(key(id));
         let op = Op::Put(key(id), metadata_codec::encode(&metadata));
-        match self.inner.meta.txn(&[absent], &[op])? {
-            TxnOutcome::Committed { .. } => Ok(None),
-            TxnOutcome::Conflict => Ok(Some(self.load(id)?.0)),
+        for _ in 0..CAS_TRIES {
+            let (absent, op) = (slice::from_ref(&absent), slice::from_ref(&op));
+            if txn_or_conflict(&*self.inner.meta, absent, op)? != TxnOutcome::Conflict {
+                return Ok(None);
+            }
+            match self.find(id)? {
+                Some((held, _)) if held.proposal == proposal => return Ok(None),
+                Some((held, _)) => return Ok(Some(held)),
+                // Lost before it was carried out.
+                None => {}
+            }
         }
+        Err(RecordError::from(contended(&key(id))).into())
     }
 
     /// How far the ledger may be read now.
@@ -489,7 +498,7 @@ impl Ledgers {
             }
         }
         self.inner.reads.forget(id);
-        self.inner.meta.txn(&[], &[Op::Delete(key(id))])?;
+        metadata::remove(&*self.inner.meta, &[], &key(id))?;
         Ok(())
     }
 

@@ -1,17 +1,15 @@
 //! Which incarnation of a bookie is there now: a key beside the registrations.
 //!
-//! The value is the incarnation, 16 bytes little-endian, and CRC32C over key and incarnation. This is
-//! the one place that decides how such a key goes when its bookie does; the rest of the crate asks.
-
-use std::collections::BTreeMap;
+//! The value is the incarnation, 16 bytes little-endian, and CRC32C over key and incarnation. It hangs
+//! on the lease of a [`Presence`](super::Presence).
 
 use egret_schemas::bytes::{DecodeError, Reader, Writer};
 use egret_schemas::{BookieId, Incarnation};
 
 use super::RegistryError;
-use crate::metadata::{Compare, MetaStore, Op};
+use crate::metadata::{LeaseId, Op, Versioned};
 
-const PREFIX: &str = "/live/bookies/";
+pub(super) const PREFIX: &str = "/bookies/live/";
 
 fn key(bookie: BookieId) -> String {
     format!("{PREFIX}{:020}", bookie.0)
@@ -28,7 +26,7 @@ fn encode(key: &str, own: Incarnation) -> Vec<u8> {
     out
 }
 
-fn decode(key: &str, bytes: &[u8]) -> Result<(BookieId, Incarnation), DecodeError> {
+fn read(key: &str, bytes: &[u8]) -> Result<(BookieId, Incarnation), DecodeError> {
     let mut r = Reader::new(bytes);
     let own = Incarnation(r.u128("incarnation")?);
     if r.u32("checksum")? != checksum(key, own) {
@@ -40,33 +38,16 @@ fn decode(key: &str, bytes: &[u8]) -> Result<(BookieId, Incarnation), DecodeErro
     Ok((BookieId(bookie), own))
 }
 
-pub(super) fn announce(
-    meta: &dyn MetaStore,
-    bookie: BookieId,
-    own: Incarnation,
-) -> Result<(), RegistryError> {
+/// Says that it is there as long as `lease` is.
+pub(super) fn put(bookie: BookieId, own: Incarnation, lease: LeaseId) -> Op {
     let key = key(bookie);
     let value = encode(&key, own);
-    meta.txn(&[], &[Op::Put(key, value)])?;
-    Ok(())
+    Op::PutLeased { key, value, lease }
 }
 
-pub(super) fn withdraw(
-    meta: &dyn MetaStore,
-    bookie: BookieId,
-    own: Incarnation,
-) -> Result<(), RegistryError> {
-    let key = key(bookie);
-    let Some(held) = meta.get(&key)? else { return Ok(()) };
-    if held.value == encode(&key, own) {
-        // A conflict: somebody came meanwhile, and is there.
-        meta.txn(&[Compare::Revision(key.clone(), held.revision)], &[Op::Delete(key)])?;
-    }
-    Ok(())
-}
-
-pub(super) fn list(meta: &dyn MetaStore) -> Result<BTreeMap<BookieId, Incarnation>, RegistryError> {
-    let told = |key: &str, why| RegistryError::Decode { key: key.to_owned(), why };
-    let listed = meta.list(PREFIX)?.entries;
-    listed.iter().map(|(key, held)| decode(key, &held.value).map_err(|e| told(key, e))).collect()
+pub(super) fn decode(
+    key: &str,
+    held: &Versioned,
+) -> Result<(BookieId, Incarnation), RegistryError> {
+    read(key, &held.value).map_err(|why| RegistryError::Decode { key: key.to_owned(), why })
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::client::memory_bookie::MemoryBookie;
-use crate::metadata::MemoryMeta;
 use crate::metadata::conformance::lossy::Lossy;
+use crate::metadata::{MemoryMeta, MetaStore};
 
 /// A third of all transactions get no answer, half of those were carried out. Creating a stream, taking
-/// a partition over and rolling its segments read back and go on; each is done once.
+/// a partition over, rolling its segments, naming users and deleting read back and go on; each is done
+/// once.
 #[test]
 fn a_lost_answer_of_the_metadata_store_stops_no_stream() {
     for seed in 0..20 {
@@ -34,5 +35,15 @@ fn a_lost_answer_of_the_metadata_store_stops_no_stream() {
         }
         let all: Vec<_> = (0..30).map(|n: u64| n.to_string()).collect();
         assert_eq!(found, all, "seed {seed}");
+        for n in 0..5 {
+            let user = User { topology: "t".to_owned(), component: n.to_string() };
+            log.produce("s", &user).unwrap_or_else(|e| panic!("seed {seed}, {n}: {e}"));
+        }
+        assert_eq!(log.users("s").unwrap().producers.len(), 5, "seed {seed}");
+        log.delete_stream("s", true).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        for prefix in ["/stream/", "/ledgers/", "/users/", "/partition/"] {
+            let left = meta.list(prefix).unwrap().entries;
+            assert!(left.is_empty(), "seed {seed}: {left:?}");
+        }
     }
 }

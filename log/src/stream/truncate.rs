@@ -17,7 +17,7 @@ use super::error::{CatalogError, TruncateError};
 use super::partition::{Catalog, Partition, partition_key, stream_key};
 use super::retention;
 use super::users::{self, Users};
-use crate::metadata::{Compare, Op, TxnOutcome};
+use crate::metadata::{self, Compare, Op, TxnOutcome, txn_or_conflict};
 
 /// Forgets everything before `before`. The last segment stays, whatever of it is forgotten.
 pub(super) fn truncate(
@@ -114,7 +114,9 @@ pub(super) fn mark_deleted(
         let ops =
             [Op::Put(key.clone(), encode_stream(&record)), Op::Delete(users::users_key(name))];
         let compare = [Compare::Revision(key.clone(), revision), same_users];
-        if meta.txn(&compare, &ops).map_err(CatalogError::Meta)? != TxnOutcome::Conflict {
+        // A lost answer is settled by what is found: marked, or as it was.
+        let done = txn_or_conflict(&**meta, &compare, &ops).map_err(CatalogError::Meta)?;
+        if done != TxnOutcome::Conflict {
             return Ok(());
         }
     }
@@ -123,18 +125,20 @@ pub(super) fn mark_deleted(
 /// Deletes a stream that is marked: writers are shut out, every ledger is deleted, the records go.
 pub(super) fn delete_marked(catalog: &Arc<Catalog>, name: &str) -> Result<(), TruncateError> {
     let meta = catalog.ledgers.metadata();
-    let Some((record, _)) = load_stream(catalog, name)? else { return Ok(()) };
+    let Some((record, revision)) = load_stream(catalog, name)? else { return Ok(()) };
+    // A removal whose answer was lost may come true later: it must not meet a new stream of the name.
+    let still = [Compare::Revision(stream_key(name), revision)];
     for number in 0..record.config.partitions {
         match delete_partition(&catalog.partition_of(name, number)) {
             // Deleted by an attempt before this one.
             Err(TruncateError::Catalog(CatalogError::NoStream { .. })) => {}
             other => other?,
         }
-        let gone = [Op::Delete(partition_key(name, number))];
-        meta.txn(&[], &gone).map_err(CatalogError::Meta)?;
+        let key = partition_key(name, number);
+        metadata::remove(&**meta, &still, &key).map_err(CatalogError::Meta)?;
         catalog.partition_of(name, number).hub.notify();
     }
-    meta.txn(&[], &[Op::Delete(stream_key(name))]).map_err(CatalogError::Meta)?;
+    metadata::remove(&**meta, &still, &stream_key(name)).map_err(CatalogError::Meta)?;
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use super::error::{CatalogError, UseError};
 use super::partition::{CAS_TRIES, Catalog};
 use crate::caps;
 use crate::ledger::Proposal;
-use crate::metadata::{Compare, Op, TxnOutcome};
+use crate::metadata::{Compare, Op, TxnOutcome, txn_or_conflict};
 
 /// Of the record.
 const VERSION: u8 = 1;
@@ -119,7 +119,8 @@ pub(super) fn change(
         let compare =
             [Compare::Revision(super::partition::stream_key(stream), revision), unchanged];
         let put = Op::Put(users_key(stream), encode(&users, catalog.ledgers.proposal()));
-        let done = catalog.ledgers.metadata().txn(&compare, &[put]).map_err(CatalogError::Meta)?;
+        let meta = &**catalog.ledgers.metadata();
+        let done = txn_or_conflict(meta, &compare, &[put]).map_err(CatalogError::Meta)?;
         if done != TxnOutcome::Conflict {
             return Ok(());
         }

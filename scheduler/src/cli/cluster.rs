@@ -3,7 +3,7 @@
 //!
 //! ```toml
 //! cluster = "blue"
-//! metadata = "etcd://127.0.0.1:2379"
+//! metadata = "etcd://127.0.0.1:2379/blue"
 //! # role = "admin"                      # what the certificate says; without one: admin
 //! # tls = { cert = "me.pem", key = "me.key", ca = "ca.pem" }
 //! ```
@@ -23,7 +23,7 @@ use egret_schemas::bookie::Role;
 use serde::Deserialize;
 
 use super::exit::Exit;
-use crate::metadata::{Metadata, open_metadata};
+use crate::metadata_url::open_metadata;
 
 /// The whole file. Relative paths begin at its directory.
 #[derive(Debug, Deserialize)]
@@ -66,8 +66,6 @@ pub(super) struct Cluster {
     pub(super) registry: Registry,
     /// Its ledgers.
     pub(super) ledgers: Ledgers,
-    /// Closed last.
-    _metadata: Metadata,
 }
 
 impl Cluster {
@@ -96,10 +94,10 @@ impl Cluster {
         };
         let metadata = open_metadata(&file.metadata, &base).map_err(refused)?;
         let config = ClusterConfig::new(file.cluster.clone(), role, tls);
-        let bookies = ClusterBookies::new(metadata.store(), config).map_err(failed)?;
-        let ledgers = Ledgers::new(Arc::new(bookies), copies, metadata.store());
-        let registry = Registry::new(metadata.store());
-        Ok(Cluster { name: file.cluster, registry, ledgers, _metadata: metadata })
+        let bookies = ClusterBookies::new(Arc::clone(&metadata), config).map_err(failed)?;
+        let ledgers = Ledgers::new(Arc::new(bookies), copies, Arc::clone(&metadata));
+        let registry = Registry::new(metadata);
+        Ok(Cluster { name: file.cluster, registry, ledgers })
     }
 
     /// Its streams.

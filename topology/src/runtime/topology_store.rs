@@ -5,9 +5,11 @@
 //! done stands in the list, and the next takeover finishes it.
 
 use std::collections::BTreeSet;
+use std::slice;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use egret_log::Outcome;
 use egret_log::client::{AppendError, LedgerWriter, Ledgers};
 use egret_log::ledger::{CloseAt, LedgerKind};
 use egret_log::metadata::{Compare, MetaStore, Op, TxnOutcome};
@@ -21,6 +23,9 @@ use crate::{Error, Result};
 pub(crate) fn key(topology: &str) -> String {
     format!("/topology/{topology}")
 }
+
+/// Tries of one change whose answers get lost; each waited as long as the store waits.
+const TRIES: usize = 16;
 
 /// The record as this process last wrote it.
 pub(crate) struct TopologyStore {
@@ -56,13 +61,28 @@ impl TopologyStore {
         let proposal = next(&held.0).map_err(|why| Error::Superseded(Box::new(why)))?;
         let compare = Compare::Revision(key(&self.name), held.1);
         let put = Op::Put(key(&self.name), proposal.encode());
-        match self.meta.txn(&[compare], &[put])? {
-            TxnOutcome::Committed { revision } => {
-                *held = (proposal, revision);
-                Ok(())
+        let mut lost = None;
+        for _ in 0..TRIES {
+            match self.meta.txn(slice::from_ref(&compare), slice::from_ref(&put)) {
+                Ok(TxnOutcome::Committed { revision }) => {
+                    *held = (proposal, revision);
+                    return Ok(());
+                }
+                Ok(TxnOutcome::Conflict) => {}
+                Err(error) if error.outcome() == Outcome::Unknown => lost = Some(error),
+                Err(error) => return Err(error.into()),
             }
-            TxnOutcome::Conflict => Err(Error::TakenOver { topology: self.name.clone() }),
+            // What is found says whether it was carried out, for no two proposals are alike.
+            match self.meta.get(&key(&self.name))? {
+                Some(now) if now.value == put.value() => {
+                    *held = (proposal, now.revision);
+                    return Ok(());
+                }
+                Some(now) if now.revision == held.1 => {}
+                _ => return Err(Error::TakenOver { topology: self.name.clone() }),
+            }
         }
+        Err(lost.map_or(Error::TakenOver { topology: self.name.clone() }, Error::from))
     }
 
     /// Lists and creates a ledger.
@@ -132,6 +152,8 @@ pub(crate) fn append_first(writer: &LedgerWriter, record: &CommitRecord) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use egret_log::client::Copies;
+    use egret_log::metadata::conformance::lossy::Lossy;
     use egret_log::{Log, LogConfig};
     use egret_schemas::Generation;
     use egret_state::Guarantee;
@@ -144,6 +166,29 @@ mod tests {
     fn saved(log: &Log) -> (TopologyRecord, u64) {
         let held = log.metadata().get(&key("t")).unwrap().unwrap();
         (TopologyRecord::decode(&held.value).unwrap(), held.revision)
+    }
+
+    /// A third of all transactions get no answer, and half of those were carried out.
+    #[test]
+    fn a_lost_answer_of_the_metadata_store_ends_no_topology() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let me = Claimant { process: 7, operation: 1 };
+        let first = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
+        let put = Op::Put(key("t"), first.encode());
+        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        for seed in 0..10 {
+            let (record, revision) = saved(&log);
+            let listed = record.state_ledgers.len();
+            let lossy = Arc::new(Lossy::new(Arc::clone(log.metadata()), seed));
+            let bookies = Arc::clone(log.ledgers().bookies());
+            let ledgers = Ledgers::new(bookies, Copies::ONE, lossy);
+            let store = TopologyStore::new("t", &ledgers, record, revision);
+            for n in 0..5 {
+                store.add_ledger(false).unwrap_or_else(|e| panic!("seed {seed}, {n}: {e}"));
+            }
+            assert_eq!(saved(&log).0.state_ledgers.len(), listed + 5, "seed {seed}");
+        }
     }
 
     /// Once, a ledger left the list before it was deleted: a crash between the two left it for ever.

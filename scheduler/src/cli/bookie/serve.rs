@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use egret_log::bookie::identity::Identity;
 use egret_log::bookie::{Bookie, BookieConfig};
-use egret_log::clock;
 use egret_log::disk::{Disk, RealDisk};
 use egret_log::registry::{BookieState, Registration, Registry, RegistryError};
 use egret_log::rpc::bookie::server::is_cluster_name;
 use egret_log::rpc::bookie::tls::Pem;
 use egret_log::rpc::bookie::{BookieServer, ServeError, ServerConfig, ServerTls};
+use egret_log::{caps, clock};
 use egret_schemas::BookieId;
 use serde::Serialize;
 
@@ -85,7 +85,8 @@ pub(super) fn serve(
         state: BookieState::Active,
     };
     registry.register(&own, replace).map_err(refused)?;
-    registry.announce(id, identity.incarnation).map_err(failed)?;
+    let presence =
+        registry.announce(id, identity.incarnation, caps::BOOKIE_LEASE_MS).map_err(failed)?;
     let ready = Ready {
         bookie: file.id,
         cluster: file.cluster.clone(),
@@ -97,8 +98,8 @@ pub(super) fn serve(
     // An error is the end of the thread that would say so, which is the end all the same.
     let _ = asked.recv();
     tracing::info!(bookie = %id, "draining");
-    if let Err(error) = registry.withdraw(id, identity.incarnation) {
-        tracing::warn!(%error, "it still counts as there");
+    if let Err(error) = presence.withdraw() {
+        tracing::warn!(%error, "it counts as there until its lease ends");
     }
     let answered = server.drain(Duration::from_millis(file.drain_wait_ms));
     if !answered {
