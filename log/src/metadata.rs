@@ -19,8 +19,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::disk::located;
 use crate::caps;
+use crate::disk::located;
 use crate::outcome::Outcome;
 
 mod history;

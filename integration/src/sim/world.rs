@@ -554,6 +554,8 @@ impl World {
                         self.tell(Fact::Committed { ledger, upto })?;
                     }
                 }
+                // Who is there hangs on leases, and no ledger does.
+                Op::PutLeased { .. } => {}
                 Op::Delete(key) => {
                     if let Some(ledger) = number(key, "/ledgers/") {
                         self.tell(Fact::Recorded { ledger, after: None })?;

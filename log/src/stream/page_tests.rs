@@ -40,7 +40,7 @@ impl World {
     }
 
     fn pages(&self) -> usize {
-        self.meta.list("/segments/s/0/").unwrap().len()
+        self.meta.list("/segments/s/0/").unwrap().entries.len()
     }
 }
 
@@ -109,7 +109,7 @@ fn truncation_removes_pages_and_stops_inside_one() {
     assert_eq!(log.describe_partition("s", 0).unwrap().segments.len(), 101);
     assert_eq!(read(&log, ReadFrom::Earliest, 2), [4899, 4900]);
     log.delete_stream("s", false).unwrap();
-    assert_eq!(world.meta.list("/ledgers/").unwrap(), [], "none is left behind");
+    assert_eq!(world.meta.list("/ledgers/").unwrap().entries, [], "none is left behind");
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn a_deleted_stream_leaves_no_page_and_no_ledger() {
     let world = World::long();
     world.log.delete_stream("s", false).unwrap();
     assert_eq!(world.pages(), 0);
-    assert_eq!(world.meta.list("/partition/s/").unwrap(), []);
-    assert_eq!(world.meta.list("/ledgers/").unwrap(), []);
+    assert_eq!(world.meta.list("/partition/s/").unwrap().entries, []);
+    assert_eq!(world.meta.list("/ledgers/").unwrap().entries, []);
 }
 
 #[test]
@@ -142,10 +142,10 @@ fn an_owner_that_comes_back_drops_what_was_not_committed_from_pages_too() {
         at.push(writer.position());
         epoch = epoch.next_commit().unwrap();
     }
-    assert_eq!(meta.list("/segments/s/0/").unwrap().len(), 2);
+    assert_eq!(meta.list("/segments/s/0/").unwrap().entries.len(), 2);
     let committed = at[499];
     let writer = log.transactional_writer("s", 0, &owner(2), Some(committed)).unwrap();
-    assert_eq!(meta.list("/segments/s/0/").unwrap().len(), 0);
+    assert_eq!(meta.list("/segments/s/0/").unwrap().entries.len(), 0);
     assert_eq!(log.describe_partition("s", 0).unwrap().records, 500);
     assert_eq!(read(&log, ReadFrom::At(start(499)), 9), [498, 499]);
     drop(writer);
