@@ -1,17 +1,17 @@
 //! One storage node: ledgers' entries, durable before they are acknowledged.
 //!
-//! A [`Bookie`] holds a directory: who it is ([`identity`]), a journal of everything it was told, extents
-//! with the entries the journal no longer keeps. It answers [`Request`]s; it knows nothing of quorums, of
+//! A [`Bookie`] holds a directory: who it is ([`identity`]) and its shards, each a journal of everything it
+//! was told and extents with the entries the journal no longer keeps. It answers [`Request`]s; it knows nothing of quorums, of
 //! other bookies or of what the entries mean.
 //!
 //! What always holds:
 //! * Nothing is acknowledged before it is synced. After a failed write or sync nothing is written again.
 //! * A term once answered for is never forgotten: lower ones are refused for ever.
 //! * What is read was checked against the checksum its client computed; what is damaged is answered as
-//!   damaged, never as absent.
+//!   damaged, never as absent; what may have been lost is answered as unknown.
 //!
 //! The journal is in `journal`, group commit and the judging of requests in `shard`, what one copy
-//! cannot tell in `docs/002-what-a-flipped-byte-can-do.md`.
+//! cannot tell in `docs/002-what-a-flipped-byte-can-do.md`, what is known to have been lost in `limbo`.
 
 pub(crate) mod cache;
 pub mod config;
@@ -27,11 +27,13 @@ pub(crate) mod open;
 mod read_only;
 pub(crate) mod scrub;
 pub(crate) mod shard;
+mod shards;
 pub mod stats;
 pub(crate) mod term_table;
 mod whole_file;
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -40,7 +42,9 @@ use egret_schemas::{EntryId, Incarnation, LedgerId};
 
 pub use self::config::BookieConfig;
 pub use self::damage::Damage;
+use self::damage::FileError;
 pub use self::damaged::DamagedPlace;
+use self::identity::Identity;
 pub use self::open::OpenError;
 use self::shard::Shard;
 use self::shard::accept::Patience;
@@ -54,13 +58,16 @@ use crate::message::{Reply, ReplyTo, Request, Transport, Wake};
 /// [`close`](Bookie::close) it stops as if its process had died.
 #[derive(Clone)]
 pub struct Bookie {
-    shard: Arc<Shard>,
+    own: Incarnation,
+    dir: Arc<Path>,
+    disk: Arc<dyn Disk>,
+    shards: Arc<[Arc<Shard>]>,
     threads: Arc<Threads>,
 }
 
-/// The threads, stopped when the last handle goes. They hold the shard, not a handle.
+/// The threads, stopped when the last handle goes. They hold the shards, not a handle.
 struct Threads {
-    shard: Arc<Shard>,
+    shards: Arc<[Arc<Shard>]>,
     handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -70,24 +77,46 @@ impl Bookie {
     /// The caller has made sure that nobody else uses the directory.
     ///
     /// # Errors
-    /// [`OpenError::Damaged`] when data that was durable is not there or not as written.
+    /// [`OpenError::Damaged`] when data that was durable is not there or not as written, unless other
+    /// bookies have copies of all that is here: then the ledgers concerned are in [limbo](Bookie::limbo).
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         config: BookieConfig,
     ) -> Result<Bookie, OpenError> {
-        let background = config.background;
-        let shard = Arc::new(open::open(disk, dir, config)?);
-        let read_only = read_only::load(&*shard.disk, dir)
-            .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
-        shard.set_read_only(read_only);
-        let handles = if background {
-            Shard::start(&shard).map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?
-        } else {
-            Vec::new()
-        };
-        let threads = Threads { shard: Arc::clone(&shard), handles: Mutex::new(handles) };
-        Ok(Bookie { shard, threads: Arc::new(threads) })
+        let io = |source| OpenError::Io { dir: dir.to_owned(), source };
+        let identity = open::identify(&*disk, dir, &config)?;
+        let own = identity.incarnation;
+        let dirs = shards::dirs(dir, identity.shards);
+        shards::check(&*disk, dir, &dirs)?;
+        let read_only = read_only::load(&*disk, dir).map_err(io)?;
+        let share = config.share(identity.shards);
+        let mut opened = Vec::new();
+        for shard in &dirs {
+            let shard = open::open(Arc::clone(&disk), shard, share.clone(), own)?;
+            shard.set_read_only(read_only);
+            opened.push(Arc::new(shard));
+        }
+        shards::formatted(&*disk, dir, dirs.len()).map_err(io)?;
+        let shards: Arc<[Arc<Shard>]> = opened.into();
+        let threads = Threads { shards: Arc::clone(&shards), handles: Mutex::default() };
+        if config.background {
+            for shard in &*shards {
+                let handles = Shard::start(shard).map_err(io)?;
+                threads.handles.lock().unwrap_or_else(PoisonError::into_inner).extend(handles);
+            }
+        }
+        Ok(Bookie { own, dir: dir.into(), disk, shards, threads: Arc::new(threads) })
+    }
+
+    fn shard(&self, ledger: LedgerId) -> &Arc<Shard> {
+        &self.shards[shards::of(ledger, self.shards.len())]
+    }
+
+    /// Does something in every shard; the first error, after all were tried.
+    fn everywhere<T, E>(&self, each: impl Fn(&Shard) -> Result<T, E>) -> Result<Vec<T>, E> {
+        let tried: Vec<_> = self.shards.iter().map(|shard| each(shard)).collect();
+        tried.into_iter().collect()
     }
 
     /// Writes everything that is durable to extents, so that the journal is no longer needed for it.
@@ -95,18 +124,20 @@ impl Bookie {
     /// # Errors
     /// When it could not be finished; nothing is lost by that.
     pub fn checkpoint(&self) -> Result<(), CheckpointError> {
-        self.shard.checkpoint()
+        self.everywhere(Shard::checkpoint).map(drop)
     }
 
     /// The ledgers of which something acknowledged may be lost here, and nobody has settled it yet.
     pub fn limbo(&self) -> Vec<LedgerId> {
-        self.shard.limbo()
+        let mut limbo: Vec<_> = self.shards.iter().flat_map(|shard| shard.limbo()).collect();
+        limbo.sort_unstable();
+        limbo
     }
 
     /// Where the medium was found not to hold what was written, by reads, compaction and scrubbing: what
     /// repair has to store again here, as copies.
     pub fn damaged(&self) -> Vec<DamagedPlace> {
-        self.shard.damaged()
+        self.shards.iter().flat_map(|shard| shard.damaged()).collect()
     }
 
     /// Moves what is left of extents that hold mostly deleted ledgers to new ones, as fast as it goes.
@@ -115,7 +146,8 @@ impl Bookie {
     /// # Errors
     /// When it could not be finished; nothing is lost by that.
     pub fn compact(&self) -> Result<bool, CheckpointError> {
-        self.shard.compact(&mut Pace::unlimited())
+        let any = self.everywhere(|shard| shard.compact(&mut Pace::unlimited()))?;
+        Ok(any.contains(&true))
     }
 
     /// Takes nothing new from now on, or does again: creations and writers' adds are refused as
@@ -123,15 +155,20 @@ impl Bookie {
     ///
     /// # Errors
     /// When it could not be made durable: what was so before still holds here.
-    pub fn set_read_only(&self, read_only: bool) -> std::io::Result<()> {
-        read_only::store(&*self.shard.disk, &self.shard.dir, read_only)?;
-        self.shard.set_read_only(read_only);
+    pub fn set_read_only(&self, read_only: bool) -> io::Result<()> {
+        read_only::store(&*self.disk, &self.dir, read_only)?;
+        self.shards.iter().for_each(|shard| shard.set_read_only(read_only));
         Ok(())
     }
 
     /// Reads everything this bookie keeps again and checks it; returns what is damaged.
     pub fn scrub(&self) -> Vec<Damage> {
-        self.shard.scrub()
+        let identity = match Identity::load(&*self.disk, &self.dir) {
+            Ok(_) => None,
+            Err(FileError::Damaged(damage)) => Some(damage),
+            Err(other) => Some(Damage::new(&self.dir.join("IDENTITY"), 0, other.to_string())),
+        };
+        identity.into_iter().chain(self.shards.iter().flat_map(|shard| shard.scrub())).collect()
     }
 
     /// Finishes what was accepted, checkpoints and stops. Other handles answer from now on that the
@@ -140,9 +177,9 @@ impl Bookie {
     /// # Errors
     /// When the checkpoint could not be finished; what was acknowledged is safe in the journal.
     pub fn close(self) -> Result<(), CheckpointError> {
-        self.shard.drain();
-        let checkpointed = self.shard.checkpoint();
-        self.shard.stop();
+        self.shards.iter().for_each(|shard| shard.drain());
+        let checkpointed = self.everywhere(Shard::checkpoint).map(drop);
+        self.shards.iter().for_each(|shard| shard.stop());
         self.threads.join();
         checkpointed
     }
@@ -150,51 +187,76 @@ impl Bookie {
     /// Like [`send`](Transport::send), but never waits for room: an add that finds none is refused
     /// with [`Overloaded`](crate::message::Refusal::Overloaded). For threads that serve many clients.
     pub fn try_send(&self, to: Incarnation, request: Request, reply: ReplyTo) {
-        self.shard.send(to, request, reply, Patience::No);
+        self.send_with(to, request, reply, Patience::No);
+    }
+
+    fn send_with(&self, to: Incarnation, request: Request, reply: ReplyTo, patience: Patience) {
+        let Some(ledger) = request.ledger() else {
+            let gather = shards::gather(&self.shards, reply);
+            for shard in &*self.shards {
+                shard.send(to, request.clone(), Box::new(gather.clone()), patience);
+            }
+            return;
+        };
+        self.shard(ledger).send(to, request, reply, patience);
     }
 
     /// Does what the journal thread does when nothing came for a while.
     #[cfg(test)]
     fn mark_idle(&self) {
-        self.shard.mark_idle_now();
+        self.shards.iter().for_each(|shard| shard.mark_idle_now());
     }
 
     /// Does what the scrubber does next; where it is then.
     #[cfg(test)]
     fn scrub_some(&self) -> BookieStats {
-        self.shard.scrub_some();
-        self.shard.stats()
+        for shard in &*self.shards {
+            let _ = shard.scrub_some();
+        }
+        self.stats()
     }
 
     /// Figures of this moment.
     pub fn stats(&self) -> BookieStats {
-        self.shard.stats()
+        BookieStats::together(self.shards.iter().map(|shard| shard.stats()))
+    }
+
+    /// Figures of each shard.
+    pub fn shard_stats(&self) -> Vec<BookieStats> {
+        self.shards.iter().map(|shard| shard.stats()).collect()
     }
 }
 
 impl Transport for Bookie {
     fn send(&self, to: Incarnation, request: Request, reply: ReplyTo) {
-        self.shard.send(to, request, reply, Patience::Yes);
+        self.send_with(to, request, reply, Patience::Yes);
     }
 
     fn call(&self, to: Incarnation, request: Request) -> Reply {
-        self.shard.call(to, request)
+        let Some(ledger) = request.ledger() else {
+            let replies: Vec<_> =
+                self.shards.iter().map(|shard| shard.call(to, request.clone())).collect();
+            let other = replies.into_iter().find(|reply| !matches!(reply, Reply::Done));
+            return other.unwrap_or(Reply::Done);
+        };
+        self.shard(ledger).call(to, request)
     }
 
     fn incarnation(&self) -> Incarnation {
-        self.shard.own
+        self.own
     }
 
     fn watch_lac(&self, ledger: LedgerId, beyond: Option<EntryId>, wake: Wake) {
-        self.shard.watch_lac(ledger, beyond, wake);
+        self.shard(ledger).watch_lac(ledger, beyond, wake);
     }
 }
 
 impl fmt::Debug for Bookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bookie")
-            .field("dir", &self.shard.dir)
-            .field("own", &self.shard.own)
+            .field("dir", &self.dir)
+            .field("own", &self.own)
+            .field("shards", &self.shards.len())
             .finish()
     }
 }
@@ -214,7 +276,7 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        self.shard.stop();
+        self.shards.iter().for_each(|shard| shard.stop());
         self.join();
     }
 }

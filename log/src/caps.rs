@@ -107,6 +107,9 @@ pub const SCRUB_BYTES_PER_S: u64 = 1 << 20;
 /// read all day.
 pub const SCRUB_REST_MS: u64 = 3_600_000;
 
+/// Shards of one bookie: each has four threads and two write caches.
+pub const SHARDS_MAX: u16 = 64;
+
 /// Damaged places a bookie remembers: past it a disk wants replacing, not mending.
 pub const DAMAGED_PLACES_MAX: usize = 4096;
 

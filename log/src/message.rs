@@ -107,6 +107,24 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The ledger it is about; `None` when it is about all of a bookie.
+    pub fn ledger(&self) -> Option<LedgerId> {
+        match self {
+            Request::Create { ledger, .. }
+            | Request::Add { ledger, .. }
+            | Request::Read { ledger, .. }
+            | Request::ReadRange { ledger, .. }
+            | Request::Fence { ledger, .. }
+            | Request::WriteLac { ledger, .. }
+            | Request::ReadLac { ledger }
+            | Request::ClearLimbo { ledger, .. }
+            | Request::Delete { ledger } => Some(*ledger),
+            Request::LimboBound { .. } => None,
+        }
+    }
+}
+
 /// A bookie's answer.
 #[derive(Debug, Clone)]
 pub enum Reply {

@@ -5,6 +5,9 @@ use crate::caps;
 /// Sizes and limits of one bookie.
 #[derive(Debug, Clone)]
 pub struct BookieConfig {
+    /// Shards of a bookie that is formatted now, each with its own journal, extents and threads; one that
+    /// exists keeps those it has. Caches are divided among them.
+    pub shards: u16,
     /// Bytes of one journal file.
     pub journal_file_bytes: u64,
     /// Files the journal may have before a checkpoint makes some free, however little they hold.
@@ -46,9 +49,22 @@ pub struct BookieConfig {
     pub(crate) acknowledge_before_sync: bool,
 }
 
+impl BookieConfig {
+    /// What each of `shards` gets of it.
+    pub(super) fn share(&self, shards: u16) -> BookieConfig {
+        let of = |bytes: usize| bytes / usize::from(shards);
+        BookieConfig {
+            write_cache_bytes: of(self.write_cache_bytes),
+            tail_cache_bytes: of(self.tail_cache_bytes),
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for BookieConfig {
     fn default() -> BookieConfig {
         BookieConfig {
+            shards: 1,
             journal_file_bytes: caps::JOURNAL_FILE_BYTES,
             journal_files_max: caps::JOURNAL_FILES_MAX,
             write_cache_bytes: caps::WRITE_CACHE_BYTES,

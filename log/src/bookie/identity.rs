@@ -5,9 +5,10 @@
 //! that was wiped gets another one, so that nobody takes its "never heard of it" for proof.
 //!
 //! ```text
-//! IDENTITY: magic 8 | version u16 | bookie u64 | incarnation u128 | created_ms u64 | [cluster] | crc32c u32
+//! IDENTITY: magic 8 | version u16 | bookie u64 | incarnation u128 | created_ms u64
+//!           | cluster (since version 2) | shards u16 (since version 3) | crc32c u32
 //! ```
-//! Version 1 has no cluster: the one bookie of a data directory is in none. Version 2 has its name.
+//! The one bookie of a data directory is in no cluster: its name is empty.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,14 +23,16 @@ use crate::{caps, clock};
 
 const NAME: &str = "IDENTITY";
 const MAGIC: &[u8; 8] = b"EGRETIDT";
-/// Without a cluster, and with one.
-const VERSIONS: (u16, u16) = (1, 2);
+const VERSION: u16 = 3;
+/// The first versions, which are read too: without a cluster, and of one shard.
+const VERSION_ALONE: u16 = 1;
+const VERSION_OF_ONE_SHARD: u16 = 2;
 #[cfg(test)]
-const BYTES: u64 = 46;
-const BYTES_MAX: u64 = 50 + caps::CLUSTER_NAME_BYTES_MAX as u64;
+const BYTES: u64 = 52;
+const BYTES_MAX: u64 = 52 + caps::CLUSTER_NAME_BYTES_MAX as u64;
 
 /// Where a bookie keeps data: if anything is there, it had an identity.
-const DATA: [&str; 3] = [".", "extents", "journal"];
+const DATA: [&str; 5] = [".", "extents", "journal", "shard00", "shard00/journal"];
 
 /// A bookie's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// When it was formatted, in wall-clock milliseconds, for people.
     pub created_ms: u64,
+    /// How many shards the directory was formatted with.
+    pub shards: u16,
 }
 
 /// Why a directory's identity could not be had.
@@ -87,11 +92,15 @@ impl Identity {
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub fn mint(bookie: BookieId) -> io::Result<Identity> {
-        Identity::mint_in(String::new(), bookie)
+    ///
+    /// # Panics
+    /// When there are to be no shards, or more than [`SHARDS_MAX`](caps::SHARDS_MAX).
+    pub fn mint(bookie: BookieId, shards: u16) -> io::Result<Identity> {
+        Identity::mint_in(String::new(), bookie, shards)
     }
 
-    fn mint_in(cluster: String, bookie: BookieId) -> io::Result<Identity> {
+    fn mint_in(cluster: String, bookie: BookieId, shards: u16) -> io::Result<Identity> {
+        assert!((1..=caps::SHARDS_MAX).contains(&shards), "a bookie of {shards} shards");
         let mut bits = [0; 16];
         let mut filled = 0;
         while filled < bits.len() {
@@ -99,7 +108,7 @@ impl Identity {
             filled += rustix::rand::getrandom(&mut bits[filled..], flags)?;
         }
         let incarnation = Incarnation(u128::from_le_bytes(bits));
-        Ok(Identity { bookie, cluster, incarnation, created_ms: clock::wall_ms() })
+        Ok(Identity { bookie, cluster, incarnation, created_ms: clock::wall_ms(), shards })
     }
 
     /// Reads the identity of a directory; `None` when it has none.
@@ -133,8 +142,9 @@ impl Identity {
         disk: &dyn Disk,
         dir: &Path,
         bookie: BookieId,
+        shards: u16,
     ) -> Result<Identity, IdentityError> {
-        Identity::load_or_mint_with(disk, dir, || Identity::mint(bookie))
+        Identity::load_or_mint_with(disk, dir, || Identity::mint(bookie, shards))
     }
 
     /// The same for a bookie of a cluster, whose directory it must be.
@@ -149,9 +159,10 @@ impl Identity {
         dir: &Path,
         cluster: &str,
         bookie: BookieId,
+        shards: u16,
     ) -> Result<Identity, IdentityError> {
         assert!((1..=caps::CLUSTER_NAME_BYTES_MAX).contains(&cluster.len()), "no name: {cluster}");
-        let mint = || Identity::mint_in(cluster.to_owned(), bookie);
+        let mint = || Identity::mint_in(cluster.to_owned(), bookie, shards);
         let identity = Identity::load_or_mint_with(disk, dir, mint)?;
         if identity.cluster == cluster && identity.bookie == bookie {
             return Ok(identity);
@@ -190,14 +201,12 @@ impl Identity {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        let (alone, in_cluster) = VERSIONS;
-        out.put_u16(if self.cluster.is_empty() { alone } else { in_cluster });
+        out.put_u16(VERSION);
         out.put_u64(self.bookie.0);
         out.put_u128(self.incarnation.0);
         out.put_u64(self.created_ms);
-        if !self.cluster.is_empty() {
-            out.put_bytes(self.cluster.as_bytes());
-        }
+        out.put_bytes(self.cluster.as_bytes());
+        out.put_u16(self.shards);
         let crc = crc32c::crc32c(&out);
         out.put_u32(crc);
         out
@@ -212,22 +221,26 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Identity, FileError> {
         return Err(Damage::new(path, 0, "not an identity").into());
     }
     let version = reader.u16("version").map_err(damage)?;
-    let (alone, in_cluster) = VERSIONS;
-    if version != alone && version != in_cluster {
+    if !(VERSION_ALONE..=VERSION).contains(&version) {
         let file = path.to_owned();
-        return Err(FileError::Version { file, found: version, known: in_cluster });
+        return Err(FileError::Version { file, found: version, known: VERSION });
     }
-    let bookie = BookieId(reader.u64("bookie").map_err(damage)?);
-    let incarnation = Incarnation(reader.u128("incarnation").map_err(damage)?);
-    let created_ms = reader.u64("created").map_err(damage)?;
-    let cluster = match version == in_cluster {
-        true => reader.text("cluster").map_err(damage)?.to_owned(),
-        false => String::new(),
+    let identity = Identity {
+        bookie: BookieId(reader.u64("bookie").map_err(damage)?),
+        incarnation: Incarnation(reader.u128("incarnation").map_err(damage)?),
+        created_ms: reader.u64("created").map_err(damage)?,
+        cluster: match version {
+            VERSION_ALONE => String::new(),
+            _ => reader.text("cluster").map_err(damage)?.to_owned(),
+        },
+        shards: match version {
+            VERSION_ALONE | VERSION_OF_ONE_SHARD => 1,
+            _ => reader.u16("shards").map_err(damage)?,
+        },
     };
-    if version == in_cluster && cluster.is_empty() {
-        return Err(Damage::new(path, 0, "a cluster without a name").into());
+    if !(1..=caps::SHARDS_MAX).contains(&identity.shards) {
+        return Err(Damage::new(path, 0, format!("{} shards", identity.shards)).into());
     }
-    let identity = Identity { bookie, cluster, incarnation, created_ms };
     reader.end("identity").map_err(damage)?;
     Ok(identity)
 }
@@ -247,43 +260,69 @@ mod tests {
     #[test]
     fn an_identity_is_minted_once() {
         let (disk, dir) = disk();
-        let first = Identity::load_or_mint(&disk, dir, BookieId(7)).unwrap();
+        let first = Identity::load_or_mint(&disk, dir, BookieId(7), 3).unwrap();
+        assert_eq!(first.shards, 3);
         assert_eq!(first.bookie, BookieId(7));
         let disk = disk.reboot(1);
-        assert_eq!(Identity::load_or_mint(&disk, dir, BookieId(8)).unwrap(), first);
-        assert_ne!(Identity::mint(BookieId(7)).unwrap().incarnation, first.incarnation);
+        assert_eq!(Identity::load_or_mint(&disk, dir, BookieId(8), 1).unwrap(), first);
+        assert_ne!(Identity::mint(BookieId(7), 1).unwrap().incarnation, first.incarnation);
     }
 
     #[test]
     fn the_layout_does_not_change() {
         let identity = Identity {
             bookie: BookieId(0x0102),
-            cluster: String::new(),
+            cluster: "blue".to_owned(),
             incarnation: Incarnation(0x0a0b),
             created_ms: 0x0c0d,
+            shards: 0x05,
         };
+        let golden = b"EGRETIDT\x03\x00\
+            \x02\x01\0\0\0\0\0\0\
+            \x0b\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+            \x0d\x0c\0\0\0\0\0\0\
+            \x04\0\0\0blue\
+            \x05\0\
+            \x6e\xce\x54\x63";
+        assert_eq!(identity.encode(), golden);
+        assert_eq!(decode(Path::new("IDENTITY"), golden).unwrap(), identity);
+    }
+
+    #[test]
+    fn an_identity_of_the_first_version_has_no_cluster_and_one_shard() {
         let golden = b"EGRETIDT\x01\x00\
             \x02\x01\0\0\0\0\0\0\
             \x0b\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
             \x0d\x0c\0\0\0\0\0\0\
             \xe9\x57\x88\x7f";
-        assert_eq!(identity.encode(), golden);
-        assert_eq!(golden.len() as u64, BYTES);
-        assert_eq!(decode(Path::new("IDENTITY"), golden).unwrap(), identity);
+        let found = decode(Path::new("IDENTITY"), golden).unwrap();
+        assert_eq!((found.bookie, &*found.cluster, found.shards), (BookieId(0x0102), "", 1));
+    }
+
+    #[test]
+    fn an_identity_of_the_second_version_has_one_shard() {
+        let golden = b"EGRETIDT\x02\x00\
+            \x02\x01\0\0\0\0\0\0\
+            \x0b\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+            \x0d\x0c\0\0\0\0\0\0\
+            \x04\0\0\0blue\
+            \x5a\xf6\x66\x28";
+        let found = decode(Path::new("IDENTITY"), golden).unwrap();
+        assert_eq!((found.bookie, &*found.cluster, found.shards), (BookieId(0x0102), "blue", 1));
     }
 
     #[test]
     fn a_directory_is_one_bookies_of_one_cluster_for_ever() {
         let (disk, dir) = disk();
-        let first = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7)).unwrap();
-        assert_eq!((first.bookie, &*first.cluster), (BookieId(7), "blue"));
+        let first = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7), 2).unwrap();
+        assert_eq!((first.bookie, &*first.cluster, first.shards), (BookieId(7), "blue", 2));
         let disk = disk.reboot(1);
-        let again = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7)).unwrap();
+        let again = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7), 1).unwrap();
         assert_eq!(again, first);
         // Whoever opens the directory finds the same one.
-        assert_eq!(Identity::load_or_mint(&disk, dir, BookieId(0)).unwrap(), first);
+        assert_eq!(Identity::load_or_mint(&disk, dir, BookieId(0), 1).unwrap(), first);
         for (cluster, bookie) in [("blue", BookieId(8)), ("red", BookieId(7))] {
-            let error = Identity::load_or_mint_in(&disk, dir, cluster, bookie).unwrap_err();
+            let error = Identity::load_or_mint_in(&disk, dir, cluster, bookie, 1).unwrap_err();
             let said = error.to_string();
             assert!(
                 said.contains(&format!("of B7 of blue, not of {bookie} of {cluster}")),
@@ -295,29 +334,15 @@ mod tests {
     #[test]
     fn the_directory_of_no_cluster_gets_into_none() {
         let (disk, dir) = disk();
-        Identity::load_or_mint(&disk, dir, BookieId(0)).unwrap();
-        let error = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(0)).unwrap_err();
+        Identity::load_or_mint(&disk, dir, BookieId(0), 1).unwrap();
+        let error = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(0), 1).unwrap_err();
         assert!(error.to_string().contains("a bookie without a cluster"), "{error}");
-    }
-
-    #[test]
-    fn the_layout_in_a_cluster_does_not_change() {
-        let identity = Identity {
-            bookie: BookieId(1),
-            cluster: "blue".to_owned(),
-            incarnation: Incarnation(2),
-            created_ms: 3,
-        };
-        let bytes = identity.encode();
-        assert_eq!(&bytes[8..18], b"\x02\0\x01\0\0\0\0\0\0\0");
-        assert_eq!(&bytes[42..50], b"\x04\0\0\0blue");
-        assert_eq!(decode(Path::new("IDENTITY"), &bytes).unwrap(), identity);
     }
 
     #[test]
     fn every_flipped_bit_is_found() {
         let (disk, dir) = disk();
-        Identity::load_or_mint(&disk, dir, BookieId(7)).unwrap();
+        Identity::load_or_mint(&disk, dir, BookieId(7), 1).unwrap();
         for bit in 0..BYTES * 8 {
             disk.flip(&dir.join(NAME), bit / 8, 1 << (bit % 8));
             let error = Identity::load(&disk, dir).unwrap_err();
@@ -329,11 +354,17 @@ mod tests {
 
     #[test]
     fn a_directory_with_data_but_no_identity_gets_no_new_one() {
-        for (part, name) in [("/b", "MANIFEST"), ("/b/extents", "X1"), ("/b/journal", "J1")] {
+        for (part, name) in [
+            ("/b", "MANIFEST"),
+            ("/b/extents", "X1"),
+            ("/b/journal", "J1"),
+            ("/b/shard00", "MANIFEST"),
+            ("/b/shard00/journal", "J1"),
+        ] {
             let (disk, dir) = disk();
             disk.create_dir(Path::new(part)).unwrap();
             disk.open(&Path::new(part).join(name), OpenHow::CreateNew, false).unwrap();
-            let error = Identity::load_or_mint(&disk, dir, BookieId(7)).unwrap_err();
+            let error = Identity::load_or_mint(&disk, dir, BookieId(7), 1).unwrap_err();
             assert!(matches!(&error, IdentityError::Missing { found, .. } if found == name));
         }
     }
@@ -344,8 +375,9 @@ mod tests {
             for seed in 0..20 {
                 let (disk, dir) = disk();
                 disk.crash_after(disk.operations() + cut);
-                let minted = Identity::load_or_mint(&disk, dir, BookieId(7));
-                let found = Identity::load_or_mint(&disk.reboot(seed), dir, BookieId(7)).unwrap();
+                let minted = Identity::load_or_mint(&disk, dir, BookieId(7), 1);
+                let found =
+                    Identity::load_or_mint(&disk.reboot(seed), dir, BookieId(7), 1).unwrap();
                 assert!(minted.is_err() || minted.is_ok_and(|minted| minted == found));
             }
         }

@@ -30,7 +30,7 @@ use crate::disk::Disk;
 #[cfg(test)]
 mod tests;
 
-const NAME: &str = "MANIFEST";
+pub(super) const NAME: &str = "MANIFEST";
 const MAGIC: &[u8; 8] = b"EGRETMAN";
 const VERSION: u16 = 2;
 /// The first version, which is read too: it had nothing of limbo.

@@ -81,16 +81,27 @@ impl From<IdentityError> for OpenError {
     }
 }
 
+/// Whose directory it is; formats an empty one.
+pub(super) fn identify(
+    disk: &dyn Disk,
+    dir: &Path,
+    config: &BookieConfig,
+) -> Result<Identity, OpenError> {
+    disk.create_dir(dir).map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
+    Ok(Identity::load_or_mint(disk, dir, BookieId(0), config.shards)?)
+}
+
+/// Opens the shard in `dir`.
 pub(super) fn open(
     disk: Arc<dyn Disk>,
     dir: &Path,
     mut config: BookieConfig,
+    own: Incarnation,
 ) -> Result<Shard, OpenError> {
     let io = |source| OpenError::Io { dir: dir.to_owned(), source };
     config.journal_file_bytes =
         config.journal_file_bytes.next_multiple_of(BLOCK_U64).max(4 * BLOCK_U64);
     disk.create_dir(dir).map_err(io)?;
-    let own = Identity::load_or_mint(&*disk, dir, BookieId(0))?.incarnation;
     let (journal, extents) = (dir.join("journal"), dir.join(extent::DIR));
     disk.create_dir(&journal).map_err(io)?;
     disk.create_dir(&extents).map_err(io)?;

@@ -15,7 +15,6 @@ use egret_schemas::{EntryAddress, EntryId};
 
 use super::damage::{Damage, FileError};
 use super::extent::{Extent, ExtentId};
-use super::identity::Identity;
 use super::journal::replay;
 use super::manifest::Manifest;
 use super::shard::Shard;
@@ -75,7 +74,7 @@ pub(crate) struct Scrubbed {
 }
 
 impl Shard {
-    /// Checks identity, manifest, extents and journal. No checkpoint runs meanwhile; appends do.
+    /// Checks manifest, extents and journal. No checkpoint runs meanwhile; appends do.
     pub(crate) fn scrub(&self) -> Vec<Damage> {
         let (_still, extents, journal) = self.hold_still();
         let mut damages = Vec::new();
@@ -84,7 +83,6 @@ impl Shard {
             Err(FileError::Damaged(damage)) => damages.push(damage),
             Err(other) => damages.push(Damage::new(path, 0, other.to_string())),
         };
-        check(&self.dir.join("IDENTITY"), Identity::load(&*self.disk, &self.dir).map(drop));
         let manifest = Manifest::load(&*self.disk, &self.dir, self.own);
         check(&self.dir.join("MANIFEST"), manifest.map(drop));
         for extent in extents {

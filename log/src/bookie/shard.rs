@@ -22,7 +22,6 @@ pub(crate) mod upkeep;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
 use std::time::Instant;
 
 use egret_schemas::{EntryAddress, EntryId, Incarnation, LedgerId};
@@ -116,7 +115,6 @@ pub(crate) struct State {
     closing: bool,
     /// Stopped: nothing more happens.
     stopped: bool,
-    own_threads: Vec<ThreadId>,
     batches: u64,
     records: u64,
     checkpoints: u64,
@@ -257,7 +255,6 @@ impl Shard {
             room_left: Room::default(),
             closing: false,
             stopped: false,
-            own_threads: Vec::new(),
             batches: 0,
             records: 0,
             checkpoints: 0,
@@ -326,6 +323,7 @@ impl Shard {
             space: state.room_left.space,
             tail_reads: self.tail_reads.get(),
             catch_up_reads: self.catch_up_reads.get(),
+            poisoned_shards: usize::from(state.poisoned.is_some()),
             poisoned: state.poisoned.clone(),
         }
     }

@@ -63,6 +63,43 @@ pub struct BookieStats {
     pub tail_reads: (u64, u64),
     /// Entries read from the medium, and their bytes.
     pub catch_up_reads: (u64, u64),
-    /// The first failed write, after which nothing more is written.
+    /// Shards that write nothing more.
+    pub poisoned_shards: usize,
+    /// The first failed write, after which its shard writes nothing more.
     pub poisoned: Option<String>,
+}
+
+impl BookieStats {
+    /// The figures of a bookie with these shards.
+    pub(super) fn together(shards: impl Iterator<Item = BookieStats>) -> BookieStats {
+        let several = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
+        shards.fold(BookieStats::default(), |all, one| BookieStats {
+            ledgers: all.ledgers + one.ledgers,
+            limbo: all.limbo + one.limbo,
+            limbo_below: all.limbo_below.max(one.limbo_below),
+            cached_entries: all.cached_entries + one.cached_entries,
+            cached_bytes: all.cached_bytes + one.cached_bytes,
+            queued_bytes: all.queued_bytes + one.queued_bytes,
+            extents: all.extents + one.extents,
+            extent_bytes: all.extent_bytes + one.extent_bytes,
+            live_bytes: all.live_bytes + one.live_bytes,
+            compactions: all.compactions + one.compactions,
+            compacted_bytes: all.compacted_bytes + one.compacted_bytes,
+            damaged: all.damaged + one.damaged,
+            scrubbed_bytes: all.scrubbed_bytes + one.scrubbed_bytes,
+            scrub_turns: all.scrub_turns + one.scrub_turns,
+            journal_files: all.journal_files + one.journal_files,
+            durable_lsn: all.durable_lsn.max(one.durable_lsn),
+            checkpoint_lsn: all.checkpoint_lsn.max(one.checkpoint_lsn),
+            batches: all.batches + one.batches,
+            records: all.records + one.records,
+            checkpoints: all.checkpoints + one.checkpoints,
+            tail_reads: several(all.tail_reads, one.tail_reads),
+            catch_up_reads: several(all.catch_up_reads, one.catch_up_reads),
+            read_only: all.read_only || one.read_only,
+            space: all.space.max(one.space),
+            poisoned_shards: all.poisoned_shards + one.poisoned_shards,
+            poisoned: all.poisoned.or(one.poisoned),
+        })
+    }
 }

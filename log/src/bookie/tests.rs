@@ -7,6 +7,7 @@ mod limbo;
 mod reads;
 mod requests;
 mod scrub;
+mod shards;
 mod space;
 
 use std::path::PathBuf;
@@ -64,7 +65,7 @@ fn create_replicated(ledger: u64, term: u64) -> Request {
 /// An entry's bytes, told apart by ledger and number.
 fn payload(ledger: u64, entry: u64, bytes: usize) -> Bytes {
     let seed = ledger.wrapping_mul(31).wrapping_add(entry.wrapping_mul(7));
-    (0..bytes as u64).map(|i| (seed + i).to_le_bytes()[0]).collect()
+    (0..bytes as u64).map(|i| seed.wrapping_add(i).to_le_bytes()[0]).collect()
 }
 
 fn add_bytes(ledger: u64, entry: u64, term: u64, payload: Bytes) -> Request {

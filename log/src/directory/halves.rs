@@ -66,7 +66,12 @@ pub enum HalvesError {
 
 /// Opens the metadata at `file`, or makes it for an empty directory, and sees to it that the bookie in
 /// `place` is the one it tells of.
-pub(super) fn join(disk: &dyn Disk, place: &Path, file: &Path) -> Result<RedbMeta, OpenError> {
+pub(super) fn join(
+    disk: &dyn Disk,
+    place: &Path,
+    file: &Path,
+    shards: u16,
+) -> Result<RedbMeta, OpenError> {
     let told = |source| OpenError::Directory { dir: place.to_owned(), source };
     let identity = match disk.exists(place).map_err(told)? {
         true => Identity::load(disk, place).map_err(bookie::OpenError::from)?,
@@ -97,7 +102,7 @@ pub(super) fn join(disk: &dyn Disk, place: &Path, file: &Path) -> Result<RedbMet
             let (missing, metadata) = (place.to_owned(), file.to_owned());
             return Err(HalvesError::NoBookie { missing, metadata }.into());
         }
-        None => begin(disk, place, &meta, said).map_err(|error| match error {
+        None => begin(disk, place, &meta, said, shards).map_err(|error| match error {
             Begin::Io(source) => told(source),
             Begin::Meta(error) => error.into(),
         })?,
@@ -119,9 +124,10 @@ fn begin(
     place: &Path,
     meta: &RedbMeta,
     said: Option<Versioned>,
+    shards: u16,
 ) -> Result<(), Begin> {
     disk.create_dir(place)?;
-    let identity = Identity::mint(BookieId(0))?;
+    let identity = Identity::mint(BookieId(0), shards)?;
     let compare = match said {
         Some(said) => Compare::Revision(KEY.to_owned(), said.revision),
         None => Compare::Absent(KEY.to_owned()),

@@ -103,7 +103,7 @@ impl Log {
         let lock = real.then(|| take(dir, lent.is_some())).transpose()?;
         let lock = Arc::new(Mutex::new(lock));
         let place = dir.join("bookie");
-        let meta = halves::join(&*disk, &place, &dir.join("meta.redb"))?;
+        let meta = halves::join(&*disk, &place, &dir.join("meta.redb"), config.bookie.shards)?;
         let bookie = Bookie::open(Arc::clone(&disk), &place, config.bookie)?;
         let incarnation = bookie.incarnation();
         let log = Log::assemble(

@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use egret_schemas::{EntryAddress, EntryId, Incarnation, LedgerId, Term};
 
 use super::lookup::{Bounds, Lookup, ReadJob, SentJob};
+use super::threads::is_bookie_thread;
 use super::{Queued, Shard, Slot, State, Then, Waiter};
 use crate::bookie::journal::Record;
 use crate::bookie::journal::format::RECORD_HEAD;
@@ -64,7 +65,7 @@ impl Shard {
     ) -> Result<MutexGuard<'a, State>, Reply> {
         let Request::Add { payload, .. } = request else { return Ok(state) };
         let bytes = payload.len() + RECORD_HEAD;
-        let own = self.is_own_thread(&state);
+        let own = is_bookie_thread();
         loop {
             if state.closing || state.poisoned.is_some() || own {
                 return Ok(state);
@@ -90,10 +91,6 @@ impl Shard {
                 state.callers_wait -= 1;
             }
         }
-    }
-
-    fn is_own_thread(&self, state: &State) -> bool {
-        state.own_threads.contains(&std::thread::current().id())
     }
 
     /// Judges a request by the state. Wakes that are due are added to `wakes`, to be called without

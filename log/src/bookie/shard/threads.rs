@@ -1,5 +1,6 @@
 //! The bookie's own threads: journal, reads, checkpoints, upkeep. Each ends when the shard is stopped.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
@@ -8,6 +9,16 @@ use std::time::Duration;
 use super::{Shard, State};
 use crate::clock;
 use crate::message::{Reply, ReplyTo};
+
+thread_local! {
+    static BOOKIE_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is a thread of some shard of some bookie. Such a thread never waits for room in another
+/// either: two would wait for each other.
+pub(super) fn is_bookie_thread() -> bool {
+    BOOKIE_THREAD.get()
+}
 
 impl Shard {
     /// Starts the threads.
@@ -24,7 +35,7 @@ impl Shard {
         for (name, body) in bodies {
             let own = Arc::clone(shard);
             let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-                own.lock().own_threads.push(std::thread::current().id());
+                BOOKIE_THREAD.set(true);
                 body(&own);
             });
             match started {

@@ -50,7 +50,10 @@ pub(super) fn serve(
     let disk = Arc::new(RealDisk);
     disk.create_dir(&dir).map_err(failed)?;
     let _lock = RealDisk::lock(&dir).map_err(refused)?;
-    let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id).map_err(refused)?;
+    let config =
+        BookieConfig { journal_file_bytes: file.journal_file_bytes, ..BookieConfig::default() };
+    let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id, config.shards)
+        .map_err(refused)?;
     let metadata = open_metadata(&file.metadata, base).map_err(refused)?;
     let registry = Registry::new(Arc::clone(&metadata));
     let held = registry.find(id).map_err(failed)?;
@@ -60,8 +63,6 @@ pub(super) fn serve(
         let (registered, own) = (held.incarnation, identity.incarnation);
         return Err(refused(RegistryError::Another { bookie: id, registered, own }));
     }
-    let config =
-        BookieConfig { journal_file_bytes: file.journal_file_bytes, ..BookieConfig::default() };
     let bookie = Bookie::open(disk, &dir, config).map_err(failed)?;
     let server = BookieServer::start(
         bookie.clone(),
