@@ -1,5 +1,6 @@
 //! A bookie as its clients see it, on disks that fail.
 
+mod catalogue;
 mod compaction;
 mod crash;
 mod flips;
