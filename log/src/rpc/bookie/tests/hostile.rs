@@ -277,9 +277,15 @@ fn a_request_the_bookie_is_slow_with_is_answered_at_its_deadline() {
     let served = Served::plain();
     served.writer();
     let mut raw = Raw::greeted(&served);
-    let ask = Ask::WatchLac { ledger: LEDGER, beyond: None };
     let to = served.bookie.incarnation();
-    raw.say(1, &BookieRequest { to, wait_ms: 30, ask }.encode(), &[]);
-    let heard = raw.hear();
-    assert!(matches!(heard, Some((1, BookieReply::Watched))), "{heard:?}");
+    for n in 1..=20 {
+        // Answered at once, so that the connection is idle when the slow one comes.
+        raw.say(2 * n, &request(&served, Ask::ReadLac { ledger: LEDGER }), &[]);
+        let heard = raw.hear();
+        assert!(matches!(heard, Some((at, BookieReply::Lac { .. })) if at == 2 * n), "{heard:?}");
+        let ask = Ask::WatchLac { ledger: LEDGER, beyond: None };
+        raw.say(2 * n + 1, &BookieRequest { to, wait_ms: 5, ask }.encode(), &[]);
+        let heard = raw.hear();
+        assert!(matches!(heard, Some((at, BookieReply::Watched)) if at == 2 * n + 1), "{heard:?}");
+    }
 }
