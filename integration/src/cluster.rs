@@ -49,7 +49,7 @@ fn serve(number: &str, dir: &Path) -> anyhow::Result<()> {
     let id = BookieId(number.parse().context("a number")?);
     let disk = Arc::new(RealDisk);
     std::fs::create_dir_all(dir)?;
-    let identity = Identity::load_or_mint_in(&*disk, dir, CLUSTER, id)?;
+    let identity = Identity::load_or_mint_in(&*disk, dir, CLUSTER, id, 1)?;
     let bookie = Bookie::open(disk, dir, BookieConfig::default())?;
     let config = ServerConfig {
         listen: "127.0.0.1:0".parse().context("an address")?,

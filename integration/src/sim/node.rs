@@ -93,7 +93,8 @@ impl Node {
         self.disk = FaultyDisk::new();
         self.sync_failed = false;
         let (bookie, incarnation) = (self.id, self.incarnation);
-        let identity = Identity { bookie, cluster: String::new(), incarnation, created_ms: 0 };
+        let identity =
+            Identity { bookie, cluster: String::new(), incarnation, created_ms: 0, shards: 1 };
         let dir = Path::new(DIR);
         self.disk.create_dir(dir).expect("a new disk takes a directory");
         identity.store(&self.disk, dir).expect("a new disk takes a file");
