@@ -56,6 +56,12 @@ pub const BOOKIE_LOST_MS: u64 = 600_000;
 /// writers hardly notice, and a terabyte in a working day.
 pub const REPAIR_BYTES_PER_SECOND: u64 = 40 << 20;
 
+/// Between two looks over all ledgers for copies that are lacking.
+pub const REPAIR_SWEEP_MS: u64 = 60_000;
+
+/// How long the bookie that repairs may be silent before another one does.
+pub const REPAIR_LEASE_MS: u64 = 30_000;
+
 /// Bytes of copies under way to one bookie.
 pub const REPAIR_IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
 

@@ -8,7 +8,7 @@
 //! | [`ledgers`] | create, recover, watch and delete ledgers |
 //! | [`writer`] | the handle through which one ledger is written; other bookies for failed ones |
 //! | `recover`, `reads` | what a recovery asks for, carried out; one entry from whoever has it |
-//! | [`repair`] | copies that are lacking, made |
+//! | [`repair`], [`repairer`] | copies that are lacking, made; by whom and when |
 //! | `fan_out`, `timer` | one question to several bookies; things done a little later |
 //! | [`cluster`] | those of a cluster, found through its registry |
 //! | [`error`] | one error enum for each operation |
@@ -26,6 +26,7 @@ pub mod placement;
 mod reads;
 mod recover;
 pub mod repair;
+pub mod repairer;
 mod timer;
 pub mod writer;
 
@@ -41,4 +42,5 @@ pub use cluster::{ClusterBookies, ClusterConfig};
 pub use error::{AppendError, CloseError, CreateError, DeleteError, ReadError, RecoverError};
 pub use ledgers::{LedgerEnd, Ledgers};
 pub use placement::{Copies, TooFewBookies};
+pub use repairer::{Repairer, RepairerConfig};
 pub use writer::{AppendDone, LedgerWriter, Started};

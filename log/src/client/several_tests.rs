@@ -209,6 +209,45 @@ fn what_a_lost_disk_held_is_copied_to_another_bookie() {
     assert_eq!(world.ledgers.read(id, EntryId(9)), Ok(text(9)));
 }
 
+/// Waits until something holds, in bounded time.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = crate::clock::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(crate::clock::now() < until, "not in time: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn one_bookie_repairs_and_when_it_ends_another_does() {
+    let world = World::new(3);
+    let lacking = || {
+        let (id, writer) = world.writer();
+        writer.append_wait(text(0)).unwrap();
+        world.bookie(2).set_down(true);
+        writer.append_wait(text(1)).unwrap();
+        writer.close(Some(EntryId(1))).unwrap();
+        world.bookie(2).set_down(false);
+        id
+    };
+    let config = RepairerConfig { pace: Pace::default(), every: Duration::from_millis(10) };
+    let start = |n| Repairer::start(world.ledgers.clone(), member(n), || false, config).unwrap();
+    let leader = || world.ledgers.metadata().get(repairer::LEADER_KEY).unwrap().map(|v| v.value);
+    let first = start(0);
+    eventually("somebody leads", || leader().is_some());
+    assert_eq!(leader().unwrap(), b"B1");
+    let second = start(1);
+    let id = lacking();
+    eventually("the copy is made", || (0..2).all(|n| world.copies(id, n) == 3));
+    assert_eq!(leader().unwrap(), b"B1");
+    first.stop();
+    eventually("another leads", || leader().is_some_and(|name| name == b"B2"));
+    let id = lacking();
+    eventually("the copy is made", || (0..2).all(|n| world.copies(id, n) == 3));
+    second.stop();
+    assert_eq!(leader(), None);
+}
+
 #[test]
 fn an_entry_no_copy_is_left_of_is_a_loss_and_said() {
     let world = World::new(4);

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use egret_log::caps;
+use egret_log::client::RepairerConfig;
+use egret_log::client::repair::Pace;
 use egret_log::rpc::bookie::ServerLimits;
 use serde::{Deserialize, Serialize};
 
@@ -48,9 +50,47 @@ pub(super) struct BookieFile {
     /// How much it takes.
     #[serde(default)]
     limits: LimitsTable,
+    /// How it mends the cluster.
+    #[serde(default)]
+    pub(super) repair: RepairTable,
     /// Its certificate; may be absent on a loopback address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<TlsTable>,
+}
+
+/// Copies that are lacking are made by the bookies' own processes, one of them at a time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RepairTable {
+    /// Whether this process takes part.
+    pub(super) enabled: bool,
+    /// How fast entries are copied.
+    mb_per_second: u64,
+    /// Between two looks over all ledgers.
+    every_ms: u64,
+    /// How long a bookie may be away before its copies are made elsewhere.
+    pub(super) lost_after_ms: u64,
+}
+
+impl Default for RepairTable {
+    fn default() -> RepairTable {
+        RepairTable {
+            enabled: true,
+            mb_per_second: caps::REPAIR_BYTES_PER_SECOND >> 20,
+            every_ms: caps::REPAIR_SWEEP_MS,
+            lost_after_ms: caps::BOOKIE_LOST_MS,
+        }
+    }
+}
+
+impl RepairTable {
+    /// How the repairer works.
+    pub(super) fn config(&self) -> RepairerConfig {
+        RepairerConfig {
+            pace: Pace { bytes_per_second: self.mb_per_second.max(1) << 20 },
+            every: Duration::from_millis(self.every_ms.max(100)),
+        }
+    }
 }
 
 /// Files that `egret init` wrote.

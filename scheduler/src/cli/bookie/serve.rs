@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use egret_log::bookie::identity::Identity;
 use egret_log::bookie::{Bookie, BookieConfig};
+use egret_log::client::{ClusterBookies, ClusterConfig, Copies, Ledgers, Repairer};
 use egret_log::disk::{Disk, RealDisk};
+use egret_log::ledger::Member;
+use egret_log::metadata::MetaStore;
 use egret_log::registry::{BookieState, Registration, Registry, RegistryError};
 use egret_log::rpc::bookie::server::is_cluster_name;
 use egret_log::rpc::bookie::tls::Pem;
-use egret_log::rpc::bookie::{BookieServer, ServeError, ServerConfig, ServerTls};
+use egret_log::rpc::bookie::{BookieServer, ClientTls, ServeError, ServerConfig, ServerTls};
 use egret_log::{caps, clock};
 use egret_schemas::BookieId;
+use egret_schemas::bookie::Role;
 use serde::Serialize;
 
 use super::super::exit::{Done, Exit};
@@ -95,10 +99,14 @@ pub(super) fn serve(
         address: listens,
         pid: std::process::id(),
     };
+    let repairer = start_repairer(file, base, &identity, &bookie, metadata)?;
     say_ready(&ready, ready_file)?;
     // An error is the end of the thread that would say so, which is the end all the same.
     let _ = asked.recv();
     tracing::info!(bookie = %id, "draining");
+    if let Some(repairer) = repairer {
+        repairer.stop();
+    }
     if let Err(error) = presence.withdraw() {
         tracing::warn!(%error, "it counts as there until its lease ends");
     }
@@ -107,6 +115,34 @@ pub(super) fn serve(
         tracing::warn!(wait_ms = file.drain_wait_ms, "some clients were cut off");
     }
     bookie.close().map_err(failed)
+}
+
+/// The cluster is mended from here, too.
+fn start_repairer(
+    file: &BookieFile,
+    base: &Path,
+    identity: &Identity,
+    bookie: &Bookie,
+    metadata: Arc<dyn MetaStore>,
+) -> Result<Option<Repairer>, Exit> {
+    if !file.repair.enabled {
+        return Ok(None);
+    }
+    let tls = file.tls.as_ref().map(|tls| read_client_tls(tls, base)).transpose()?;
+    let config = ClusterConfig {
+        lost_after: Duration::from_millis(file.repair.lost_after_ms),
+        ..ClusterConfig::new(file.cluster.clone(), Role::Bookie, tls)
+    };
+    let bookies = ClusterBookies::new(Arc::clone(&metadata), config).map_err(failed)?;
+    let ledgers = Ledgers::new(Arc::new(bookies), Copies::default(), metadata);
+    let own = Member { bookie: identity.bookie, incarnation: identity.incarnation };
+    let stats = bookie.clone();
+    let in_limbo = move || {
+        let stats = stats.stats();
+        stats.limbo > 0 || stats.limbo_below > 0
+    };
+    let repairer = Repairer::start(ledgers, own, in_limbo, file.repair.config());
+    Ok(Some(repairer.map_err(failed)?))
 }
 
 fn say_ready(ready: &Ready, ready_file: Option<&Path>) -> Done {
@@ -121,6 +157,15 @@ fn say_ready(ready: &Ready, ready_file: Option<&Path>) -> Done {
         std::fs::rename(&beside, path)?;
     }
     Ok(())
+}
+
+fn read_client_tls(files: &TlsTable, base: &Path) -> Result<ClientTls, Exit> {
+    let read = |path: &Path| {
+        let path = base.join(path);
+        std::fs::read(&path).map_err(|e| Exit::Usage(format!("{}: {e}", path.display())))
+    };
+    let (cert, key, ca) = (read(&files.cert)?, read(&files.key)?, read(&files.ca)?);
+    ClientTls::new(Pem { cert: &cert, key: &key, ca: &ca }).map_err(refused)
 }
 
 fn read_tls(files: &TlsTable, base: &Path) -> Result<ServerTls, Exit> {
