@@ -22,6 +22,7 @@
 pub mod catalog;
 pub mod entry_codec;
 pub mod error;
+mod follow;
 pub mod log;
 pub mod pages;
 pub mod partition;

@@ -17,7 +17,7 @@ use super::bookies::{Bookies, Candidate};
 use crate::ledger::Member;
 use crate::ledger::repair::Standing;
 use crate::message::{Transport, Unknown};
-use crate::metadata::{MetaStore, WatchError};
+use crate::metadata::{MetaError, MetaStore, WatchError};
 use crate::registry::{BookieState, Known, Registration, Registry, RegistryError};
 use crate::rpc::bookie::client::NoWay;
 use crate::rpc::bookie::{ClientConfig, ClientTls, IoThread, TcpTransport};
@@ -181,6 +181,10 @@ impl Shared {
     fn follow(&self, pause: Duration) {
         while !self.state().stop {
             let Err(error) = self.follow_on() else { continue };
+            // Whoever closed the store has no use for this any more.
+            if matches!(error, RegistryError::Metadata(MetaError::Closed)) {
+                return;
+            }
             tracing::warn!(%error, "the bookies of the cluster are not followed");
             let waited = self.changed.wait_timeout_while(self.state(), pause, |state| !state.stop);
             drop(waited.unwrap_or_else(PoisonError::into_inner));

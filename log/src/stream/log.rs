@@ -14,6 +14,7 @@ use super::catalog::{
 use super::error::{
     CatalogError, CreateStreamError, OpenWriterError, ReadError, TruncateError, UseError,
 };
+use super::follow::Follower;
 use super::pages::while_pages_go;
 use super::partition::{Below, CAS_TRIES, Catalog, Partition, partition_key, stream_key};
 use super::reader::{PartitionReader, ReadFrom};
@@ -100,6 +101,8 @@ pub struct Log {
 
 #[derive(Debug)]
 struct Inner {
+    /// Where others write as well.
+    _follower: Option<Follower>,
     catalog: Arc<Catalog>,
     /// Nobody else can be writing: this process holds the directory.
     alone: bool,
@@ -129,7 +132,8 @@ impl Log {
     /// that might be theirs.
     pub fn on(ledgers: Ledgers) -> Log {
         let catalog = Catalog::new(ledgers, None, Wall::default());
-        let inner = Inner { catalog, alone: false, writers: Mutex::default() };
+        let _follower = Some(Follower::start(&catalog));
+        let inner = Inner { _follower, catalog, alone: false, writers: Mutex::default() };
         Log { inner: Arc::new(inner), shown: None }
     }
 
@@ -142,7 +146,7 @@ impl Log {
         let alone = below.is_some();
         let catalog = Catalog::new(ledgers, below, wall);
         truncate::finish(&catalog)?;
-        let inner = Arc::new(Inner { catalog, alone, writers: Mutex::default() });
+        let inner = Arc::new(Inner { _follower: None, catalog, alone, writers: Mutex::default() });
         Ok(Log { inner, shown: None })
     }
 

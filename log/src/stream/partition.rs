@@ -28,8 +28,11 @@ pub(super) fn stream_key(stream: &str) -> String {
     format!("/stream/{stream}")
 }
 
+/// What every partition's record is under.
+pub(super) const PARTITION_PREFIX: &str = "/partition/";
+
 pub(super) fn partition_key(stream: &str, partition: u32) -> String {
-    format!("/partition/{stream}/{partition}")
+    format!("{PARTITION_PREFIX}{stream}/{partition}")
 }
 
 /// Tells readers in this process that a partition's record, or the state of a segment, changed.
@@ -110,6 +113,20 @@ impl Catalog {
 
     pub(super) fn check_open(&self) -> Result<(), CatalogError> {
         if self.closed.load(Ordering::Acquire) { Err(CatalogError::Closed) } else { Ok(()) }
+    }
+
+    /// Somebody, perhaps in another process, changed a partition's record.
+    pub(super) fn notify(&self, stream: &str, number: u32) {
+        let hub = self.hubs().get(&(stream.to_owned(), number)).cloned();
+        if let Some(hub) = hub {
+            hub.notify();
+        }
+    }
+
+    /// Nobody knows what changed.
+    pub(super) fn notify_all(&self) {
+        let hubs: Vec<_> = self.hubs().values().cloned().collect();
+        hubs.iter().for_each(|hub| hub.notify());
     }
 
     fn hubs(&self) -> MutexGuard<'_, Hubs> {

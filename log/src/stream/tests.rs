@@ -724,3 +724,37 @@ fn a_producer_too_many_is_refused_and_none_is_forgotten() {
     let appended = refused(&world.again().writer("s", 0).unwrap());
     assert_eq!((appended.records, appended.duplicates), (0, 2));
 }
+
+/// Another process appends, its segments roll, a third takes the partition over: a reader that had come
+/// to the end before each sees what was appended since.
+#[test]
+fn a_reader_follows_what_other_processes_append() {
+    let world = world();
+    world.plain(200);
+    let other = || {
+        let one = crate::client::Ledgers::on_one(world.bookie.clone(), world.meta.clone());
+        Log::on(one)
+    };
+    let reading = other();
+    let mut reader = reading.reader("s", 0, ReadFrom::Earliest).unwrap();
+    let mut appended = Vec::new();
+    for _ in 0..3 {
+        let log = other();
+        let writer = log.writer("s", 0).unwrap();
+        for _ in 0..20 {
+            let value = format!("record {}", appended.len());
+            writer.append_wait(&[text(&value)]).unwrap();
+            appended.push(value);
+        }
+        let mut seen = appended.len() - 20;
+        while seen < appended.len() {
+            let batch = reader.next_wait(Duration::from_secs(20)).unwrap();
+            for record in batch.expect("it was appended").records {
+                assert_eq!(record.value, appended[seen].as_bytes());
+                seen += 1;
+            }
+        }
+        assert!(reader.next_wait(Duration::from_millis(20)).unwrap().is_none());
+    }
+    assert!(world.log.describe_partition("s", 0).unwrap().segments.len() > 3, "they rolled");
+}
