@@ -16,7 +16,7 @@ use super::ledgers::Ledgers;
 use super::{fan_out, placement, reads};
 use crate::ledger::reader::{Doubt, ReadAnswer};
 use crate::ledger::repair::{self, Lack, Standing, Why};
-use crate::ledger::{LedgerMetadata, Member};
+use crate::ledger::{LedgerMetadata, Member, TransitionError};
 use crate::message::{Refusal, Reply, Request, entry_crc};
 use crate::{caps, clock};
 
@@ -53,6 +53,19 @@ pub enum RepairError {
 }
 
 impl RepairError {
+    /// Whether somebody else was faster, or the ledger is gone: nothing is lacking any more.
+    pub fn is_settled(&self) -> bool {
+        let RepairError::Record(error) = self else { return false };
+        matches!(
+            error,
+            RecordError::NoLedger { .. }
+                | RecordError::Transition {
+                    why: TransitionError::Replaced { .. } | TransitionError::Deleted,
+                    ..
+                }
+        )
+    }
+
     /// Whether no copy is left of an entry, as far as all its bookies prove: no repair will help.
     pub fn is_loss(&self) -> bool {
         matches!(self, RepairError::Unreadable { why: ReadError::Missing { .. }, .. })
@@ -131,7 +144,7 @@ pub fn sweep(
         }
         match make(ledgers, id, &lack, pace) {
             Ok(made) => sweep.made.push((id, lack, made)),
-            Err(RepairError::Record(RecordError::NoLedger { .. })) => {}
+            Err(why) if why.is_settled() => sweep.lacking -= 1,
             Err(why) => {
                 tracing::warn!(ledger = %id, ?lack, %why, "a copy could not be made");
                 sweep.failed.push((id, lack, why));

@@ -274,6 +274,8 @@ impl Decommission {
                     made.entries,
                     made.at.bookie
                 ))?,
+                // The bookies' own repair was faster.
+                Err(why) if why.is_settled() => {}
                 Err(why) => {
                     left += 1;
                     output::line(&format!("{}/{total} not copied: {why}", index + 1))?;

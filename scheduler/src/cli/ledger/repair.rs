@@ -54,6 +54,7 @@ impl Repair {
                 bar.set_message(id.to_string());
                 match repair::make(ledgers, id, &lack, pace) {
                     Ok(made) => sweep.made.push((id, lack, made)),
+                    Err(why) if why.is_settled() => sweep.lacking -= 1,
                     Err(why) => sweep.failed.push((id, lack, why)),
                 }
                 bar.inc(1);
