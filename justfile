@@ -41,6 +41,12 @@ soak minutes="minutes=10":
     cargo build --release --bins --examples
     target/release/crash_and_kill --seconds "$(( {{ trim_start_match(minutes, 'minutes=') }} * 60 ))"
 
+# Three bookies under kills, stops and lost disks: `just bookie-kill kills=200`.
+bookie-kill kills="kills=200":
+    cargo build --release -p egret-integration --bin bookie_kill
+    target/release/bookie_kill --kills {{ trim_start_match(kills, 'kills=') }}
+    target/release/bookie_kill --control
+
 # One benchmark: `just bench append`; the rows are in integration/docs/figures.md.
 bench row:
     cargo bench -p egret-integration --bench {{ row }}
