@@ -67,6 +67,10 @@ pub mod disk;
 pub mod ledger;
 pub mod message;
 pub mod metadata;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+pub(crate) mod mutants;
 pub mod outcome;
 pub mod registry;
 pub mod rpc;

@@ -12,7 +12,7 @@ use egret_schemas::bookie::Role;
 use egret_schemas::{EntryId, Incarnation, LedgerId, Term};
 
 /// A request to one bookie.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Creates a ledger. Adds never do.
     Create {
@@ -126,7 +126,7 @@ impl Request {
 }
 
 /// A bookie's answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// Done and durable (a `WriteLac`: taken note of).
     Done,
@@ -176,7 +176,7 @@ pub enum Reply {
 }
 
 /// One entry of several.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RangeEntry {
     /// Its number.
     pub entry: EntryId,
@@ -189,7 +189,7 @@ pub struct RangeEntry {
 }
 
 /// Why a bookie definitely did not do what was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// A newer owner raised the term.
     #[error("the ledger was fenced at {held}: a newer owner has taken over")]
@@ -251,7 +251,7 @@ pub enum Refusal {
 }
 
 /// Why an answer proves nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unknown {
     /// A write or sync failed; nothing more is written until a restart.
     #[error("the bookie stopped after a failed write ({why}): mend the disk, then start again")]

@@ -1,7 +1,7 @@
 //! Whether a failed operation may have had its effect.
 
 /// What a caller may assume after an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It did not happen: trying again cannot repeat it.
     Definite,

@@ -16,6 +16,7 @@ use egret_schemas::{EntryId, LedgerId, Term};
 use super::journal::Record;
 use super::manifest::{LedgerRange, LedgerRow, Manifest};
 use crate::message::Refusal;
+use crate::mutants::{self, Mutant};
 
 /// Facts a restart must find again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,8 +109,13 @@ impl TermTable {
         for (ledger, found) in &self.ledgers {
             let Facts { term, created, transactional, replicated, limbo, .. } = found.durable;
             if found.durable.deleted {
-                insert_into(&mut deleted, *ledger);
+                if !mutants::on(Mutant::DeletedForgotten) {
+                    insert_into(&mut deleted, *ledger);
+                }
             } else if found.durable != Facts::default() {
+                if found.highest.is_none() && mutants::on(Mutant::FenceNotInCheckpoint) {
+                    continue;
+                }
                 let (ledger, lac) = (*ledger, found.lac);
                 rows.push(LedgerRow {
                     ledger,
@@ -131,7 +137,7 @@ impl TermTable {
     pub(crate) fn retire(&mut self) {
         let TermTable { ledgers, gone, .. } = self;
         ledgers.retain(|ledger, found| {
-            if found.durable.deleted {
+            if found.durable.deleted && !mutants::on(Mutant::DeletedForgotten) {
                 insert_into(gone, *ledger);
             }
             !found.durable.deleted
@@ -304,7 +310,9 @@ impl TermTable {
 
 impl Ledger {
     fn admits(&self, term: Term) -> Result<(), Refusal> {
-        if term < self.held.term {
+        // A flag knows only the first writer, who has term 1 wherever this is tried.
+        let passes = mutants::on(Mutant::FenceIsFlag) && term > Term(1);
+        if term < self.held.term && !passes {
             return Err(Refusal::StaleTerm { held: self.held.term });
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::damage::{Damage, FileError};
 use crate::disk::{Disk, OpenHow};
+use crate::mutants::{self, Mutant};
 
 /// Writes `bytes` as `dir/name`, replacing what is there: temporary file, sync, rename, sync of the
 /// directory. When it returns `Ok` the new content is what every later start finds; on an error either
@@ -16,7 +17,9 @@ pub(super) fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> 
     }
     let file = disk.open(&temporary, OpenHow::CreateNew, false)?;
     file.write_all_at(bytes, 0)?;
-    file.sync_data()?;
+    if !mutants::on(Mutant::ManifestNotSynced) {
+        file.sync_data()?;
+    }
     disk.rename(&temporary, &dir.join(name))?;
     disk.sync_dir(dir)
 }

@@ -7,9 +7,10 @@
 //! This is the only place that counts answers. There is no shortcut by the number of positives.
 
 use super::ensemble::Quorum;
+use crate::mutants::{self, Mutant};
 
 /// What one bookie's answer is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// It has it.
     Yes,
@@ -32,7 +33,16 @@ pub fn covered(answers: &[Answer], wanted: Answer, quorum: Quorum) -> bool {
     let sets = if size == write { 1 } else { size };
     (0..sets).all(|first| {
         let set = (0..write).map(|i| answers[(first + i) % size]);
-        set.filter(|&answer| answer != wanted).count() < quorum.ack()
+        if mutants::on(Mutant::CoverageCountsPositives) {
+            return set.filter(|&answer| answer == wanted).count() >= quorum.ack();
+        }
+        let proves = |answer| {
+            answer == wanted
+                || (wanted == Answer::No
+                    && answer == Answer::Unknown
+                    && mutants::on(Mutant::UnknownCountedAsNo))
+        };
+        set.filter(|&answer| !proves(answer)).count() < quorum.ack()
     })
 }
 

@@ -39,7 +39,7 @@ pub enum QuorumError {
 }
 
 /// How many bookies: E ≥ Qw ≥ Qa ≥ 1, and never Qa = 1 with Qw > 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quorum {
     ensemble: u8,
     write: u8,
@@ -105,7 +105,7 @@ impl fmt::Display for Quorum {
 }
 
 /// One bookie of an ensemble. The address is not the identity: the incarnation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
     /// The bookie's name.
     pub bookie: BookieId,
@@ -114,7 +114,7 @@ pub struct Member {
 }
 
 /// The bookies of one fragment, in slot order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ensemble {
     members: Vec<Member>,
 }

@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use egret_schemas::{BookieId, EntryId, Term};
 
 use super::ensemble::{Ensemble, Member, Quorum};
+use crate::mutants::{self, Mutant};
 
 /// Who may see and close what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LedgerKind {
     /// Readers see every acknowledged entry; anyone with a higher term may recover it.
     Plain,
@@ -34,7 +35,7 @@ impl LedgerKind {
 }
 
 /// Where a ledger is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LedgerState {
     /// Its writer appends.
     Open,
@@ -50,7 +51,7 @@ pub enum LedgerState {
 }
 
 /// Who proposed a record, so that a lost reply to a compare-and-set is settled by reading back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Proposal {
     /// Random, minted once for each process.
     pub process: u128,
@@ -59,7 +60,7 @@ pub struct Proposal {
 }
 
 /// A ledger's record in the metadata store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LedgerMetadata {
     /// Where it is in its life.
     pub state: LedgerState,
@@ -188,7 +189,9 @@ impl LedgerMetadata {
         match self.state {
             LedgerState::Closed { last } => return Err(TransitionError::Closed { last }),
             LedgerState::Deleting => return Err(TransitionError::Deleted),
-            LedgerState::Open if term == self.term => {
+            LedgerState::Open
+                if term == self.term && !mutants::on(Mutant::RecoveryAtWritersTerm) =>
+            {
                 return Err(TransitionError::SameTerm { held: self.term });
             }
             LedgerState::Open | LedgerState::InRecovery => self.check_term(term)?,
@@ -206,13 +209,19 @@ impl LedgerMetadata {
     ) -> Result<LedgerMetadata, TransitionError> {
         match self.state {
             LedgerState::Closed { last: held } if held == last => return Ok(self.clone()),
+            LedgerState::Closed { .. } if mutants::on(Mutant::CloseOverwrites) => {}
             LedgerState::Closed { last: held } => {
                 return Err(TransitionError::ClosedElsewhere { last: held, asked: last });
             }
             LedgerState::Deleting => return Err(TransitionError::Deleted),
             LedgerState::Open | LedgerState::InRecovery => self.check_term(term)?,
         }
-        assert_eq!(term, self.term, "a ledger is closed at the term it was opened or recovered at");
+        let careless =
+            mutants::on(Mutant::CloseOverwrites) || mutants::on(Mutant::RecordTermIgnored);
+        assert!(
+            careless || term == self.term,
+            "a ledger is closed at the term it was opened or recovered at"
+        );
         Ok(LedgerMetadata { state: LedgerState::Closed { last }, proposal, ..self.clone() })
     }
 
@@ -314,6 +323,7 @@ impl LedgerMetadata {
         match self.state {
             LedgerState::Closed { last } => return Err(TransitionError::Closed { last }),
             LedgerState::Deleting => return Err(TransitionError::Deleted),
+            LedgerState::InRecovery if mutants::on(Mutant::ChangedInRecovery) => {}
             LedgerState::InRecovery => return Err(TransitionError::InRecovery { held: self.term }),
             LedgerState::Open => self.check_term(term)?,
         }
@@ -359,7 +369,7 @@ impl LedgerMetadata {
     }
 
     fn check_term(&self, term: Term) -> Result<(), TransitionError> {
-        if term < self.term {
+        if term < self.term && !mutants::on(Mutant::RecordTermIgnored) {
             return Err(TransitionError::StaleTerm { asked: term, held: self.term });
         }
         Ok(())

@@ -9,6 +9,7 @@ use egret_schemas::{EntryId, LedgerId, Term};
 
 use super::coverage::Answer;
 use crate::message::{Refusal, Reply, Unknown, entry_crc};
+use crate::mutants::{self, Mutant};
 
 /// A bookie's answer to a read, judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub enum ReadAnswer {
 }
 
 /// Why an answer proves nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Doubt {
     /// The bookie said so.
     #[error(transparent)]
@@ -65,7 +66,8 @@ impl ReadAnswer {
     pub fn judge(ledger: LedgerId, asked: EntryId, reply: Reply) -> ReadAnswer {
         match reply {
             Reply::Entry { entry, crc, payload, .. } if entry == asked => {
-                if entry_crc(ledger, entry, &payload) == crc {
+                let trusted = mutants::on(Mutant::ChecksumNotVerifiedOnRead);
+                if trusted || entry_crc(ledger, entry, &payload) == crc {
                     ReadAnswer::Entry { payload, crc }
                 } else {
                     ReadAnswer::Unknown(Doubt::Checksum { ledger, entry })
@@ -128,6 +130,9 @@ impl EntryRead {
         self.asked -= 1;
         match answer {
             ReadAnswer::Entry { payload, .. } => return ReadStep::Found(payload),
+            ReadAnswer::NoEntry if mutants::on(Mutant::FirstReplicaDecides) => {
+                return ReadStep::Missing;
+            }
             ReadAnswer::NoEntry => {}
             ReadAnswer::Unknown(doubt) => self.doubt = Some(doubt),
         }

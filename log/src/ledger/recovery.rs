@@ -30,9 +30,10 @@ use super::metadata::{LedgerMetadata, LedgerState};
 use super::reader::{Doubt, ReadAnswer};
 use super::writer::AddAnswer;
 use crate::message::{Refusal, Reply};
+use crate::mutants::{self, Mutant};
 
 /// Where a recovered ledger is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseAt {
     /// Behind the last entry that may have been acknowledged.
     End,
@@ -95,7 +96,7 @@ pub enum RecoveryFailure {
 }
 
 /// An entry on its way to whoever lacks it. Sets of slots are bits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Copying {
     entry: EntryId,
     payload: Bytes,
@@ -107,7 +108,7 @@ struct Copying {
     asked: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase {
     Fencing { answers: Vec<Option<Answer>>, lac: Option<EntryId> },
     Reading { entry: EntryId, answers: Vec<(usize, Option<Answer>)> },
@@ -116,7 +117,7 @@ enum Phase {
 }
 
 /// One ledger in recovery; see the [module](self).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Recovery {
     ledger: LedgerId,
     /// As it was when recovery began: reads go to these bookies, whatever changes meanwhile.
@@ -197,7 +198,8 @@ impl Recovery {
         };
         answers[slot] = Some(answer);
         let heard: Vec<Answer> = answers.iter().map(|a| a.unwrap_or(Answer::Unknown)).collect();
-        if covered(&heard, Answer::Yes, self.metadata.quorum) {
+        let one = answer == Answer::Yes && mutants::on(Mutant::FencesOneBookie);
+        if one || covered(&heard, Answer::Yes, self.metadata.quorum) {
             let lac = *lac;
             self.begin_reading(lac, out);
         } else if answers.iter().all(Option::is_some) {
@@ -234,7 +236,8 @@ impl Recovery {
         let heard: Vec<Answer> =
             answers.iter().map(|(_, a)| a.unwrap_or(Answer::Unknown)).collect();
         let all = answers.iter().all(|(_, a)| a.is_some());
-        if covered(&heard, Answer::No, self.metadata.quorum) {
+        let one = heard.contains(&Answer::No) && mutants::on(Mutant::FirstNoEntryEnds);
+        if one || covered(&heard, Answer::No, self.metadata.quorum) {
             self.on_absent(entry, all, out);
         } else if all {
             let why = self.doubt.clone().unwrap_or(Doubt::Protocol);
@@ -257,6 +260,9 @@ impl Recovery {
         copying.waiting &= !(1 << slot);
         match answer {
             AddAnswer::Done => copying.have |= 1 << slot,
+            AddAnswer::Unknown(_) if mutants::on(Mutant::UnansweredCopyCounted) => {
+                copying.have |= 1 << slot;
+            }
             AddAnswer::Refused(refusal) => {
                 if let Some(failure) = fatal(&refusal) {
                     return self.fail(failure, out);
@@ -319,7 +325,7 @@ impl Recovery {
                 slot,
                 to: ensemble.member(slot),
                 entry,
-                lac,
+                lac: if mutants::on(Mutant::CopiesMoveLac) { Some(entry) } else { lac },
                 crc: copying.crc,
                 payload: copying.payload.clone(),
             });
@@ -345,18 +351,27 @@ impl Recovery {
 
     fn begin_reading(&mut self, lac: Option<EntryId>, out: &mut Vec<RecoveryEffect>) {
         self.doubt = None;
-        self.floor = lac.max(self.metadata.last_fragment().0.before());
+        self.floor = lac;
+        if !mutants::on(Mutant::FloorBelowFragment) {
+            self.floor = lac.max(self.metadata.last_fragment().0.before());
+        }
         match (self.close, lac) {
             (CloseAt::Entry(last), Some(visible))
-                if last < lac && self.metadata.kind.is_transactional() =>
+                if last < lac
+                    && self.metadata.kind.is_transactional()
+                    && !mutants::on(Mutant::ClosesBelowVisible) =>
             {
                 return self.fail(RecoveryFailure::BelowVisible { visible }, out);
             }
             _ => {}
         }
         match self.close {
+            CloseAt::End if mutants::on(Mutant::ClosesAtLac) => self.finish(self.floor, out),
             CloseAt::End => self.read(EntryId::after(self.floor), out),
             CloseAt::Entry(None) => self.finish(None, out),
+            CloseAt::Entry(last) if last <= lac && mutants::on(Mutant::CommitNotVerified) => {
+                self.finish(last, out);
+            }
             CloseAt::Entry(Some(_)) => self.read(EntryId(0), out),
         }
     }
@@ -389,7 +404,9 @@ impl Recovery {
                 have |= 1 << slot;
             }
         }
-        if Some(entry) <= self.floor || have.count_ones() as usize >= self.metadata.quorum.ack() {
+        let enough =
+            Some(entry) <= self.floor || have.count_ones() as usize >= self.metadata.quorum.ack();
+        if enough || mutants::on(Mutant::CopiesNotMade) {
             self.note_unsure(entry, have);
             return self.after(entry, out);
         }
@@ -403,7 +420,7 @@ impl Recovery {
                 slot,
                 to: home.member(slot),
                 entry,
-                lac: self.floor,
+                lac: if mutants::on(Mutant::CopiesMoveLac) { Some(entry) } else { self.floor },
                 crc,
                 payload: payload.clone(),
             });
@@ -417,7 +434,10 @@ impl Recovery {
         match self.close {
             CloseAt::End => self.finish(entry.before(), out),
             // A copy on a bookie still to answer would do; only when none is left is it gone.
-            CloseAt::Entry(_) if !all_answered => {}
+            CloseAt::Entry(_) if mutants::on(Mutant::ClosesBelowCommit) => {
+                self.finish(entry.before(), out);
+            }
+            CloseAt::Entry(_) if !all_answered && !mutants::on(Mutant::MissingTooSoon) => {}
             CloseAt::Entry(_) => self.fail(RecoveryFailure::Missing { entry }, out),
         }
     }

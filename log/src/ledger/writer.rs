@@ -32,6 +32,7 @@ use super::ensemble::{Ensemble, Quorum};
 use super::metadata::LedgerMetadata;
 use crate::caps;
 use crate::message::{Refusal, Unknown};
+use crate::mutants::{self, Mutant};
 use crate::outcome::Outcome;
 
 /// One bookie's answer to an add.
@@ -46,7 +47,7 @@ pub enum AddAnswer {
 }
 
 /// Why a writer ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum WriterFailure {
     /// A newer owner raised the term.
     #[error("fenced at {held}: a newer owner has taken over")]
@@ -84,7 +85,7 @@ struct Change {
 }
 
 /// The writer's state; see the [module](self).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Writer {
     ledger: LedgerId,
     term: Term,
@@ -241,7 +242,9 @@ impl Writer {
 
     fn send(&self, slot: usize, entry: EntryId, payload: Bytes) -> WriterEffect {
         let to = self.ensemble.member(slot);
-        WriterEffect::Send { slot, to, era: self.since[slot], entry, lac: self.visible, payload }
+        let ahead = mutants::on(Mutant::PublishBeforeAck);
+        let lac = if ahead { Some(entry) } else { self.visible };
+        WriterEffect::Send { slot, to, era: self.since[slot], entry, lac, payload }
     }
 
     /// A bookie answered an add that was sent with `era`.
@@ -254,9 +257,17 @@ impl Writer {
         out: &mut Vec<WriterEffect>,
     ) {
         assert!(Some(entry) <= self.last_appended(), "an answer to an entry sent");
-        if self.failure.is_some() || era != self.since[slot] {
+        let late = era != self.since[slot] && !mutants::on(Mutant::LateAnswerCounted);
+        if self.failure.is_some() || late {
             return;
         }
+        let stored = match answer {
+            AddAnswer::Done => true,
+            AddAnswer::Refused(Refusal::StaleTerm { .. }) => mutants::on(Mutant::FencedAddCounted),
+            AddAnswer::Unknown(_) => mutants::on(Mutant::UnansweredAddCounted),
+            AddAnswer::Refused(_) => false,
+        };
+        let answer = if stored { AddAnswer::Done } else { answer };
         let failure = match answer {
             AddAnswer::Done => {
                 self.window.on_done(slot, entry);
@@ -338,7 +349,9 @@ impl Writer {
         bits(renewed).for_each(|slot| self.since[slot] = self.era);
         self.failed &= !renewed;
         self.given_up = (self.given_up | change.failed) & !renewed;
-        self.window.forget(renewed);
+        if !mutants::on(Mutant::ReplacedAcksKept) {
+            self.window.forget(renewed);
+        }
         let mut again = Vec::new();
         self.window.renew(
             renewed,
@@ -347,6 +360,9 @@ impl Writer {
             },
             &mut again,
         );
+        if mutants::on(Mutant::NothingSentAgain) {
+            again.clear();
+        }
         for (slot, entry, payload) in again {
             out.push(self.send(slot, entry, payload));
         }
@@ -415,17 +431,18 @@ impl Writer {
 
     /// Confirms what an ack quorum has, in order; not while an ensemble is being changed.
     fn confirm(&mut self, out: &mut Vec<WriterEffect>) {
-        if self.change.is_some() {
+        if self.change.is_some() && !mutants::on(Mutant::ConfirmsDuringChange) {
             return;
         }
         let before = self.confirmed();
-        while let Some(entry) = self.window.confirm_next(self.quorum.ack()) {
+        let missing = usize::from(mutants::on(Mutant::AckBelowQuorum));
+        while let Some(entry) = self.window.confirm_next(self.quorum.ack() - missing) {
             out.push(WriterEffect::Confirm { entry });
         }
         if self.confirmed() == before {
             return;
         }
-        if !self.transactional {
+        if !self.transactional || mutants::on(Mutant::AckPublishesTransactional) {
             let lac = self.confirmed().expect("an entry was confirmed");
             self.visible = Some(lac);
             out.push(WriterEffect::Publish { lac });
@@ -442,7 +459,8 @@ impl Writer {
     fn fail(&mut self, failure: WriterFailure, out: &mut Vec<WriterEffect>) {
         let all = self.quorum.write();
         self.window.drain(|entry, pending| {
-            let nowhere = !pending.elsewhere && pending.refused.count_ones() as usize == all;
+            let nowhere = !pending.elsewhere && pending.refused.count_ones() as usize == all
+                || mutants::on(Mutant::UnknownToldDefinite);
             let outcome = if nowhere { Outcome::Definite } else { Outcome::Unknown };
             out.push(WriterEffect::Fail { entry, failure: failure.clone(), outcome });
         });

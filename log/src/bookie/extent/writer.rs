@@ -14,6 +14,7 @@ use super::format::{self, ALIGN, EntryHead, HEADER_BYTES, Owner, Run, offset, sl
 use crate::caps;
 use crate::disk::{Disk, DiskFile, OpenHow};
 use crate::message::entry_crc;
+use crate::mutants::{self, Mutant};
 
 /// An entry for an extent.
 #[derive(Debug, Clone, Copy)]
@@ -191,7 +192,9 @@ impl ExtentWriter {
     /// Makes the extent durable: data, footer, name. Only then may a manifest list it.
     pub fn seal(mut self) -> io::Result<Sealed> {
         self.flush()?;
-        self.file.sync_data()?;
+        if !mutants::on(Mutant::ExtentNotSynced) {
+            self.file.sync_data()?;
+        }
         self.end_run();
         let mut table_at = self.buffer_at;
         debug_assert!(table_at >= HEADER_BYTES, "the header was flushed");
@@ -202,7 +205,9 @@ impl ExtentWriter {
         self.buffer = std::mem::take(&mut self.tables);
         format::put_footer(&mut self.buffer, self.owner, &self.runs, table_at);
         self.flush()?;
-        self.file.sync_data()?;
+        if !mutants::on(Mutant::ExtentNotSynced) {
+            self.file.sync_data()?;
+        }
         self.disk.sync_dir(&self.dir)?;
         Ok(Sealed { id: self.owner.extent, runs: self.runs, bytes: self.buffer_at })
     }

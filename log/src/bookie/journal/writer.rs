@@ -11,6 +11,7 @@ use super::format::{
 };
 use crate::caps;
 use crate::disk::{Disk, DiskFile};
+use crate::mutants::{self, Mutant};
 
 /// The buffer kept between batches; a larger batch gets one for itself.
 const BUFFER_BYTES: usize = caps::JOURNAL_BATCH_BYTES_MAX + 2 * BLOCK;
@@ -134,7 +135,10 @@ impl JournalWriter {
         let at = self.current.offset;
         let crc = self.write_batch(header, records, body).map_err(|e| self.failed("write", &e))?;
         if self.syncs() {
-            self.current.file.sync_data().map_err(|e| self.failed("sync", &e))?;
+            let synced = self.current.file.sync_data();
+            if !mutants::on(Mutant::SyncErrorIgnored) {
+                synced.map_err(|e| self.failed("sync", &e))?;
+            }
         }
         self.current.prev_crc = crc;
         self.current.offset = at + total;
@@ -237,13 +241,13 @@ impl JournalWriter {
 
     #[cfg(test)]
     fn syncs(&self) -> bool {
-        !self.skip_sync
+        !self.skip_sync && !mutants::on(Mutant::SyncSkipped)
     }
 
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "the tests' twin looks at a switch")]
     fn syncs(&self) -> bool {
-        true
+        !mutants::on(Mutant::SyncSkipped)
     }
 }
 

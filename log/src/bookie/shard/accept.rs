@@ -11,6 +11,7 @@ use crate::bookie::journal::Record;
 use crate::bookie::journal::format::RECORD_HEAD;
 use crate::caps;
 use crate::message::{Refusal, Reply, ReplyTo, Request, Unknown, Wake, entry_crc};
+use crate::mutants::{self, Mutant};
 
 /// What became of a request.
 pub(super) enum Verdict {
@@ -36,7 +37,7 @@ pub(crate) enum Patience {
 impl Shard {
     /// Judges a request for `to` that needs no state: `Err` is the answer.
     pub(super) fn judge_form(&self, to: Incarnation, request: &Request) -> Result<(), Reply> {
-        if to != self.own {
+        if to != self.own && !mutants::on(Mutant::IncarnationIgnored) {
             return Err(Reply::Unknown(Unknown::Incarnation { asked: to, own: self.own }));
         }
         if let Request::Add { ledger, entry, crc, payload, .. } = request {
@@ -48,7 +49,8 @@ impl Shard {
                 // There is no entry after it, which ranges of entries rely on.
                 return Err(Reply::Refused(Refusal::TooLarge { bytes: payload.len(), max: 0 }));
             }
-            if entry_crc(*ledger, *entry, payload) != *crc {
+            let trusted = mutants::on(Mutant::ChecksumNotVerifiedOnAdd);
+            if !trusted && entry_crc(*ledger, *entry, payload) != *crc {
                 return Err(Reply::Refused(Refusal::BadCrc));
             }
         }
@@ -201,6 +203,9 @@ impl State {
             unreachable!("only adds come here");
         };
         let address = EntryAddress { ledger, entry };
+        if mutants::on(Mutant::AddCreatesLedger) && self.table.get(ledger).is_none() {
+            self.table.entry(ledger).held.created = true;
+        }
         if !copy && self.shut_by_limbo(ledger, term)? {
             return Ok(in_limbo());
         }
@@ -238,7 +243,7 @@ impl State {
         same: bool,
     ) -> Result<Verdict, Refusal> {
         let found = self.table.writable(ledger, term)?;
-        if !same {
+        if !same && !mutants::on(Mutant::OtherBytesAccepted) {
             return Err(Refusal::Conflict);
         }
         if term > found.held.term {
@@ -281,12 +286,20 @@ impl State {
         fence: Option<Term>,
     ) -> Result<Verdict, Refusal> {
         let ledger = address.ledger;
-        if let Some(term) = fence {
+        if let Some(term) = fence.filter(|_| !mutants::on(Mutant::ReadsDoNotFence)) {
             self.table.fenceable(ledger, term)?;
+            if mutants::on(Mutant::NoEntryBeforeFence)
+                && let super::Answer::Reply(reply @ Reply::NoEntry { .. }) = self.read(address)
+            {
+                self.table.accept(&Record::Fence { ledger, term });
+                return Ok(Verdict::Reply(reply));
+            }
             if self.table.get(ledger).is_none_or(|found| found.durable.term < term) {
                 return Ok(journal(Record::Fence { ledger, term }, Then::Read(address)));
             }
-        } else if let Some(unknown) = self.unreadable(ledger)? {
+        } else if fence.is_none()
+            && let Some(unknown) = self.unreadable(ledger)?
+        {
             return Ok(unknown);
         }
         // A durable fence has all adds accepted before it durable and readable.
@@ -312,6 +325,16 @@ impl State {
 
     fn judge_fence(&mut self, ledger: LedgerId, term: Term) -> Result<Verdict, Refusal> {
         self.table.fenceable(ledger, term)?;
+        let unknown = self.table.get(ledger).is_none();
+        if unknown && mutants::on(Mutant::UnknownLedgerNotFenced) {
+            return Ok(Verdict::Reply(Reply::Fenced { lac: None, last: None }));
+        }
+        if mutants::on(Mutant::FenceNotDurable) {
+            self.table.accept(&Record::Fence { ledger, term });
+            let found = self.table.get(ledger);
+            let (lac, last) = found.map_or((None, None), |found| (found.lac, found.last));
+            return Ok(Verdict::Reply(Reply::Fenced { lac, last }));
+        }
         if self.table.get(ledger).is_some_and(|found| found.durable.term >= term) {
             return Ok(Verdict::Journal(None, Then::Fenced(ledger)));
         }

@@ -26,6 +26,7 @@ use crate::bookie::manifest::Manifest;
 use crate::clock;
 use crate::disk::Disk;
 use crate::message::{Refusal, Unknown};
+use crate::mutants::{self, Mutant};
 
 /// What an extent takes for an entry beside its bytes, at most; and for itself.
 const ENTRY_ROOM: u64 = 64;
@@ -149,6 +150,9 @@ impl Shard {
             Err(Failure::Full { .. }) => return written.map(drop),
             Err(Failure::Failed(_)) => return written.map(drop),
         };
+        if mutants::on(Mutant::JournalTrimmedFirst) {
+            self.clear_away(covered)?;
+        }
         let dropped = self.publish(manifest, covered, new, &BTreeSet::new())?;
         let tail = half.tail(self.config.tail_cache_bytes);
         let mut state = self.lock();

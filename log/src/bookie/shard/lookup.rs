@@ -12,6 +12,7 @@ use crate::bookie::extent::StoredEntry;
 use crate::bookie::index::Stored;
 use crate::caps;
 use crate::message::{RangeEntry, Refusal, Reply, ReplyTo, Request, Unknown, Wake};
+use crate::mutants::{self, Mutant};
 
 /// Reads of the medium that may wait at once. Past it a reader is told to come back.
 const READ_JOBS_MAX: usize = 4096;
@@ -188,6 +189,7 @@ impl ReadJob {
                 Ok(StoredEntry { entry, term, crc, payload }) => {
                     Reply::Entry { entry, term, crc, lac, payload }
                 }
+                Err(_) if mutants::on(Mutant::DamagedIsAbsent) => Reply::NoEntry { lac },
                 Err(damage) => damaged(shard, &stored, damage),
             },
             What::Row(parts, bounds) => match read_row(parts, bounds) {

@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use egret_schemas::EntryId;
 
+use crate::mutants::{self, Mutant};
+
 /// What an entry weighs beside its bytes: many empty ones are not free.
 const ENTRY_WEIGHT: usize = 64;
 
@@ -27,7 +29,7 @@ pub(super) fn bits(set: u32) -> impl Iterator<Item = usize> {
 }
 
 /// One entry and who has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Pending {
     payload: Option<Bytes>,
     bytes: usize,
@@ -53,7 +55,7 @@ impl Pending {
 }
 
 /// See the [module](self).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Window {
     entries: VecDeque<Pending>,
     /// The number of the first of `entries`.
@@ -199,8 +201,13 @@ impl Window {
     /// Confirms the next entry if `ack` bookies have it.
     pub(super) fn confirm_next(&mut self, ack: usize) -> Option<EntryId> {
         let next = self.unconfirmed();
+        let mut others = 0;
+        if mutants::on(Mutant::AckBeforeEarlier) {
+            others = self.entries.range(next..).fold(0, |all, pending| all | pending.acked);
+        }
         let pending = self.entries.get_mut(next)?;
-        if (pending.acked.count_ones() as usize) < ack {
+        let acked = pending.acked | others;
+        if (acked.count_ones() as usize) < ack {
             return None;
         }
         pending.payload = None;
