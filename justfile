@@ -46,6 +46,14 @@ bookie-kill kills="kills=200":
     cargo build --release -p egret-integration --bin bookie_kill
     target/release/bookie_kill --kills {{ trim_start_match(kills, 'kills=') }}
     target/release/bookie_kill --control
+# Every schedule of a scope: `just model --appends 3 --recoverers 2`; integration/docs/model.md has the counts.
+model *scope="--appends 2":
+    cargo build --release -p egret-model
+    target/release/ledger_model {{ scope }}
+
+# Switches each known bug in and looks for it; prints a table of what was found.
+mutants seconds="600":
+    cargo run --release -p egret-model --features mutants --bin find_mutants -- --seconds {{ seconds }}
 
 # One benchmark: `just bench append`; the rows are in integration/docs/figures.md.
 bench row:
