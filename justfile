@@ -46,6 +46,7 @@ bookie-kill kills="kills=200":
     cargo build --release -p egret-integration --bin bookie_kill
     target/release/bookie_kill --kills {{ trim_start_match(kills, 'kills=') }}
     target/release/bookie_kill --control
+
 # Every schedule of a scope: `just model --appends 3 --recoverers 2`; integration/docs/model.md has the counts.
 model *scope="--appends 2":
     cargo build --release -p egret-model
