@@ -7,14 +7,14 @@
 //!
 //! | part | holds |
 //! |---|---|
-//! | [`world`] | the clock, the queue, and who is there |
-//! | [`storm`], [`calm`] | what goes wrong; what must work afterwards |
-//! | [`node`], [`failing`], [`disk`] | bookies and their disks |
-//! | [`network`] | links |
-//! | [`client`] | drivers of the cores |
-//! | [`oracle`], [`fact`] | what must always hold, and what oracles are told |
-//! | [`fault`] | kinds of faults, counted |
-//! | [`trace`], [`words`], [`dice`] | what happened; its hash; numbers |
+//! | `world` | the clock, the queue, and who is there |
+//! | `storm`, `calm` | what goes wrong; what must work afterwards |
+//! | `node`, `failing`, `disk` | bookies and their disks |
+//! | `network` | links |
+//! | `client` | drivers of the cores |
+//! | `oracle`, `fact` | what must always hold, and what oracles are told |
+//! | `fault` | kinds of faults, counted |
+//! | `trace`, `words`, `dice` | what happened; its hash; numbers |
 //!
 //! A seed is a whole run: it gives the same trace in every build on every machine. So no clock, no
 //! thread and no hash map's order may reach an event; `the_same_seed_is_the_same_run` holds that.
