@@ -15,7 +15,7 @@
 //! start finds the damage again and does the same. Damaged files are renamed, not removed.
 //!
 //! With a ledger of one copy here nobody else has what was lost: opening refuses. Why limbo is as it is:
-//! `docs/003-limbo.md`.
+//! `docs/004-limbo.md`.
 
 use std::io;
 use std::path::Path;

@@ -3,7 +3,7 @@
 //! Nobody is ever forgotten: a producer that comes back after any time and tries again must find that
 //! its records are there. So the table is bounded by refusing whom it has no room for, and no time
 //! makes room: none is long enough to know that a producer will not try again
-//! (`docs/004-no-producer-is-forgotten.md`).
+//! (`docs/006-no-producer-is-forgotten.md`).
 
 use std::collections::BTreeMap;
 

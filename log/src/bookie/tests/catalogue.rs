@@ -1,4 +1,4 @@
-//! Bugs that other stores had, tried here: the rows of `docs/004-storage-bugs-not-repeated.md` that no
+//! Bugs that other stores had, tried here: the rows of `docs/007-storage-bugs-not-repeated.md` that no
 //! other test holds.
 
 use super::*;
