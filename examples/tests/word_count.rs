@@ -116,6 +116,21 @@ fn empty_and_binary_files_count_like_any_other() {
     assert!(out.status.success() && out.stdout.is_empty(), "{}", said(&out));
 }
 
+/// Opening a pipe waits for who writes into it: it once hung there, holding the data directory.
+#[test]
+fn a_pipe_is_refused_at_once_with_what_to_do() {
+    let world = World::new();
+    let pipe = world.dir.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let out = all(&world.data(), &[&pipe]);
+    assert!(
+        !out.status.success() && said(&out).contains("pipe it in and name `-`"),
+        "{}",
+        said(&out)
+    );
+}
+
 #[test]
 fn a_nul_byte_is_part_of_a_word() {
     let world = World::new();

@@ -109,15 +109,16 @@ fn load_stdin(writers: &[PartitionWriter]) -> Result<Loaded> {
 fn load_file(writers: &[PartitionWriter], file: &Path) -> Result<Loaded> {
     let path = file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?;
     let open = || File::open(&path).with_context(|| format!("cannot open {}", path.display()));
-    let input = open()?;
-    let meta = input.metadata()?;
+    // Asked before it is opened: opening a pipe waits for who writes into it.
+    let meta = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     if meta.is_dir() {
         bail!("{} is a directory: name the files in it", path.display());
     }
     if !meta.is_file() {
         bail!("{} is not a regular file: pipe it in and name `-`", path.display());
     }
-    let file_bytes = meta.len();
+    let input = open()?;
+    let file_bytes = input.metadata()?.len();
     let name = Bytes::copy_from_slice(path.as_os_str().as_encoded_bytes());
     let states: Vec<_> =
         writers.iter().map(|w| w.producer_state(&name)).collect::<Result<_, _>>()?;

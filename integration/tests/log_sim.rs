@@ -56,7 +56,7 @@ fn every_defect_put_in_on_purpose_is_found() {
     // thousand; the core's own schedules look for it.
     let rare = |defect: &Defect| *defect == Defect::ReadsDoNotFence;
     for defect in Defect::ALL.into_iter().filter(|defect| !rare(defect)) {
-        let found = found(defect, 400);
+        let found = found(defect, 4_000);
         println!("{defect:?}: {found:?}");
         assert!(found.is_some(), "nothing finds {defect:?}");
     }

@@ -201,7 +201,7 @@ pub enum RecoveryError {
     },
     /// There is no commit record where one must be.
     #[error(
-        "no commit record in {ledgers:?} although the topology began: its ledgers are damaged or gone; restore the data directory from a copy, or purge the topology to start again from nothing"
+        "no commit record in {ledgers:?} although the topology began: its ledgers are damaged or gone; restore the data directory from a copy, or start again from nothing in a fresh one (`--data`)"
     )]
     NoRecord {
         /// The commit ledgers looked at.
