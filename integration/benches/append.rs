@@ -117,6 +117,9 @@ fn main() {
         }
         add("egret: one append at a time", log(options.bytes, 1, time).row());
         add("limit: 256 KiB write + fdatasync", raw_writes(256 << 10, time).row());
+        if let Some((p50, p99)) = fio(256 << 10, options.seconds) {
+            add("fio: 256 KiB write + fdatasync", [p50, p99, f64::NAN, f64::NAN]);
+        }
         add("egret: many appends at once", log(options.bytes, options.producers, time).row());
     }
     println!("{} bytes a record, {} producers for many", options.bytes, options.producers);
