@@ -150,9 +150,25 @@ impl Etcd {
         assert!(self.wait_until_ready(), "etcd does not start again: {}", self.log());
     }
 
-    /// Stops it where it is; its sockets stay open.
+    /// Stops it where it is; its sockets stay open. A signal is only sent when `kill` returns: a thread on
+    /// another core may answer yet, so this waits until every thread stands still.
     pub(crate) fn stop(&self) {
         kill_process(self.pid(), Signal::STOP).unwrap();
+        let start = clock::now();
+        while !self.stands_still() {
+            assert!(clock::now() - start < READY, "etcd does not stop");
+            std::thread::yield_now();
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(tasks).unwrap().all(|task| {
+            let stat =
+                std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            // The state follows the name, which is in brackets and may hold anything.
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     pub(crate) fn go_on(&self) {
