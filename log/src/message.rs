@@ -254,7 +254,9 @@ pub enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unknown {
     /// A write or sync failed; nothing more is written until a restart.
-    #[error("the bookie stopped after a failed write ({why}): mend the disk, then start again")]
+    #[error(
+        "the bookie stopped after a failed write ({why}): mend the disk, or free space on it, then start again"
+    )]
     Poisoned {
         /// The first failure.
         why: String,

@@ -181,7 +181,7 @@ pub enum MetaError {
     },
     /// A commit failed; whether it is durable is not known, and nothing is answered until a restart.
     #[error(
-        "{}: the metadata store stopped after a failed write ({why}): mend the disk, then start again",
+        "{}: the metadata store stopped after a failed write ({why}): mend the disk, or free space on it, then start again",
         .file.display()
     )]
     Poisoned {

@@ -18,7 +18,7 @@ use super::identity::{Identity, IdentityError};
 use super::index::ExtentIndex;
 use super::journal::Record;
 use super::journal::files::{self, SpareError, Spares};
-use super::journal::format::{BLOCK_U64, FileHeader};
+use super::journal::format::BLOCK_U64;
 use super::journal::replay::{self, ReplayError, Tail};
 use super::journal::writer::{self, JournalWriter};
 use super::limbo::{self, Journal};
@@ -213,15 +213,15 @@ fn resume(
     let current = match tail.current {
         Some(current) => current,
         None => {
-            let header = FileHeader::new(own, tail.next_seq, tail.next_lsn);
-            writer::create(disk, journal, spares, header, (0, true)).map_err(
-                |error| match error {
+            let first = (tail.next_seq, tail.next_lsn);
+            writer::create(disk, journal, spares, own, first, (0, true)).map_err(|error| {
+                match error {
                     SpareError::Full { free } => {
                         OpenError::Full(Refusal::DiskFull { dir: dir.to_owned(), free })
                     }
                     SpareError::Io(source) => OpenError::Io { dir: dir.to_owned(), source },
-                },
-            )?
+                }
+            })?
         }
     };
     let spares = Arc::clone(spares);

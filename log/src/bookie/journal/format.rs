@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! file   4096  { magic "EGJF", version u16, rsv u16, incarnation u128, file_seq u64, salt u64,
-//!               start_lsn u64, crc u32 } zeros
+//!               start_lsn u64, file_bytes u64, crc u32 } zeros
 //! batch  4096-aligned
 //!          64  { magic "EGJB", hdr_crc u32, body_crc u32, flags u16, rec_count u16, salt u64, lsn u64,
 //!               body_len u32, prev_batch_crc u32, durable_lsn u64, zeros 16 }
@@ -17,6 +17,7 @@
 //! * `prev_batch_crc` is the `hdr_crc` of the batch before in the same file, of the file's header for the
 //!   first: a batch that was lost or landed elsewhere breaks the chain.
 //! * `durable_lsn` is the highest batch known synced when this one was built.
+//! * `file_bytes` is the length the file was filled to before it got its name: a shorter one was cut since.
 //! * `salt` is the file's: what an earlier use of the same blocks left behind is not valid here.
 
 use bytes::Bytes;
@@ -36,8 +37,8 @@ pub(crate) const BATCH_RECORDS_MAX: usize = u16::MAX as usize;
 
 const FILE_MAGIC: u32 = u32::from_le_bytes(*b"EGJF");
 const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"EGJB");
-const VERSION: u16 = 1;
-const FILE_HEAD: usize = 4 + 2 + 2 + 16 + 8 + 8 + 8;
+const VERSION: u16 = 2;
+const FILE_HEAD: usize = 4 + 2 + 2 + 16 + 8 + 8 + 8 + 8;
 
 /// Batch flag: the file ends here, `lsn` is the first of the next file.
 pub(crate) const FLAG_END: u16 = 1;
@@ -60,16 +61,24 @@ pub(crate) struct FileHeader {
     pub(crate) salt: u64,
     /// The first batch's number.
     pub(crate) start_lsn: Lsn,
+    /// The file's length, which no append changes.
+    pub(crate) file_bytes: u64,
 }
 
 impl FileHeader {
     /// The header of the `file_seq`-th file. The salt follows from life and number, which no two uses
     /// of a file share.
-    pub(crate) fn new(incarnation: Incarnation, file_seq: u64, start_lsn: Lsn) -> FileHeader {
+    pub(crate) fn new(
+        incarnation: Incarnation,
+        file_seq: u64,
+        start_lsn: Lsn,
+        file_bytes: u64,
+    ) -> FileHeader {
         let mut seed = Vec::with_capacity(24);
         seed.put_u128(incarnation.0);
         seed.put_u64(file_seq);
-        FileHeader { incarnation, file_seq, salt: xxhash_rust::xxh3::xxh3_64(&seed), start_lsn }
+        let salt = xxhash_rust::xxh3::xxh3_64(&seed);
+        FileHeader { incarnation, file_seq, salt, start_lsn, file_bytes }
     }
 
     /// One block, and the CRC the first batch refers to.
@@ -82,6 +91,7 @@ impl FileHeader {
         out.put_u64(self.file_seq);
         out.put_u64(self.salt);
         out.put_u64(self.start_lsn);
+        out.put_u64(self.file_bytes);
         let crc = crc32c::crc32c(&out);
         out.put_u32(crc);
         out.resize(BLOCK, 0);
@@ -104,6 +114,7 @@ impl FileHeader {
         let file_seq = r.u64("file number")?;
         let salt = r.u64("salt")?;
         let start_lsn = r.u64("first batch")?;
+        let file_bytes = r.u64("file length")?;
         let crc = r.u32("header checksum")?;
         if crc != crc32c::crc32c(&block[..FILE_HEAD]) {
             return Err(r.wrong("journal file header", "the checksum does not match"));
@@ -113,7 +124,7 @@ impl FileHeader {
                 r.wrong("journal file version", "written by another version of the program")
             );
         }
-        Ok((FileHeader { incarnation, file_seq, salt, start_lsn }, crc))
+        Ok((FileHeader { incarnation, file_seq, salt, start_lsn, file_bytes }, crc))
     }
 }
 

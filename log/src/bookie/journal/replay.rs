@@ -7,6 +7,9 @@
 //! * a valid batch follows that knew this one to be durable: durable data was lost. What stands before
 //!   it was applied; what to make of the rest is the caller's to say (`limbo`).
 //!
+//! A last file that is shorter than its header says was cut by something else, and what was in it cannot
+//! be told: durable data may be lost, wherever the cut is.
+//!
 //! Batches the checkpoint covers are in extents: damage to them alone loses nothing.
 
 use std::collections::VecDeque;
@@ -197,6 +200,15 @@ fn finish(
 ) -> Result<Tail, ReplayError> {
     let io = |error| ReplayError::Io(last.path.clone(), error);
     let next_seq = last.header.file_seq + 1;
+    let written = last.header.file_bytes;
+    if last.bytes < written {
+        let what = format!(
+            "the file ends here, after {} of {written} bytes: something cut it, and what stood behind \
+             is lost",
+            last.bytes
+        );
+        return Err(damaged(&last.path, last.bytes, what));
+    }
     if walk.ended && walk.expected > checkpoint_lsn {
         let what = format!("the next journal file, {}, is missing", files::name(next_seq));
         return Err(damaged(&last.path, walk.offset, what));
@@ -252,7 +264,7 @@ fn open_file(
     let io = |error| ReplayError::Io(path.clone(), error);
     let file = disk.open(&path, OpenHow::Read, false).map_err(io)?;
     let bytes = file.len().map_err(io)? / BLOCK_U64 * BLOCK_U64;
-    if bytes == 0 {
+    if bytes < BLOCK_U64 {
         return Err(damaged(&path, 0, "the file has no header".to_owned()));
     }
     let mut block = vec![0; BLOCK];
@@ -267,6 +279,8 @@ fn open_file(
         let what = format!("it was written as {}", files::name(header.file_seq));
         return Err(damaged(&path, 0, what));
     }
+    // What something else appended is not the journal's.
+    let bytes = bytes.min(header.file_bytes);
     Ok(OpenFile { file, path, bytes, header, crc })
 }
 

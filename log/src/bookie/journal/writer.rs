@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use egret_schemas::Incarnation;
+
 use super::files::{self, AlignedBuf, SpareError, Spares};
 use super::format::{
     BATCH_HEAD, BLOCK, BLOCK_U64, BatchHeader, FLAG_END, FileHeader, Lsn, Record, padded,
@@ -201,11 +203,8 @@ impl JournalWriter {
             &self.disk,
             &self.dir,
             &self.spares,
-            FileHeader::new(
-                self.current.header.incarnation,
-                self.current.header.file_seq + 1,
-                self.next_lsn,
-            ),
+            self.current.header.incarnation,
+            (self.current.header.file_seq + 1, self.next_lsn),
             (total, reserved),
         ) {
             Ok(next) => next,
@@ -251,16 +250,18 @@ impl JournalWriter {
     }
 }
 
-/// Makes a listed file with this header and room for one batch of so many bytes, which may use the
+/// Makes a listed file of this number and first batch, with room for one batch of so many bytes, which may use the
 /// reserve or not.
 pub(crate) fn create(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     spares: &Spares,
-    header: FileHeader,
+    incarnation: Incarnation,
+    (file_seq, start_lsn): (u64, Lsn),
     (batch_bytes, reserved): (u64, bool),
 ) -> Result<Current, SpareError> {
     let spare = spares.take(batch_bytes, reserved)?;
+    let header = FileHeader::new(incarnation, file_seq, start_lsn, spare.bytes);
     let (block, crc) = header.encode();
     let mut aligned = AlignedBuf::zeroed(BLOCK);
     aligned.front(BLOCK).copy_from_slice(&block);

@@ -11,6 +11,7 @@ use super::*;
 use crate::bookie::damage::FileError;
 use crate::bookie::identity::IdentityError;
 use crate::bookie::journal::format::BatchHeader;
+use crate::disk::OpenHow;
 use crate::message::{Refusal, Unknown};
 
 const ENTRIES: u64 = 6;
@@ -181,6 +182,43 @@ fn a_missing_file_is_noticed() {
         let opened = try_open(&disk, small());
         assert!(opened.is_err(), "{} is missing", file.display());
     }
+}
+
+/// Sets a file's length behind the bookie's back.
+fn resize(disk: &FaultyDisk, file: &Path, bytes: u64) {
+    let file = crate::disk::Disk::open(disk, file, OpenHow::Write, false).unwrap();
+    file.set_len(bytes).unwrap();
+    file.sync_data().unwrap();
+}
+
+#[test]
+fn a_journal_file_cut_short_is_noticed_wherever_the_cut_is() {
+    for closed in [false, true] {
+        let disk = FaultyDisk::new();
+        let bookie = live(&disk);
+        if closed {
+            bookie.close().unwrap();
+        }
+        let (file, offset) = last_batch(&disk);
+        let len = disk.bytes(&file).unwrap().len() as u64;
+        assert!(offset < len, "a batch is in the file");
+        for cut in (0..len).step_by(4096).chain([1, offset + 1, len - 1]) {
+            let disk = disk.reboot(0);
+            resize(&disk, &file, cut);
+            let error = try_open(&disk, small()).expect_err("durable data may be lost");
+            assert!(names(&file, &error), "cut at {cut}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_something_else_appended_to_a_journal_file_is_not_read() {
+    let disk = FaultyDisk::new();
+    drop(live(&disk));
+    let (file, _) = last_batch(&disk);
+    resize(&disk, &file, disk.bytes(&file).unwrap().len() as u64 + 10_000);
+    let bookie = open(&disk);
+    assert_eq!(faults(&bookie, &file, false), Vec::<String>::new());
 }
 
 #[test]

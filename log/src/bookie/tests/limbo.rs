@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::bookie::journal::format::BatchHeader;
-use crate::disk::Disk;
+use crate::disk::{Disk, OpenHow};
 use crate::message::{Refusal, Unknown};
 
 const ENTRIES: u64 = 6;
@@ -216,6 +216,23 @@ fn a_missing_file_of_journal_or_extents_means_limbo() {
         }
     }
     assert!(tried >= 3, "{tried}");
+}
+
+#[test]
+fn a_journal_file_cut_short_means_limbo() {
+    let disk = FaultyDisk::new();
+    drop(live_with(&disk, small()));
+    let (file, _) = batches(&disk);
+    let len = disk.bytes(&file).unwrap().len() as u64;
+    for cut in (0..len).step_by(4096) {
+        let disk = disk.reboot(0);
+        let cut_short = disk.open(&file, OpenHow::Write, false).unwrap();
+        cut_short.set_len(cut).unwrap();
+        cut_short.sync_data().unwrap();
+        let bookie = open(&disk.reboot(1));
+        assert_eq!(bookie.stats().limbo, 2, "cut at {cut}");
+        never_denied(&bookie);
+    }
 }
 
 /// Every entry of [`live`] is what was written or unknown.

@@ -59,8 +59,8 @@ proptest! {
     }
 
     #[test]
-    fn a_file_header_comes_back(incarnation: u128, seq: u64, lsn: u64) {
-        let header = FileHeader::new(Incarnation(incarnation), seq, lsn);
+    fn a_file_header_comes_back(incarnation: u128, seq: u64, lsn: u64, bytes: u64) {
+        let header = FileHeader::new(Incarnation(incarnation), seq, lsn, bytes);
         let (block, crc) = header.encode();
         prop_assert_eq!(block.len(), BLOCK);
         prop_assert_eq!(FileHeader::decode(&block).unwrap(), (header, crc));
@@ -93,7 +93,7 @@ fn every_flipped_bit_of_a_header_is_noticed() {
         assert!(BatchHeader::decode(&batch).is_err(), "bit {bit}");
         batch[bit / 8] ^= 1 << (bit % 8);
     }
-    let (mut block, _) = FileHeader::new(Incarnation(1), 2, 3).encode();
+    let (mut block, _) = FileHeader::new(Incarnation(1), 2, 3, 4096).encode();
     for bit in 0..(FILE_HEAD + 4) * 8 {
         block[bit / 8] ^= 1 << (bit % 8);
         assert!(FileHeader::decode(&block).is_err(), "bit {bit}");
@@ -103,7 +103,7 @@ fn every_flipped_bit_of_a_header_is_noticed() {
 
 #[test]
 fn a_salt_is_never_shared_by_two_files() {
-    let salt = |i, s| FileHeader::new(Incarnation(i), s, 1).salt;
+    let salt = |i, s| FileHeader::new(Incarnation(i), s, 1, 4096).salt;
     assert_ne!(salt(1, 1), salt(1, 2));
     assert_ne!(salt(1, 1), salt(2, 1));
 }
@@ -165,12 +165,13 @@ fn golden_batch_header() {
 
 #[test]
 fn golden_file_header() {
-    let (block, crc) = FileHeader::new(Incarnation(0x11), 2, 3).encode();
+    let (block, crc) = FileHeader::new(Incarnation(0x11), 2, 3, 0x4000).encode();
     assert_eq!(block[..4], *b"EGJF");
-    assert_eq!(block[4..8], [1, 0, 0, 0]);
+    assert_eq!(block[4..8], [2, 0, 0, 0]);
     assert_eq!(block[8], 0x11);
     assert_eq!(block[24], 2);
     assert_eq!(block[40], 3);
-    assert_eq!(block[48..52], crc.to_le_bytes());
-    assert!(block[52..].iter().all(|b| *b == 0));
+    assert_eq!(block[48..56], 0x4000_u64.to_le_bytes());
+    assert_eq!(block[56..60], crc.to_le_bytes());
+    assert!(block[60..].iter().all(|b| *b == 0));
 }
