@@ -451,6 +451,28 @@ fn what_a_topology_may_yet_read_is_truncated_only_by_force() {
     log.close().unwrap();
 }
 
+/// Of a partition that no commit names everything that is there is counted: what stands at its first
+/// position, which is not zero after a truncation, and no less because a run before it committed nothing.
+#[test]
+fn a_partition_that_no_commit_names_is_read_from_its_first_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    write_lines(&log, text(30));
+    let gone = log.describe_partition("lines", 1).unwrap().end;
+    log.truncate("lines", 1, gone, false).unwrap();
+    let more = text(60);
+    write_lines(&log, more.clone());
+    let all = topology(2, Guarantee::EffectivelyOnce, |_| {});
+    let failing = topology(2, Guarantee::EffectivelyOnce, |_| panic!("on purpose"));
+    run(&log, &failing, &options(2, 1)).unwrap_err();
+    let left = text(30).into_iter().enumerate().filter(|(i, _)| i % 3 != 1).map(|(_, line)| line);
+    let left: Vec<String> = left.chain(more).collect();
+    run(&log, &all, &options(2, 1)).unwrap();
+    assert_eq!(last_counts(&log), expected(&left));
+    assert_eq!(repeats(&log), 0);
+    log.close().unwrap();
+}
+
 /// Once, a stream that was deleted and made again was read on from the old one's position, and what
 /// stood before it was never counted.
 #[test]
@@ -516,6 +538,45 @@ fn bolts_that_amplify_in_a_row_finish_with_the_smallest_budget() {
     assert_eq!(last_counts(&log).values().sum::<u64>(), LINES * 60 * 50);
     assert_eq!(repeats(&log), 0);
     assert!(progress.peak_bytes() < 6 << 20, "{} bytes in flight", progress.peak_bytes());
+    log.close().unwrap();
+}
+
+/// One task has the oldest commit and much to ship for it, while another fills the budget with later
+/// commits, which no consumer may touch before the oldest ends. If it waited for the budget, nothing would
+/// ever move again.
+#[test]
+fn what_holds_the_oldest_commit_goes_on_when_later_ones_used_up_the_budget() {
+    const SMALL: u64 = 6_000;
+    const BIG: u64 = 300_000;
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    write_lines(&log, ["big".to_owned()]);
+    let line = Record { key: None, value: "small".into(), event_time_ms: None, sequence: None };
+    let small = vec![line; usize::try_from(SMALL).unwrap()];
+    log.writer("lines", 1).unwrap().append_wait(&small).unwrap();
+    let mut t = TopologyBuilder::new("oldest");
+    let lines = t.spout("lines", 2, LogSpout::<Blob>::from_stream("lines").bounded()).unwrap();
+    let many = lines.shuffle().bolt("many", 2, || {
+        |line: Blob, out: &mut Emitter<Blob>| {
+            let times = if line.as_bytes() == b"big" { BIG } else { 60 };
+            (0..times).for_each(|_| out.emit(line.clone()));
+        }
+    });
+    let counts = many.unwrap().fields(|w| w.as_bytes()).keyed("count", 2, || Count).unwrap();
+    counts.sink("out", LogSink::to_stream("counts").partitions(2)).unwrap();
+    let topology = t.finish().unwrap();
+    let (ended, end) = std::sync::mpsc::channel();
+    let in_thread = std::thread::spawn(move || {
+        let options = RunOptions { in_flight_bytes_max: 1 << 20, ..options(2, 1) };
+        let outcome = topology.run(&log, &options, &Arc::new(Progress::default()));
+        ended.send(()).unwrap();
+        outcome.unwrap();
+        log
+    });
+    end.recv_timeout(Duration::from_secs(60)).expect("nothing waits for ever");
+    let log = in_thread.join().unwrap();
+    let want = BTreeMap::from([(b"big".to_vec(), BIG), (b"small".to_vec(), SMALL * 60)]);
+    assert_eq!(last_counts(&log), want);
     log.close().unwrap();
 }
 
