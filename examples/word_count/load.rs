@@ -26,6 +26,10 @@ pub(crate) const STREAM: &str = "lines";
 /// Partitions of the stream: as many spout tasks can read it.
 const PARTITIONS: u32 = 4;
 
+/// The longest line that is one record: room for the count beside a word that is all of it, for the two
+/// are one record, too.
+const LINE_BYTES_MAX: usize = RECORD_BYTES_MAX - (1 << 10);
+
 /// Bytes of a file that go to one partition before the next has its turn.
 const CHUNK: u64 = 256 << 10;
 
@@ -266,8 +270,8 @@ struct Line {
     newline: bool,
 }
 
-/// The next line, without its newline. A line longer than a record is cut at its last white space: no
-/// word is torn.
+/// The next line, without its newline. A line longer than [`LINE_BYTES_MAX`] is cut at its last white
+/// space: no word is torn.
 fn next_line(input: &mut dyn BufRead, at: u64) -> Result<Option<Line>> {
     let mut bytes = Vec::new();
     loop {
@@ -276,7 +280,7 @@ fn next_line(input: &mut dyn BufRead, at: u64) -> Result<Option<Line>> {
             let taken = bytes.len() as u64;
             return Ok((taken > 0).then_some(Line { bytes, taken, newline: false }));
         }
-        let room = RECORD_BYTES_MAX - bytes.len();
+        let room = LINE_BYTES_MAX - bytes.len();
         let look = &buffer[..buffer.len().min(room)];
         if let Some(end) = memchr(look) {
             bytes.extend_from_slice(&look[..end]);
@@ -293,9 +297,8 @@ fn next_line(input: &mut dyn BufRead, at: u64) -> Result<Option<Line>> {
         // The record is full. Cut inside this buffer if there is white space, so nothing is put back.
         let Some(space) = look.iter().rposition(|byte| crate::is_space(*byte)) else {
             bail!(
-                "the line at byte {at} has no white space in its last bytes before {} MiB: no record \
-                 can hold more, so break the line",
-                RECORD_BYTES_MAX >> 20
+                "the line at byte {at} has no white space in its last bytes before {LINE_BYTES_MAX}: no \
+                 record can hold more with a count, so break the line"
             );
         };
         bytes.extend_from_slice(&look[..=space]);

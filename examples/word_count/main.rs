@@ -45,7 +45,7 @@ struct Options {
     /// Print every word, ordered by its bytes
     #[arg(long, conflicts_with = "top")]
     all: bool,
-    /// Text files; `-` is standard input
+    /// Text files, counted once however often they are named; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }
@@ -140,15 +140,16 @@ fn run(options: &Options) -> Result<()> {
     let begins = load::ends(&log)?;
     let mut added = 0;
     for file in &options.files {
-        let loaded = load::load(&log, file)
-            .with_context(|| format!("{} was not loaded whole", file.display()))?;
+        let loaded = load::load(&log, file).with_context(|| {
+            format!("{} was not loaded whole; the next run counts what was", file.display())
+        })?;
         eprintln!("{loaded}");
         added += loaded.lines;
     }
     eprintln!("counting");
     let counted = count(&log, &options.run, begins)?;
     match (added, counted) {
-        (0, 0) => eprintln!("nothing new: every line was loaded and counted before"),
+        (0, 0) => eprintln!("nothing new: every line there is was loaded and counted before"),
         (_, counted) => eprintln!("counted {counted} lines"),
     }
     results::print(&log, options.all, options.top)?;
