@@ -8,6 +8,7 @@
 //! | [`ledgers`] | create, recover, watch and delete ledgers |
 //! | [`writer`] | the handle through which one ledger is written; other bookies for failed ones |
 //! | `recover`, `reads` | what a recovery asks for, carried out; one entry from whoever has it |
+//! | [`loss`], `given_up` | entries of which no copy is left, noted and accepted; bookies that are gone for ever |
 //! | [`repair`], [`repairer`] | copies that are lacking, made; by whom and when |
 //! | `fan_out`, `timer` | one question to several bookies; things done a little later |
 //! | [`cluster`] | those of a cluster, found through its registry |
@@ -21,7 +22,9 @@ pub mod bookies;
 pub mod cluster;
 pub mod error;
 mod fan_out;
+mod given_up;
 pub mod ledgers;
+pub mod loss;
 pub mod placement;
 mod reads;
 mod recover;
@@ -30,6 +33,8 @@ pub mod repairer;
 mod timer;
 pub mod writer;
 
+#[cfg(test)]
+mod loss_tests;
 #[cfg(test)]
 pub(crate) mod memory_bookie;
 #[cfg(test)]

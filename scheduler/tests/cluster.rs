@@ -84,13 +84,10 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-#[test]
-fn what_was_appended_outlives_a_bookie_and_is_mended_when_it_returns() {
-    let Some(etcd) = server::etcd() else { return };
-    let scratch = tempfile::tempdir().expect("a directory");
-    let dir = scratch.path();
-    let metadata = format!("etcd://{}/blue", etcd.endpoint());
-    for number in 1..=4 {
+/// Files for up to five bookies and for their clients.
+fn configure(dir: &Path, etcd: &str) {
+    let metadata = format!("etcd://{etcd}/blue");
+    for number in 1..=5 {
         let text = format!(
             "id = {number}\ncluster = \"blue\"\ndirectory = \"b{number}\"\nlisten = \"127.0.0.1:0\"\n\
              metadata = \"{metadata}\"\njournal_file_bytes = 1048576\n[repair]\nevery_ms = 200\n"
@@ -99,6 +96,14 @@ fn what_was_appended_outlives_a_bookie_and_is_mended_when_it_returns() {
     }
     let text = format!("cluster = \"blue\"\nmetadata = \"{metadata}\"\n");
     std::fs::write(dir.join("blue.toml"), text).expect("a file");
+}
+
+#[test]
+fn what_was_appended_outlives_a_bookie_and_is_mended_when_it_returns() {
+    let Some(etcd) = server::etcd() else { return };
+    let scratch = tempfile::tempdir().expect("a directory");
+    let dir = scratch.path();
+    configure(dir, &etcd.endpoint());
     let mut bookies: Vec<Bookie> = (1..=3).map(|number| Bookie::start(dir, number)).collect();
 
     run(dir, &["stream", "create", "orders", "--partitions", "2"]);
@@ -146,4 +151,67 @@ fn what_was_appended_outlives_a_bookie_and_is_mended_when_it_returns() {
     drop(tells);
     reading.join().expect("it reads");
     assert!(found, "the tail did not see what was appended");
+}
+
+/// Two of three disks are gone: nothing is given up until somebody says so by name, and then what the
+/// third has is there.
+#[test]
+fn a_ledger_goes_on_without_the_bookies_an_operator_gave_up() {
+    let Some(etcd) = server::etcd() else { return };
+    let scratch = tempfile::tempdir().expect("a directory");
+    let dir = scratch.path();
+    configure(dir, &etcd.endpoint());
+    let mut bookies: Vec<Bookie> = (1..=3).map(|number| Bookie::start(dir, number)).collect();
+    run(dir, &["stream", "create", "orders"]);
+    // Its writer ends without closing the ledger.
+    let mut writer = egret(dir, &["stream", "append", "orders"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("egret starts");
+    let mut lines = writer.stdin.take().expect("it is piped");
+    (0..200).for_each(|number| writeln!(lines, "{number}").expect("it reads"));
+    lines.flush().expect("it reads");
+    eventually("it is all there", || orders(dir).len() == 200);
+    drop(writer.kill());
+    drop(writer.wait());
+    bookies.drain(..2);
+    bookies.extend((4..=5).map(|number| Bookie::start(dir, number)));
+    let open = || -> Vec<String> {
+        let listed = run(dir, &["ledger", "list", "-o", "json"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("it is JSON");
+        let rows = listed.as_array().expect("a list").iter();
+        let open = rows.filter(|row| row["state"] != "closed");
+        open.map(|row| row["ledger"].as_str().expect("a name").to_owned()).collect()
+    };
+    let [ledger] = &open()[..] else { panic!("one partition, one open ledger") };
+    let said = |args: &[&str]| {
+        let output = egret(dir, args).output().expect("egret runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let one = ["ledger", "accept-loss", ledger, "--gone", "B1", "--reason", "burnt", "--yes"];
+    let (code, why) = said(&one);
+    assert!(code == Some(3) && why.contains("may have entries on B2"), "{code:?}: {why}");
+    let (code, why) = said(&["ledger", "accept-loss", ledger, "--gone", "B1", "--yes"]);
+    assert!(code == Some(2) && why.contains("--reason"), "{code:?}: {why}");
+    let both = ["ledger", "accept-loss", ledger, "--gone", "B1", "--gone", "2"];
+    let out = run(dir, &both);
+    assert!(out.contains("would be closed") && out.contains("without B1, B2"), "{out}");
+    assert!(out.contains("nothing was changed"), "{out}");
+    assert_eq!(open().len(), 1);
+    let by = [&both[..], &["--reason", "both disks burnt", "--by", "ann", "--yes"]].concat();
+    let out = run(dir, &by);
+    assert!(out.contains("closed at entry"), "{out}");
+    for gone in ["B1", "B2"] {
+        let out = run(dir, &["bookie", "decommission", gone, "--no-wait"]);
+        assert!(out.contains("draining"), "{out}");
+    }
+    append(dir, 200..300);
+    assert_eq!(orders(dir), (0..300).collect::<Vec<u32>>());
+    let losses = run(dir, &["ledger", "losses"]);
+    assert!(losses.contains("ann") && losses.contains("both disks burnt"), "{losses}");
+    assert!(losses.contains("B1 B2"), "{losses}");
+    // Or later by itself: whoever repairs may have been one of those that are gone.
+    run(dir, &["ledger", "repair"]);
+    assert_eq!(run(dir, &["ledger", "list", "--lacking", "-o", "json"]).trim(), "[]");
+    assert_eq!(orders(dir), (0..300).collect::<Vec<u32>>());
 }

@@ -204,6 +204,21 @@ pub enum ReadError {
         /// The entry.
         entry: EntryId,
     },
+    /// An operator accepted that no copy of it is left.
+    #[error(
+        "{ledger}:{entry} is lost, with all entries from {first} to {last}: an operator accepted that \
+         (`egret ledger losses` says who and why); go on at entry {}", .last.next()
+    )]
+    Lost {
+        /// The ledger.
+        ledger: LedgerId,
+        /// The entry.
+        entry: EntryId,
+        /// The first of those lost with it.
+        first: EntryId,
+        /// The last of them.
+        last: EntryId,
+    },
     /// No answer that proves anything.
     #[error("{ledger}:{entry} cannot be read: {why}")]
     Doubtful {

@@ -5,6 +5,7 @@
 //! it: when a compare-and-set conflicts or its reply is lost, the record is read back, and if the
 //! proposal found is our own it succeeded.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::slice;
@@ -275,6 +276,16 @@ impl Ledgers {
         id: LedgerId,
         transition: impl Fn(&LedgerMetadata, Proposal) -> Result<LedgerMetadata, TransitionError>,
     ) -> Result<LedgerMetadata, RecordError> {
+        self.change_with(id, transition, &[])
+    }
+
+    /// The same, and `also` in the same transaction.
+    pub(super) fn change_with(
+        &self,
+        id: LedgerId,
+        transition: impl Fn(&LedgerMetadata, Proposal) -> Result<LedgerMetadata, TransitionError>,
+        also: &[Op],
+    ) -> Result<LedgerMetadata, RecordError> {
         let proposal = self.proposal();
         for _ in 0..CAS_TRIES {
             let (held, revision) = self.load(id)?;
@@ -288,7 +299,8 @@ impl Ledgers {
             }
             let compare = Compare::Revision(key(id), revision);
             let op = Op::Put(key(id), metadata_codec::encode(&next));
-            match txn_or_conflict(&*self.inner.meta, &[compare], &[op])? {
+            let ops = [slice::from_ref(&op), also].concat();
+            match txn_or_conflict(&*self.inner.meta, &[compare], &ops)? {
                 TxnOutcome::Committed { .. } => return Ok(next),
                 // Read back: a reply that was lost and sent again finds its own proposal.
                 TxnOutcome::Conflict if self.load(id)?.0.proposal == proposal => return Ok(next),
@@ -339,10 +351,24 @@ impl Ledgers {
             }
             Err(other) => return Err(other.into()),
         };
-        let end = recover::find_end(self, id, term, taken, close)?;
-        self.change(id, |held, proposal| {
+        self.close_without(id, term, (taken, close), &BTreeSet::new(), |_| Vec::new())
+    }
+
+    /// Finds the end of a ledger taken into recovery and closes it there, and writes with it what `also`
+    /// makes of that end. What the bookies `gone` had is taken for absent.
+    pub(super) fn close_without(
+        &self,
+        id: LedgerId,
+        term: Term,
+        (taken, close): (LedgerMetadata, CloseAt),
+        gone: &BTreeSet<BookieId>,
+        also: impl FnOnce(Option<EntryId>) -> Vec<Op>,
+    ) -> Result<Option<EntryId>, RecoverError> {
+        let end = recover::find_end(self, id, term, taken, close, gone)?;
+        let close = |held: &LedgerMetadata, proposal| {
             held.close_recovered(term, end.last, end.moved.clone(), &end.unseen, proposal)
-        })?;
+        };
+        self.change_with(id, close, &also(end.last))?;
         Ok(end.last)
     }
 

@@ -275,6 +275,11 @@ impl MemoryBookie {
         state.ledgers.get_mut(&ledger).unwrap().entries.remove(&entry).unwrap();
     }
 
+    /// It was never told what readers may see.
+    pub(crate) fn forget_lac(&self, ledger: LedgerId) {
+        self.state.lock().unwrap().ledgers.get_mut(&ledger).unwrap().lac = None;
+    }
+
     pub(crate) fn adds(&self) -> usize {
         self.state.lock().unwrap().adds
     }

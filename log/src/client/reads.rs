@@ -93,6 +93,7 @@ impl Reads {
 pub(super) fn read(ledgers: &Ledgers, id: LedgerId, entry: EntryId) -> Result<Bytes, ReadError> {
     let reads = ledgers.reads();
     let record = reads.record(ledgers, id)?;
+    known_lost(&record, id, entry)?;
     let failed = match attempt(ledgers, &record, id, entry) {
         Ok(payload) => return Ok(payload),
         Err(failed) => failed,
@@ -106,10 +107,18 @@ pub(super) fn read(ledgers: &Ledgers, id: LedgerId, entry: EntryId) -> Result<By
         }
         Err(_) => return Err(failed),
     };
+    known_lost(&newer, id, entry)?;
     if newer.fragment_of(entry) == record.fragment_of(entry) {
         return Err(failed);
     }
     attempt(ledgers, &newer, id, entry)
+}
+
+fn known_lost(record: &LedgerMetadata, ledger: LedgerId, entry: EntryId) -> Result<(), ReadError> {
+    match record.lost_with(entry) {
+        None => Ok(()),
+        Some((first, last)) => Err(ReadError::Lost { ledger, entry, first, last }),
+    }
 }
 
 fn attempt(

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use egret_schemas::{BookieId, EntryId, LedgerId, Term};
 
 use super::error::RecoverError;
+use super::given_up::GivenUp;
 use super::ledgers::Ledgers;
 use super::{fan_out, placement};
 use crate::ledger::effect::RecoveryEffect;
@@ -70,13 +71,15 @@ pub(super) struct End {
     pub(super) unseen: BTreeSet<BookieId>,
 }
 
-/// Finds the end of a ledger that was taken into recovery; the caller closes it there.
+/// Finds the end of a ledger that was taken into recovery; the caller closes it there. Bookies an
+/// operator gave up are not asked: they have nothing, and take nothing.
 pub(super) fn find_end(
     ledgers: &Ledgers,
     id: LedgerId,
     term: Term,
     taken: LedgerMetadata,
     close: CloseAt,
+    gone: &BTreeSet<BookieId>,
 ) -> Result<End, RecoverError> {
     let answers = Arc::new(Answers::default());
     answers.lock().owed.resize(taken.quorum.ensemble(), 0);
@@ -107,18 +110,28 @@ pub(super) fn find_end(
         };
         way.send(to.incarnation, request, Box::new(told));
     };
+    let mut given_up = GivenUp::new(gone);
+    let say = |slot, asked, reply| answers.lock().answers.push_back((slot, asked, reply));
     let mut out = Vec::new();
     let mut core = Recovery::start(id, taken.clone(), close, &mut out);
     loop {
         let mut after = Vec::new();
         for effect in out.drain(..) {
             match effect {
+                RecoveryEffect::Fence { slot, to } if given_up.has(to) => {
+                    say(slot, Asked::Fence, GivenUp::fenced());
+                }
+                RecoveryEffect::Add { slot, to, entry, .. } if given_up.has(to) => {
+                    say(slot, Asked::Add(entry), GivenUp::silent(to));
+                }
                 RecoveryEffect::Fence { slot, to } => {
                     ask(slot, to, Asked::Fence, Request::Fence { ledger: id, term });
                 }
                 RecoveryEffect::Read { slot, to, entry } => {
                     let request = Request::Read { ledger: id, entry, fence: Some(term) };
-                    ask(slot, to, Asked::Read(entry), request);
+                    if given_up.on_ask(entry, slot, to) {
+                        ask(slot, to, Asked::Read(entry), request);
+                    }
                 }
                 RecoveryEffect::Add { slot, to, entry, lac, crc, payload } => {
                     let request =
@@ -142,10 +155,15 @@ pub(super) fn find_end(
             out = after;
             continue;
         }
+        given_up
+            .answers()
+            .into_iter()
+            .for_each(|(slot, e, reply)| say(slot, Asked::Read(e), reply));
         let (slot, asked, reply) = answers.next();
         match asked {
             Asked::Fence => core.on_fence(slot, reply, &mut out),
             Asked::Read(entry) => {
+                given_up.on_answer(entry, &reply);
                 core.on_read(slot, entry, ReadAnswer::judge(id, entry, reply), &mut out);
             }
             Asked::Add(entry) => {

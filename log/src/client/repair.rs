@@ -5,6 +5,7 @@
 //! Only when everything is durable there does the record say so, by compare-and-set; what became of the
 //! ledger meanwhile decides.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use egret_schemas::{EntryId, LedgerId};
 
 use super::error::{ReadError, RecordError, doubt};
 use super::ledgers::Ledgers;
+use super::loss::{self, Note};
 use super::{fan_out, placement, reads};
 use crate::ledger::reader::{Doubt, ReadAnswer};
 use crate::ledger::repair::{self, Lack, Standing, Why};
@@ -96,6 +98,8 @@ pub struct Sweep {
     pub failed: Vec<(LedgerId, Lack, RepairError)>,
     /// Records that could not be read.
     pub unread: Vec<RecordError>,
+    /// Ledgers given up, for want of any copy of an entry: their copies are not counted as lacking.
+    pub unrecoverable: BTreeMap<LedgerId, Note>,
 }
 
 /// How much of a bookie's and the network's time a repair takes.
@@ -111,12 +115,17 @@ impl Default for Pace {
     }
 }
 
-/// What every ledger lacks, and which records could not be read.
+/// What every ledger lacks, which ones are given up, and which records could not be read.
 pub fn survey(ledgers: &Ledgers) -> Result<(Vec<(LedgerId, Lack)>, Sweep), RecordError> {
+    let mut noted = loss::unrecoverable(ledgers)?;
     let mut sweep = Sweep::default();
     let mut found = Vec::new();
     for id in ledgers.list()? {
         sweep.ledgers += 1;
+        if let Some(note) = noted.remove(&id) {
+            sweep.unrecoverable.insert(id, note);
+            continue;
+        }
         match ledgers.describe(id) {
             Ok(record) => {
                 let lacks = repair::lacks(&record, |member| ledgers.bookies().standing(member));
@@ -126,6 +135,10 @@ pub fn survey(ledgers: &Ledgers) -> Result<(Vec<(LedgerId, Lack)>, Sweep), Recor
             Err(RecordError::NoLedger { .. }) => {}
             Err(why) => sweep.unread.push(why),
         }
+    }
+    // Deleted since it was given up.
+    for id in noted.into_keys() {
+        loss::forget(ledgers, id)?;
     }
     sweep.lacking = found.len() as u64;
     Ok((found, sweep))
@@ -147,11 +160,28 @@ pub fn sweep(
             Err(why) if why.is_settled() => sweep.lacking -= 1,
             Err(why) => {
                 tracing::warn!(ledger = %id, ?lack, %why, "a copy could not be made");
+                give_up(ledgers, id, &why);
                 sweep.failed.push((id, lack, why));
             }
         }
     }
     Ok(sweep)
+}
+
+/// Notes a ledger that no repair can help.
+fn give_up(ledgers: &Ledgers, id: LedgerId, why: &RepairError) {
+    let entry = match why {
+        RepairError::Unreadable { why: ReadError::Missing { entry, .. }, .. } => Some(*entry),
+        RepairError::Unreadable { .. } => {
+            ledgers.describe(id).ok().and_then(|record| loss::hopeless(ledgers, &record))
+        }
+        _ => None,
+    };
+    if let Some(entry) = entry
+        && let Err(error) = loss::note(ledgers, id, entry)
+    {
+        tracing::warn!(ledger = %id, %error, "that it cannot be repaired is noted later");
+    }
 }
 
 /// What a bookie that started in limbo came to.
@@ -295,7 +325,10 @@ impl Copier<'_> {
         let began = clock::now();
         for entry in (lack.first.0..=lack.last.0).map(EntryId) {
             let mine = ensemble.write_set(entry, self.record.quorum).any(|slot| slot == lack.slot);
-            if !mine || (lack.why == Why::Incomplete && self.has(entry)) {
+            if !mine
+                || self.record.lost_with(entry).is_some()
+                || (lack.why == Why::Incomplete && self.has(entry))
+            {
                 continue;
             }
             let payload = reads::read(self.ledgers, self.id, entry)

@@ -50,13 +50,13 @@ impl Bookies for Several {
     }
 }
 
-struct World {
+pub(super) struct World {
     bookies: Arc<Several>,
-    ledgers: Ledgers,
+    pub(super) ledgers: Ledgers,
 }
 
 impl World {
-    fn new(count: usize) -> World {
+    pub(super) fn new(count: usize) -> World {
         let all = (0..count).map(|_| Arc::new(MemoryBookie::default())).collect();
         let bookies = Arc::new(Several {
             all,
@@ -68,37 +68,37 @@ impl World {
         World { bookies, ledgers }
     }
 
-    fn replaced(&self, index: usize) {
+    pub(super) fn replaced(&self, index: usize) {
         self.bookies.replaced.lock().unwrap().push(member(index).bookie);
     }
 
-    fn taking(&self, these: &[usize]) {
+    pub(super) fn taking(&self, these: &[usize]) {
         *self.bookies.taking.lock().unwrap() = these.to_vec();
     }
 
-    fn bookie(&self, index: usize) -> &MemoryBookie {
+    pub(super) fn bookie(&self, index: usize) -> &MemoryBookie {
         &self.bookies.all[index]
     }
 
-    fn writer(&self) -> (LedgerId, LedgerWriter) {
+    pub(super) fn writer(&self) -> (LedgerId, LedgerWriter) {
         let id = self.ledgers.reserve().unwrap();
         (id, self.ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap())
     }
 
     /// Which bookies are in the ensemble that holds the entry.
-    fn holders(&self, id: LedgerId, entry: u64) -> Vec<usize> {
+    pub(super) fn holders(&self, id: LedgerId, entry: u64) -> Vec<usize> {
         let record = self.ledgers.describe(id).unwrap();
         let members = record.fragment_of(EntryId(entry)).1.members().to_vec();
         members.iter().map(|m| usize::try_from(m.bookie.0 - 1).unwrap()).collect()
     }
 
-    fn copies(&self, id: LedgerId, entry: u64) -> usize {
+    pub(super) fn copies(&self, id: LedgerId, entry: u64) -> usize {
         let holds = |&index: &usize| self.bookie(index).holds(id, EntryId(entry));
         self.holders(id, entry).iter().filter(|index| holds(index)).count()
     }
 }
 
-fn text(n: u64) -> Bytes {
+pub(super) fn text(n: u64) -> Bytes {
     Bytes::from(format!("entry {n}"))
 }
 

@@ -147,7 +147,7 @@ fn of_ledger_append(error: &LedgerAppendError) -> Code {
 
 fn of_ledger_read(error: &LedgerReadError) -> Code {
     match error {
-        LedgerReadError::Missing { .. } => Code::Damaged,
+        LedgerReadError::Missing { .. } | LedgerReadError::Lost { .. } => Code::Damaged,
         LedgerReadError::Doubtful { why, .. } | LedgerReadError::NoEnd { why, .. } => match why {
             Doubt::Checksum { .. } => Code::Damaged,
             Doubt::Bookie(unknown) => of_unknown(unknown),

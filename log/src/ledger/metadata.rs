@@ -73,6 +73,8 @@ pub struct LedgerMetadata {
     /// Bookies that may lack entries of a fragment, named by its first entry: they failed while it was
     /// written and nobody took their place, or a recovery could not look. Repair looks.
     pub lacking: BTreeSet<(EntryId, BookieId)>,
+    /// Entries of a closed ledger of which no copy is left, as an operator accepted: first → last.
+    pub lost: BTreeMap<EntryId, EntryId>,
     /// Who may see and close what.
     pub kind: LedgerKind,
     /// Who proposed this record.
@@ -155,8 +157,8 @@ impl LedgerMetadata {
     ) -> LedgerMetadata {
         assert_eq!(ensemble.members().len(), quorum.ensemble(), "an ensemble of the quorum's size");
         let fragments = BTreeMap::from([(EntryId(0), ensemble)]);
-        let (state, lacking) = (LedgerState::Open, BTreeSet::new());
-        LedgerMetadata { state, term, quorum, fragments, lacking, kind, proposal }
+        let (state, lacking, lost) = (LedgerState::Open, BTreeSet::new(), BTreeMap::new());
+        LedgerMetadata { state, term, quorum, fragments, lacking, lost, kind, proposal }
     }
 
     /// The fragment that holds `entry`: its first entry and its bookies.
@@ -339,6 +341,42 @@ impl LedgerMetadata {
         Ok(next)
     }
 
+    /// The entries accepted as lost that `entry` is one of: the first and the last.
+    pub fn lost_with(&self, entry: EntryId) -> Option<(EntryId, EntryId)> {
+        let (&first, &last) = self.lost.range(..=entry).next_back()?;
+        (entry <= last).then_some((first, last))
+    }
+
+    /// Notes that no copy is left of these entries of a closed ledger, so that nobody looks for them any
+    /// more. `ranges` are ordered and part of what the ledger has.
+    pub fn accept_loss(
+        &self,
+        ranges: &[(EntryId, EntryId)],
+        proposal: Proposal,
+    ) -> Result<LedgerMetadata, TransitionError> {
+        let end = match self.state {
+            LedgerState::Closed { last } => EntryId::after(last),
+            LedgerState::Deleting => return Err(TransitionError::Deleted),
+            LedgerState::Open | LedgerState::InRecovery => return Err(TransitionError::NotClosed),
+        };
+        let mut next = LedgerMetadata { proposal, ..self.clone() };
+        let known = self.lost.iter().map(|(&first, &last)| (first, last));
+        let mut all: Vec<_> = known.chain(ranges.iter().copied()).collect();
+        all.sort_unstable();
+        next.lost.clear();
+        for (first, last) in all {
+            assert!(first <= last && last < end, "entries that the ledger has");
+            match next.lost.last_entry() {
+                Some(mut before) if first <= before.get().next() => {
+                    let until = last.max(*before.get());
+                    before.insert(until);
+                }
+                _ => drop(next.lost.insert(first, last)),
+            }
+        }
+        Ok(next)
+    }
+
     /// Marks a closed ledger as being forgotten.
     pub fn start_delete(&self, proposal: Proposal) -> Result<LedgerMetadata, TransitionError> {
         match self.state {
@@ -404,6 +442,20 @@ pub(crate) mod tests {
         assert_eq!((taken.state, taken.term), (LedgerState::InRecovery, Term(2)));
         assert!(taken.start_recovery(Term(2), P).is_ok(), "a retry at the same term");
         assert!(matches!(taken.close(Term(1), None, P), Err(TransitionError::StaleTerm { .. })));
+    }
+
+    #[test]
+    fn losses_that_touch_are_one_and_only_a_closed_ledger_has_them() {
+        let range = |first, last| (EntryId(first), EntryId(last));
+        assert!(matches!(three().accept_loss(&[range(0, 0)], P), Err(TransitionError::NotClosed)));
+        let closed = three().close(Term(1), Some(EntryId(9)), P).unwrap();
+        let once = closed.accept_loss(&[range(2, 3), range(8, 9)], P).unwrap();
+        let twice = once.accept_loss(&[range(0, 0), range(3, 5)], P).unwrap();
+        let held: Vec<_> = twice.lost.iter().map(|(&first, &last)| (first, last)).collect();
+        assert_eq!(held, [range(0, 0), range(2, 5), range(8, 9)]);
+        let of = |entry| twice.lost_with(EntryId(entry));
+        assert_eq!([of(0), of(1), of(4)], [Some(range(0, 0)), None, Some(range(2, 5))]);
+        assert_eq!([of(6), of(9)], [None, Some(range(8, 9))]);
     }
 
     #[test]

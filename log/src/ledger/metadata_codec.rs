@@ -1,10 +1,11 @@
 //! Bytes of a ledger's record.
 //!
 //! ```text
-//! version u8 = 2 | state u8 | [last u64 when state = closed with entries] | term u64 | E u8 Qw u8 Qa u8
+//! version u8 = 3 | state u8 | [last u64 when state = closed with entries] | term u64 | E u8 Qw u8 Qa u8
 //! kind u8 | [owner bytes when transactional] | process u128 | operation u64
 //! fragments u16 | for each: first u64, E × (bookie u64, incarnation u128)
 //! lacking u32 | for each: first u64 of a fragment, bookie u64; in order
+//! lost u32 | for each: first u64, last u64; in order, and apart
 //! crc32c u32 over everything before it
 //! ```
 //! States: 0 open, 1 in recovery, 2 closed and empty, 3 closed, 4 deleting. Kinds: 0 plain,
@@ -18,7 +19,7 @@ use egret_schemas::{BookieId, EntryId, Incarnation, Term};
 use super::ensemble::{Ensemble, Member, Quorum};
 use super::metadata::{LedgerKind, LedgerMetadata, LedgerState, Proposal};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Encodes a record.
 pub fn encode(metadata: &LedgerMetadata) -> Vec<u8> {
@@ -59,6 +60,11 @@ pub fn encode(metadata: &LedgerMetadata) -> Vec<u8> {
         out.put_u64(first.0);
         out.put_u64(bookie.0);
     }
+    out.put_u32(u32::try_from(metadata.lost.len()).expect("ranges an operator accepted"));
+    for (first, last) in &metadata.lost {
+        out.put_u64(first.0);
+        out.put_u64(last.0);
+    }
     let crc = crc32c::crc32c(&out);
     out.put_u32(crc);
     out
@@ -97,8 +103,9 @@ pub fn decode(bytes: &[u8]) -> Result<LedgerMetadata, DecodeError> {
     let proposal = Proposal { process: r.u128("process")?, operation: r.u64("operation")? };
     let fragments = fragments(&mut r, quorum)?;
     let lacking = lacking(&mut r, &fragments)?;
+    let lost = lost(&mut r, state)?;
     r.end("ledger metadata")?;
-    Ok(LedgerMetadata { state, term, quorum, fragments, lacking, kind, proposal })
+    Ok(LedgerMetadata { state, term, quorum, fragments, lacking, lost, kind, proposal })
 }
 
 fn fragments(
@@ -147,6 +154,26 @@ fn lacking(
     Ok(lacking)
 }
 
+fn lost(r: &mut Reader<'_>, state: LedgerState) -> Result<BTreeMap<EntryId, EntryId>, DecodeError> {
+    let end = match state {
+        LedgerState::Closed { last } => last,
+        LedgerState::Deleting => Some(EntryId(u64::MAX)),
+        LedgerState::Open | LedgerState::InRecovery => None,
+    };
+    let mut lost: BTreeMap<EntryId, EntryId> = BTreeMap::new();
+    for _ in 0..r.u32("lost")? {
+        let (first, last) = (EntryId(r.u64("first lost")?), EntryId(r.u64("last lost")?));
+        if first > last || Some(last) > end {
+            return Err(r.wrong("lost entries", "not entries of that ledger"));
+        }
+        if lost.last_key_value().is_some_and(|(_, before)| before.0 >= first.0.saturating_sub(1)) {
+            return Err(r.wrong("lost entries", "out of order"));
+        }
+        lost.insert(first, last);
+    }
+    Ok(lost)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_lost_comes_back() {
+        let closed =
+            LedgerMetadata { state: LedgerState::Closed { last: Some(EntryId(77)) }, ..sample() };
+        let ranges = [(EntryId(3), EntryId(3)), (EntryId(70), EntryId(77))];
+        let lost = closed.accept_loss(&ranges, Proposal::default()).unwrap();
+        assert_eq!(decode(&encode(&lost)), Ok(lost.clone()));
+        let beyond =
+            LedgerMetadata { state: LedgerState::Closed { last: Some(EntryId(76)) }, ..lost };
+        let error = decode(&encode(&beyond)).unwrap_err().to_string();
+        assert!(error.contains("not entries of that ledger"), "{error}");
+    }
+
+    #[test]
     fn the_bytes_are_frozen() {
         let one = LedgerMetadata::open(
             LedgerKind::Plain,
@@ -188,9 +228,9 @@ mod tests {
         let hex: String = encode(&one).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex,
-            "020002000000000000000101010001000000000000000000000000000000020000000000000001000000\
+            "030002000000000000000101010001000000000000000000000000000000020000000000000001000000\
              00000000000005000000000000000500000000000000000000000000000000000000\
-             7b07abe4"
+             00000000131c3d3c"
         );
     }
 

@@ -80,6 +80,33 @@ pub fn lacks(metadata: &LedgerMetadata, standing: impl Fn(Member) -> Standing) -
     found
 }
 
+/// The first entry of which every copy was on a bookie whose directory is another one now: no repair
+/// can make another.
+pub fn hopeless(
+    metadata: &LedgerMetadata,
+    standing: impl Fn(Member) -> Standing,
+) -> Option<EntryId> {
+    let LedgerState::Closed { last: Some(last) } = metadata.state else { return None };
+    let quorum = metadata.quorum;
+    for (&first, ensemble) in &metadata.fragments {
+        let next = metadata.fragments.range(first.next()..).next().map(|(&next, _)| next);
+        let until = next.unwrap_or(last.next()).min(last.next());
+        let gone: Vec<bool> = ensemble
+            .members()
+            .iter()
+            .map(|&member| matches!(standing(member), Standing::Replaced { .. }))
+            .collect();
+        // Write sets repeat after as many entries as there are bookies.
+        let turn = (first.0..until.0).take(quorum.ensemble()).map(EntryId);
+        let without = |&entry: &EntryId| ensemble.write_set(entry, quorum).all(|slot| gone[slot]);
+        let found = turn.filter(without).find(|&entry| metadata.lost_with(entry).is_none());
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +140,30 @@ mod tests {
             [(0, 4, 2, Why::Leaving)],
             "nothing behind the end"
         );
+    }
+
+    #[test]
+    fn a_ledger_is_hopeless_when_a_whole_write_set_is_replaced() {
+        let by = Standing::Replaced { by: Incarnation(9) };
+        let without = |gone: &'static [u64]| {
+            move |m: Member| if gone.contains(&m.bookie.0) { by } else { Standing::Present }
+        };
+        let closed = changed().close(Term(1), Some(EntryId(7)), P).unwrap();
+        assert_eq!(hopeless(&closed, without(&[1, 2])), None);
+        assert_eq!(hopeless(&closed, without(&[1, 2, 3])), Some(EntryId(0)));
+        assert_eq!(hopeless(&closed, without(&[1, 2, 4])), Some(EntryId(5)));
+        assert_eq!(hopeless(&changed(), without(&[1, 2, 3])), None, "its writer may know");
+        let accepted = closed.accept_loss(&[(EntryId(0), EntryId(4))], P).unwrap();
+        assert_eq!(hopeless(&accepted, without(&[1, 2, 3])), None);
+        // Of four bookies with two copies each, two next to each other are enough.
+        let quorum = super::super::ensemble::Quorum::new(4, 2, 2).unwrap();
+        let four = LedgerMetadata {
+            quorum,
+            fragments: [(EntryId(0), members(&[1, 2, 3, 4]))].into(),
+            ..closed
+        };
+        assert_eq!(hopeless(&four, without(&[1, 3])), None);
+        assert_eq!(hopeless(&four, without(&[2, 3])), Some(EntryId(1)));
     }
 
     #[test]

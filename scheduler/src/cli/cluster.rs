@@ -80,7 +80,7 @@ impl Cluster {
         }
         let role = match &file.role {
             None => needs,
-            Some(text) => text.parse().map_err(|error: _| told(no_role(error)))?,
+            Some(text) => text.parse().map_err(|error| told(format!("{error}")))?,
         };
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
         let tls = file.tls.as_ref().map(|files| read_tls(files, &base)).transpose()?;
@@ -104,10 +104,6 @@ impl Cluster {
     pub(super) fn log(&self) -> Log {
         Log::on(self.ledgers.clone())
     }
-}
-
-fn no_role(error: impl fmt::Display) -> String {
-    error.to_string()
 }
 
 fn read_tls(files: &TlsFiles, base: &Path) -> Result<ClientTls, Exit> {

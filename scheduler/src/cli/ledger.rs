@@ -1,5 +1,6 @@
 //! `egret ledger …`: the ledgers of a cluster, as its metadata has them and its bookies hold them.
 
+mod loss;
 mod repair;
 
 use std::path::PathBuf;
@@ -36,6 +37,10 @@ enum Verb {
     Read(Read),
     /// Make the copies that are lacking, of one ledger or of all.
     Repair(repair::Repair),
+    /// Accept that entries of which no copy is left are lost.
+    AcceptLoss(loss::AcceptLoss),
+    /// Show what is lost, what of it was accepted, by whom and why.
+    Losses(loss::Losses),
 }
 
 #[derive(Debug, Args)]
@@ -70,13 +75,20 @@ impl Ledger {
         let file = self.cluster.ok_or_else(|| {
             Exit::Usage("say which cluster: --cluster FILE, or EGRET_CLUSTER".to_owned())
         })?;
-        let role = if let Verb::Repair(_) = self.verb { Role::Bookie } else { Role::Admin };
+        let role = match self.verb {
+            Verb::Repair(_) => Role::Bookie,
+            // It may have to find the end of a ledger, like whoever writes one.
+            Verb::AcceptLoss(_) => Role::Client,
+            _ => Role::Admin,
+        };
         let cluster = Cluster::open(&file, role)?;
         match self.verb {
             Verb::List(verb) => verb.run(&cluster),
             Verb::Describe(verb) => verb.run(&cluster),
             Verb::Read(verb) => verb.run(&cluster),
             Verb::Repair(verb) => verb.run(&cluster),
+            Verb::AcceptLoss(verb) => verb.run(&cluster),
+            Verb::Losses(verb) => verb.run(&cluster),
         }
     }
 }
@@ -168,6 +180,7 @@ impl Describe {
         let id = parse(&self.ledger)?;
         let record = record(cluster, id)?;
         let lacking = lacking(cluster, &record);
+        let lost: Vec<_> = record.lost.iter().map(|(&first, &last)| (first, last)).collect();
         let owner = match &record.kind {
             LedgerKind::Plain => None,
             LedgerKind::Transactional { owner } => Some(owner.clone()),
@@ -201,6 +214,7 @@ impl Describe {
                     "owner": owner,
                     "fragments": record.fragments.iter().map(fragment).collect::<Vec<Value>>(),
                     "lacking": lacking.iter().map(lack).collect::<Vec<Value>>(),
+                    "lost": loss::pairs(&lost),
                 }))?;
             }
             Form::Table => {
@@ -215,6 +229,9 @@ impl Describe {
                     record.term,
                     record.quorum
                 ))?;
+                if !lost.is_empty() {
+                    output::line(&format!("lost, as was accepted: {}", loss::ranges(&lost)))?;
+                }
                 let head = ["FIRST", "BOOKIES", "LACKING"];
                 let rows = record.fragments.iter().map(|(first, ensemble)| {
                     let bookies: Vec<String> =

@@ -1,12 +1,9 @@
 //! `egret ledger repair`: makes the copies that are lacking, now, instead of waiting for the bookies to.
 
-use std::io::IsTerminal;
-use std::time::Duration;
-
 use clap::Args;
+use egret_log::client::loss;
 use egret_log::client::repair::{self, Pace, Sweep};
 use egret_log::ledger::repair::lacks;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
@@ -45,11 +42,15 @@ impl Repair {
                 let found: Vec<_> =
                     lacks(&record, standing).into_iter().map(|lack| (id, lack)).collect();
                 let lacking = found.len() as u64;
+                if !self.dry_run {
+                    // Asked for by name: it is tried whatever an earlier repair came to.
+                    loss::forget(ledgers, id).map_err(|error| failed(&error))?;
+                }
                 (found, Sweep { ledgers: 1, lacking, ..Sweep::default() })
             }
         };
         if !self.dry_run {
-            let bar = progress(found.len());
+            let bar = output::progress(found.len() as u64, "copies");
             for (id, lack) in found {
                 bar.set_message(id.to_string());
                 match repair::make(ledgers, id, &lack, pace) {
@@ -104,6 +105,7 @@ impl Repair {
                     "lacking": sweep.lacking,
                     "made": made,
                     "failed": failed,
+                    "unrecoverable": sweep.unrecoverable.keys().map(|id| id.to_string()).collect::<Vec<_>>(),
                 }))?;
             }
             Form::Table => {
@@ -115,6 +117,9 @@ impl Repair {
                 }
                 for (_, _, why) in &sweep.failed {
                     output::line(&format!("not repaired: {why}"))?;
+                }
+                for id in sweep.unrecoverable.keys() {
+                    output::line(&format!("{id} is left alone: see `egret ledger losses`"))?;
                 }
                 for why in &sweep.unread {
                     output::line(&format!("not looked at: {why}"))?;
@@ -129,15 +134,4 @@ impl Repair {
         }
         Ok(())
     }
-}
-
-fn progress(copies: usize) -> ProgressBar {
-    if copies == 0 || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(copies as u64);
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} copies, {msg}, {elapsed}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

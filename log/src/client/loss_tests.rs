@@ -1,0 +1,162 @@
+//! Entries of which no copy is left: repairs give up once, an operator accepts, the rest is mended.
+
+use std::collections::BTreeSet;
+
+use egret_schemas::{BookieId, EntryId, LedgerId, Term};
+
+use super::loss::{self, Assessed, Decision, LossError};
+use super::repair::{Pace, survey, sweep};
+use super::several_tests::{World, text};
+use super::*;
+use crate::ledger::{CloseAt, LedgerKind};
+
+fn decision(gone: &[usize]) -> Decision {
+    Decision {
+        gone: gone.iter().map(|&index| bookie(index)).collect(),
+        by: "operator".to_owned(),
+        reason: "the disks are gone".to_owned(),
+    }
+}
+
+fn bookie(index: usize) -> BookieId {
+    BookieId(index as u64 + 1)
+}
+
+/// A closed ledger of ten entries.
+fn closed(world: &World) -> (LedgerId, Vec<usize>) {
+    let (id, writer) = world.writer();
+    for n in 0..10 {
+        writer.append_wait(text(n)).unwrap();
+    }
+    writer.close(Some(EntryId(9))).unwrap();
+    let holders = world.holders(id, 0);
+    (id, holders)
+}
+
+fn lose(world: &World, id: LedgerId, holders: &[usize], entries: &[u64]) {
+    for (&holder, &entry) in
+        holders.iter().flat_map(|holder| entries.iter().map(move |entry| (holder, entry)))
+    {
+        world.bookie(holder).lose(id, EntryId(entry));
+    }
+}
+
+#[test]
+fn what_is_nowhere_is_given_up_once_then_accepted_and_the_rest_is_copied() {
+    let world = World::new(4);
+    let (id, holders) = closed(&world);
+    lose(&world, id, &holders, &[4, 5]);
+    world.replaced(holders[0]);
+    let sweep = || sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    let first = sweep();
+    assert!(first.failed.len() == 1 && first.failed[0].2.is_loss(), "{first:?}");
+    // No sweep reads it again and again.
+    let second = sweep();
+    assert_eq!((second.lacking, second.failed.len()), (0, 0));
+    assert_eq!(second.unrecoverable[&id].entry, EntryId(4));
+    let lost = vec![(EntryId(4), EntryId(5))];
+    let assessed = loss::assess(&world.ledgers, id, &BTreeSet::new(), |_| {}).unwrap();
+    assert_eq!(assessed, Assessed::Closed(lost.clone()));
+
+    let mut seen = 0;
+    let loss = loss::accept(&world.ledgers, id, decision(&[]), |_| seen += 1).unwrap();
+    assert_eq!((loss.ranges.clone(), loss.closed, seen), (lost, None, 10));
+    let error = world.ledgers.read(id, EntryId(5)).unwrap_err();
+    assert!(matches!(error, ReadError::Lost { .. }), "{error}");
+    assert!(error.to_string().contains("go on at entry 6"), "{error}");
+    assert_eq!(world.ledgers.read(id, EntryId(6)), Ok(text(6)));
+    let third = sweep();
+    assert_eq!((third.lacking, third.made.len(), third.made[0].2.entries), (1, 1, 8));
+    assert_eq!(survey(&world.ledgers).unwrap().1.lacking, 0);
+    assert_eq!(loss::accepted(&world.ledgers).unwrap(), [loss]);
+    let again = loss::accept(&world.ledgers, id, decision(&[]), |_| {}).unwrap_err();
+    assert_eq!(again, LossError::NothingLost { ledger: id });
+}
+
+#[test]
+fn a_ledger_whose_bookies_were_all_replaced_is_given_up_too() {
+    let world = World::new(6);
+    let (id, holders) = closed(&world);
+    for &holder in &holders {
+        world.replaced(holder);
+        world.bookie(holder).set_down(true);
+    }
+    let first = sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    assert!(first.failed.iter().all(|(.., why)| !why.is_loss()), "nobody proves anything");
+    assert_eq!(survey(&world.ledgers).unwrap().1.unrecoverable[&id].entry, EntryId(0));
+    // Somebody puts an old disk in.
+    holders.iter().for_each(|&holder| world.bookie(holder).set_down(false));
+    loss::forget(&world.ledgers, id).unwrap();
+    let again = sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    assert_eq!(again.made.len(), 3, "{again:?}");
+}
+
+#[test]
+fn nothing_is_lost_by_a_bookie_that_does_not_answer_unless_it_is_given_up() {
+    let world = World::new(4);
+    let (id, holders) = closed(&world);
+    lose(&world, id, &holders[..2], &[7]);
+    world.bookie(holders[2]).set_down(true);
+    let error = loss::accept(&world.ledgers, id, decision(&[]), |_| {}).unwrap_err();
+    let LossError::NotDecided { entry, bookie: named, .. } = &error else { panic!("{error}") };
+    assert_eq!((*entry, *named), (EntryId(7), bookie(holders[2])));
+    assert!(world.ledgers.describe(id).unwrap().lost.is_empty());
+    assert!(loss::accepted(&world.ledgers).unwrap().is_empty());
+    let loss = loss::accept(&world.ledgers, id, decision(&holders[2..]), |_| {}).unwrap();
+    assert_eq!(loss.ranges, [(EntryId(7), EntryId(7))]);
+}
+
+#[test]
+fn an_open_ledger_is_closed_without_the_bookies_given_up() {
+    let world = World::new(5);
+    let (id, writer) = world.writer();
+    for n in 0..4 {
+        writer.append_wait(text(n)).unwrap();
+    }
+    let holders = world.holders(id, 0);
+    // The last entry is acknowledged by two disks, and they go.
+    world.taking(&[]);
+    world.bookie(holders[0]).set_down(true);
+    writer.append_wait(text(4)).unwrap();
+    drop(writer);
+    world.bookie(holders[0]).set_down(false);
+    holders[1..].iter().for_each(|&holder| world.bookie(holder).set_down(true));
+    world.ledgers.recover(id, Term(2), CloseAt::End).unwrap_err();
+    let refused = loss::accept(&world.ledgers, id, decision(&holders[1..2]), |_| {}).unwrap_err();
+    assert!(matches!(refused, LossError::Unheard { .. }), "the third may have more: {refused}");
+    let spares: Vec<usize> = (0..5).filter(|index| !holders.contains(index)).collect();
+    world.taking(&spares);
+    let loss = loss::accept(&world.ledgers, id, decision(&holders[1..]), |_| {}).unwrap();
+    assert_eq!(loss.closed, Some(Some(EntryId(3))));
+    assert_eq!(loss::accepted(&world.ledgers).unwrap(), [loss]);
+    assert_eq!(world.ledgers.recover(id, Term(9), CloseAt::End), Ok(Some(EntryId(3))));
+    assert_eq!(world.ledgers.read(id, EntryId(3)), Ok(text(3)));
+}
+
+/// Once, bookies given up denied every entry at once, which proved against the one that had it that it was
+/// never acknowledged.
+#[test]
+fn what_is_on_the_last_bookie_only_is_kept() {
+    let world = World::new(5);
+    let (id, writer) = world.writer();
+    for n in 0..20 {
+        writer.append_wait(text(n)).unwrap();
+    }
+    drop(writer);
+    let holders = world.holders(id, 0);
+    holders[1..].iter().for_each(|&holder| world.bookie(holder).set_down(true));
+    world.bookie(holders[0]).forget_lac(id);
+    let loss = loss::accept(&world.ledgers, id, decision(&holders[1..]), |_| {}).unwrap();
+    assert_eq!(loss.closed, Some(Some(EntryId(19))));
+    assert_eq!(world.ledgers.read(id, EntryId(0)), Ok(text(0)));
+}
+
+#[test]
+fn only_its_owner_closes_a_transactional_ledger() {
+    let world = World::new(3);
+    let id = world.ledgers.reserve().unwrap();
+    let kind = LedgerKind::Transactional { owner: "words".to_owned() };
+    let _writer = world.ledgers.create(id, kind, Term(1)).unwrap();
+    let error = loss::accept(&world.ledgers, id, decision(&[0]), |_| {}).unwrap_err();
+    assert!(error.to_string().contains("topology `words`"), "{error}");
+}
