@@ -65,6 +65,17 @@ pub const REPAIR_LEASE_MS: u64 = 30_000;
 /// Bytes of copies under way to one bookie.
 pub const REPAIR_IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
 
+/// Copies under way to one bookie, however small: a quarter of what one connection takes, which others
+/// share.
+pub const REPAIR_IN_FLIGHT_ENTRIES_MAX: usize = BOOKIE_REQUESTS_MAX / 4;
+
+/// Bytes of one look at what a bookie has of a ledger.
+pub const REPAIR_LOOK_BYTES_MAX: u32 = 1 << 20;
+
+/// Bytes that whoever reads a ledger entry by entry has read ahead: one row taken, one under way, each half
+/// of it. More is no faster over a network that is not far.
+pub const SCAN_BYTES_MAX: u32 = 1 << 20;
+
 /// Partitions of one stream: the ring has 65,536 places; beyond this a partition costs more than it
 /// spreads.
 pub const PARTITIONS_MAX: u32 = 1024;

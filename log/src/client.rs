@@ -9,7 +9,9 @@
 //! | [`writer`] | the handle through which one ledger is written; other bookies for failed ones |
 //! | `recover`, `reads` | what a recovery asks for, carried out; one entry from whoever has it |
 //! | [`loss`], `given_up` | entries of which no copy is left, noted and accepted; bookies that are gone for ever |
+//! | [`scan`] | entries one behind the other, read in rows and ahead |
 //! | [`repair`], [`repairer`] | copies that are lacking, made; by whom and when |
+//! | `copier`, `held` | one such copy; what a bookie has of a ledger already |
 //! | `fan_out`, `timer` | one question to several bookies; things done a little later |
 //! | [`cluster`] | those of a cluster, found through its registry |
 //! | [`error`] | one error enum for each operation |
@@ -20,9 +22,11 @@
 
 pub mod bookies;
 pub mod cluster;
+mod copier;
 pub mod error;
 mod fan_out;
 mod given_up;
+mod held;
 pub mod ledgers;
 pub mod loss;
 pub mod placement;
@@ -30,6 +34,7 @@ mod reads;
 mod recover;
 pub mod repair;
 pub mod repairer;
+pub mod scan;
 mod timer;
 pub mod writer;
 
@@ -37,6 +42,8 @@ pub mod writer;
 mod loss_tests;
 #[cfg(test)]
 pub(crate) mod memory_bookie;
+#[cfg(test)]
+mod row_tests;
 #[cfg(test)]
 mod several_tests;
 #[cfg(test)]
@@ -48,4 +55,5 @@ pub use error::{AppendError, CloseError, CreateError, DeleteError, ReadError, Re
 pub use ledgers::{LedgerEnd, Ledgers};
 pub use placement::{Copies, TooFewBookies};
 pub use repairer::{Repairer, RepairerConfig};
+pub use scan::Scan;
 pub use writer::{AppendDone, LedgerWriter, Started};

@@ -10,6 +10,7 @@
 //! | [`coverage`] | the one function that says what a set of answers proves |
 //! | [`writer`] | appends, acknowledgements in order, failure |
 //! | [`reader`] | what one answer is worth; one entry read from its replicas |
+//! | [`row`] | the same of a batched read |
 //! | [`recovery`] | fence, find or verify the end, close |
 //! | [`repair`] | which copies a ledger lacks |
 //! | [`effect`] | what the cores ask to have done |
@@ -25,6 +26,7 @@ pub mod metadata_codec;
 pub mod reader;
 pub mod recovery;
 pub mod repair;
+pub mod row;
 pub mod writer;
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::error::{
 };
 use super::placement::{self, Copies, TooFewBookies};
 use super::reads::Reads;
+use super::scan::Scan;
 use super::timer::Timer;
 use super::writer::LedgerWriter;
 use super::{fan_out, recover};
@@ -464,6 +465,12 @@ impl Ledgers {
     /// the [end](Ledgers::end) already. The checksum is verified.
     pub fn read_unconfirmed(&self, id: LedgerId, entry: EntryId) -> Result<Bytes, ReadError> {
         super::reads::read(self, id, entry)
+    }
+
+    /// For entries one behind the other, of which only those up to the [end](Ledgers::end) may be asked
+    /// for by whoever is no recovery.
+    pub fn scan(&self, id: LedgerId) -> Scan {
+        Scan::new(self, id)
     }
 
     /// Calls `wake` once when readers may see beyond `beyond`, or the ledger was fenced or deleted;

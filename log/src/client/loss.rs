@@ -15,8 +15,9 @@ use egret_schemas::bytes::{DecodeError, Reader, Writer as _};
 use egret_schemas::{BookieId, EntryId, LedgerId, Term};
 
 use super::error::{ReadError, RecordError, RecoverError, doubt};
+use super::fan_out;
 use super::ledgers::Ledgers;
-use super::{fan_out, reads};
+use super::scan::Scan;
 use crate::clock;
 use crate::ledger::reader::{Doubt, ReadAnswer};
 use crate::ledger::repair::{self, Standing};
@@ -153,10 +154,18 @@ pub fn assess(
         LedgerState::Closed { last } => last,
     };
     let mut ranges: Vec<(EntryId, EntryId)> = Vec::new();
+    let mut scan = Scan::new(ledgers, id);
     for entry in (0..EntryId::after(last).0).map(EntryId) {
         seen(entry);
-        if record.lost_with(entry).is_some() || !is_lost(ledgers, id, &record, entry, gone)? {
+        if record.lost_with(entry).is_some() {
             continue;
+        }
+        match scan.read(entry, last.unwrap_or(entry)) {
+            Ok(_) => continue,
+            Err(ReadError::Missing { .. }) => {}
+            Err(ReadError::Record(why)) => return Err(why.into()),
+            Err(_) if !is_lost(ledgers, id, &record, entry, gone)? => continue,
+            Err(_) => {}
         }
         match ranges.last_mut() {
             Some((_, until)) if until.next() == entry => *until = entry,
@@ -270,7 +279,7 @@ fn has_nothing(ledgers: &Ledgers, member: Member, gone: &BTreeSet<BookieId>) -> 
     gone.contains(&member.bookie) || replaced()
 }
 
-/// Whether no copy of an entry is left. A copy that went bad on its disk is none.
+/// Whether no copy is left of an entry that could not be read. A copy that went bad on its disk is none.
 fn is_lost(
     ledgers: &Ledgers,
     id: LedgerId,
@@ -278,12 +287,6 @@ fn is_lost(
     entry: EntryId,
     gone: &BTreeSet<BookieId>,
 ) -> Result<bool, LossError> {
-    match reads::read(ledgers, id, entry) {
-        Ok(_) => return Ok(false),
-        Err(ReadError::Missing { .. }) => return Ok(true),
-        Err(ReadError::Record(why)) => return Err(why.into()),
-        Err(_) => {}
-    }
     let ensemble = record.fragment_of(entry).1;
     for slot in ensemble.write_set(entry, record.quorum) {
         let member = ensemble.member(slot);

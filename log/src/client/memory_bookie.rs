@@ -35,9 +35,25 @@ struct State {
     /// Nothing is answered; what was asked meanwhile is done and answered afterwards.
     silent: Option<Vec<(Request, ReplyTo)>>,
     adds: usize,
+    reads: ReadCount,
+    /// It is down after so many reads more.
+    dies_after: Option<usize>,
     /// A disk whose power is this bookie's; one operation on it for each request that changes
     /// something, so that the power can go before and after each.
     power: Option<Arc<dyn crate::disk::DiskFile>>,
+}
+
+/// What was read, and how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadCount {
+    /// Entries alone.
+    pub(crate) alone: usize,
+    /// Rows.
+    pub(crate) rows: usize,
+    /// Bytes of the largest row.
+    pub(crate) row_bytes_max: usize,
+    /// The last entry of what was asked for.
+    pub(crate) highest: Option<EntryId>,
 }
 
 #[derive(Default)]
@@ -75,9 +91,20 @@ impl Ledger {
 }
 
 impl State {
+    fn count_down(&mut self, request: &Request) {
+        let reads = matches!(request, Request::Read { .. } | Request::ReadRange { .. });
+        match &mut self.dies_after {
+            Some(0) if reads => self.down = Some(Unknown::Closing),
+            Some(left) if reads => *left -= 1,
+            _ => {}
+        }
+    }
+
     fn handle_powered(&mut self, request: Request, wakes: &mut Vec<Wake>) -> Reply {
-        let changes =
-            !matches!(request, Request::Read { fence: None, .. } | Request::ReadLac { .. });
+        let changes = !matches!(
+            request,
+            Request::Read { fence: None, .. } | Request::ReadRange { .. } | Request::ReadLac { .. }
+        );
         let power = self.power.clone();
         let on = || match &power {
             Some(file) if changes => file.write_all_at(&[0], 0).is_ok(),
@@ -140,6 +167,8 @@ impl State {
                 Ok(Reply::Done)
             }
             Request::Read { ledger, entry, fence } => {
+                self.reads.alone += 1;
+                self.reads.highest = self.reads.highest.max(Some(entry));
                 if let Some(term) = fence {
                     let ledger = self.ledgers.entry(ledger).or_default();
                     ledger.raise(term)?;
@@ -157,14 +186,21 @@ impl State {
                     Some((term, crc, payload)) => Reply::Entry { entry, term, crc, lac, payload },
                 })
             }
-            Request::ReadRange { ledger, from, entries_max, .. } => {
+            Request::ReadRange { ledger, from, entries_max, bytes_max } => {
+                let highest = EntryId(from.0 + u64::from(entries_max)).before();
+                self.reads.highest = self.reads.highest.max(highest);
                 let ledger = self.known(ledger)?;
-                let lac = ledger.lac;
+                let (lac, mut bytes) = (ledger.lac, 0);
                 let row = (from.0..).map_while(|entry| {
                     let (term, crc, payload) = ledger.entries.get(&EntryId(entry))?.clone();
-                    Some(RangeEntry { entry: EntryId(entry), term, crc, payload })
+                    bytes += payload.len();
+                    let fits = bytes <= bytes_max as usize || EntryId(entry) == from;
+                    fits.then_some(RangeEntry { entry: EntryId(entry), term, crc, payload })
                 });
                 let entries: Vec<_> = row.take(entries_max as usize).collect();
+                let bytes = entries.iter().map(|found| found.payload.len()).sum();
+                self.reads.rows += 1;
+                self.reads.row_bytes_max = self.reads.row_bytes_max.max(bytes);
                 Ok(if entries.is_empty() {
                     Reply::NoEntry { lac }
                 } else {
@@ -212,6 +248,7 @@ impl MemoryBookie {
         while state.held.len() < n {
             state = self.arrived.wait(state).unwrap();
         }
+        assert_eq!(state.held.len(), n, "no more are under way than that");
         state.hold = false;
         let held = std::mem::take(&mut state.held);
         drop(state);
@@ -230,7 +267,8 @@ impl MemoryBookie {
 
     pub(crate) fn set_down(&self, down: bool) {
         let lost = || Unknown::Unreachable { to: "a bookie".to_owned(), why: "down".to_owned() };
-        self.state.lock().unwrap().down = down.then(lost);
+        let mut state = self.state.lock().unwrap();
+        (state.down, state.dies_after) = (down.then(lost), None);
     }
 
     /// Says nothing for a while, or takes up what was asked meanwhile.
@@ -283,6 +321,23 @@ impl MemoryBookie {
     pub(crate) fn adds(&self) -> usize {
         self.state.lock().unwrap().adds
     }
+
+    /// What was read since this was last asked.
+    pub(crate) fn take_reads(&self) -> ReadCount {
+        std::mem::take(&mut self.state.lock().unwrap().reads)
+    }
+
+    /// So many reads are answered, and then it is down.
+    pub(crate) fn die_after(&self, reads: usize) {
+        self.state.lock().unwrap().dies_after = Some(reads);
+    }
+
+    /// From now on it hands out other bytes than were written.
+    pub(crate) fn flip(&self, ledger: LedgerId, entry: EntryId) {
+        let mut state = self.state.lock().unwrap();
+        let held = state.ledgers.get_mut(&ledger).unwrap().entries.get_mut(&entry).unwrap();
+        held.2 = Bytes::from_static(b"flipped");
+    }
 }
 
 impl Transport for MemoryBookie {
@@ -290,6 +345,7 @@ impl Transport for MemoryBookie {
         let mut wakes = Vec::new();
         let answer = {
             let mut state = self.state.lock().unwrap();
+            state.count_down(&request);
             if let Some(down) = &state.down {
                 let answer = Reply::Unknown(down.clone());
                 drop(state);

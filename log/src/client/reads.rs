@@ -20,7 +20,7 @@ use crate::message::Request;
 use crate::{caps, clock};
 
 /// How long a bookie may take before the next is asked, too.
-const HEDGE: Duration = Duration::from_millis(20);
+pub(super) const HEDGE: Duration = Duration::from_millis(20);
 
 /// How long a bookie that took too long is asked last.
 const PENANCE: Duration = Duration::from_secs(5);
@@ -67,13 +67,18 @@ impl Reads {
         self.records().remove(&id);
     }
 
-    fn was_slow(&self, bookie: BookieId) {
+    pub(super) fn was_slow(&self, bookie: BookieId) {
         self.slow().insert(bookie, clock::now() + PENANCE);
     }
 
     /// The slots in the order in which they are asked: another first one for each ledger, slow ones
     /// last.
-    fn order(&self, record: &LedgerMetadata, id: LedgerId, entry: EntryId) -> Vec<usize> {
+    pub(super) fn order(
+        &self,
+        record: &LedgerMetadata,
+        id: LedgerId,
+        entry: EntryId,
+    ) -> Vec<usize> {
         let ensemble = record.fragment_of(entry).1;
         let mut slots: Vec<usize> = ensemble.write_set(entry, record.quorum).collect();
         slots.sort_unstable();
@@ -171,22 +176,28 @@ fn attempt(
     }
 }
 
-/// Answers that came.
-#[derive(Debug, Default)]
-struct Waiting {
-    answers: Mutex<Vec<(usize, ReadAnswer)>>,
+/// Answers that came, of type `A`.
+#[derive(Debug)]
+pub(super) struct Waiting<A> {
+    answers: Mutex<Vec<(usize, A)>>,
     arrived: Condvar,
 }
 
-impl Waiting {
-    fn push(&self, slot: usize, answer: ReadAnswer) {
+impl<A> Default for Waiting<A> {
+    fn default() -> Waiting<A> {
+        Waiting { answers: Mutex::default(), arrived: Condvar::new() }
+    }
+}
+
+impl<A> Waiting<A> {
+    pub(super) fn push(&self, slot: usize, answer: A) {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((slot, answer));
         self.arrived.notify_one();
     }
 
     /// The next answer; `None` when none came in `within`. Without, one comes by the transport's
     /// deadline.
-    fn next(&self, within: Option<Duration>) -> Option<(usize, ReadAnswer)> {
+    pub(super) fn next(&self, within: Option<Duration>) -> Option<(usize, A)> {
         let until = within.map(|within| clock::now() + within);
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         while answers.is_empty() {

@@ -6,21 +6,19 @@
 //! ledger meanwhile decides.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
 use egret_schemas::{EntryId, LedgerId};
 
+use super::copier::Copier;
 use super::error::{ReadError, RecordError, doubt};
 use super::ledgers::Ledgers;
 use super::loss::{self, Note};
-use super::{fan_out, placement, reads};
-use crate::ledger::reader::{Doubt, ReadAnswer};
+use super::placement;
+use crate::caps;
+use crate::ledger::reader::Doubt;
 use crate::ledger::repair::{self, Lack, Standing, Why};
 use crate::ledger::{LedgerMetadata, Member, TransitionError};
-use crate::message::{Refusal, Reply, Request, entry_crc};
-use crate::{caps, clock};
+use crate::message::{Refusal, Reply, Request};
 
 /// Why a copy could not be made. It is tried again with the next sweep.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -301,131 +299,4 @@ fn target(
     let avoid = [lack.member];
     let found = placement::replace(ensemble, &[lack.slot], &candidates, &avoid, round);
     found.first().map(|&(_, member)| member).ok_or(RepairError::Nobody { ledger: id })
-}
-
-/// Copies entries to one bookie, several at a time.
-struct Copier<'a> {
-    ledgers: &'a Ledgers,
-    id: LedgerId,
-    record: &'a LedgerMetadata,
-    at: Member,
-}
-
-#[derive(Debug, Default)]
-struct UnderWay {
-    state: Mutex<(usize, Option<Doubt>)>,
-    changed: Condvar,
-}
-
-impl Copier<'_> {
-    fn copy(&self, lack: &Lack, pace: Pace) -> Result<(u64, u64), RepairError> {
-        let ensemble = self.record.fragment_of(lack.first).1;
-        let under_way = Arc::new(UnderWay::default());
-        let (mut entries, mut bytes) = (0u64, 0u64);
-        let began = clock::now();
-        for entry in (lack.first.0..=lack.last.0).map(EntryId) {
-            let mine = ensemble.write_set(entry, self.record.quorum).any(|slot| slot == lack.slot);
-            if !mine
-                || self.record.lost_with(entry).is_some()
-                || (lack.why == Why::Incomplete && self.has(entry))
-            {
-                continue;
-            }
-            let payload = reads::read(self.ledgers, self.id, entry)
-                .map_err(|why| RepairError::Unreadable { ledger: self.id, entry, why })?;
-            entries += 1;
-            bytes += payload.len() as u64;
-            under_way.room(payload.len()).map_err(|why| self.not_taken(why))?;
-            self.add(&under_way, entry, payload);
-            let due = Duration::from_secs_f64(bytes as f64 / pace.bytes_per_second.max(1) as f64);
-            under_way.rest((began + due).saturating_duration_since(clock::now()));
-        }
-        under_way.done().map_err(|why| self.not_taken(why))?;
-        Ok((entries, bytes))
-    }
-
-    fn not_taken(&self, why: Doubt) -> RepairError {
-        RepairError::NotTaken { ledger: self.id, why }
-    }
-
-    /// Whether the bookie has the entry as it was written.
-    fn has(&self, entry: EntryId) -> bool {
-        let way = self.ledgers.bookies().transport(self.at);
-        let request = Request::Read { ledger: self.id, entry, fence: None };
-        let replies = fan_out::ask(vec![(way, self.at.incarnation, request)], 1, |_| true);
-        let reply = replies.into_iter().next().flatten();
-        let answer = reply.map(|reply| ReadAnswer::judge(self.id, entry, reply));
-        matches!(answer, Some(ReadAnswer::Entry { .. }))
-    }
-
-    fn add(&self, under_way: &Arc<UnderWay>, entry: EntryId, payload: Bytes) {
-        let weight = payload.len();
-        let request = Request::Add {
-            ledger: self.id,
-            entry,
-            term: self.record.term,
-            // A copy moves nothing.
-            lac: None,
-            crc: entry_crc(self.id, entry, &payload),
-            copy: true,
-            payload,
-        };
-        let under_way = Arc::clone(under_way);
-        let told = move |reply| under_way.on_reply(weight, reply);
-        let way = self.ledgers.bookies().transport(self.at);
-        way.send(self.at.incarnation, request, Box::new(told));
-    }
-}
-
-impl UnderWay {
-    fn lock(&self) -> std::sync::MutexGuard<'_, (usize, Option<Doubt>)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until `bytes` more may be under way.
-    fn room(&self, bytes: usize) -> Result<(), Doubt> {
-        let mut state = self.lock();
-        loop {
-            if let Some(why) = &state.1 {
-                return Err(why.clone());
-            }
-            if state.0 == 0 || state.0 + bytes <= caps::REPAIR_IN_FLIGHT_BYTES_MAX {
-                state.0 += bytes.max(1);
-                return Ok(());
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn on_reply(&self, bytes: usize, reply: Reply) {
-        let mut state = self.lock();
-        state.0 -= bytes.max(1);
-        if !matches!(reply, Reply::Done) {
-            state.1.get_or_insert_with(|| doubt(reply));
-        }
-        self.changed.notify_all();
-    }
-
-    /// Lets others work for a while.
-    fn rest(&self, wait: Duration) {
-        if !wait.is_zero() {
-            let until = clock::now() + wait;
-            let mut state = self.lock();
-            while let Some(left) = until.checked_duration_since(clock::now())
-                && !left.is_zero()
-            {
-                let waited = self.changed.wait_timeout(state, left);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            }
-        }
-    }
-
-    /// Waits until everything was answered.
-    fn done(&self) -> Result<(), Doubt> {
-        let mut state = self.lock();
-        while state.0 > 0 {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.1.clone().map_or(Ok(()), Err)
-    }
 }

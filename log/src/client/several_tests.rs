@@ -18,7 +18,7 @@ use crate::metadata::MemoryMeta;
 
 /// Bookies in memory, of which those named take new ledgers.
 #[derive(Debug)]
-struct Several {
+pub(super) struct Several {
     all: Vec<Arc<MemoryBookie>>,
     taking: Mutex<Vec<usize>>,
     /// Whose directory is another one now.
@@ -70,6 +70,11 @@ impl World {
 
     pub(super) fn replaced(&self, index: usize) {
         self.bookies.replaced.lock().unwrap().push(member(index).bookie);
+    }
+
+    /// Every directory is again what it was.
+    pub(super) fn returned(&self) {
+        self.bookies.replaced.lock().unwrap().clear();
     }
 
     pub(super) fn taking(&self, these: &[usize]) {
