@@ -72,6 +72,13 @@ pub const REPAIR_IN_FLIGHT_ENTRIES_MAX: usize = BOOKIE_REQUESTS_MAX / 4;
 /// Bytes of one look at what a bookie has of a ledger.
 pub const REPAIR_LOOK_BYTES_MAX: u32 = 1 << 20;
 
+/// Bytes of committed entries a recovery keeps that it read before their turn.
+pub const RECOVERY_AHEAD_BYTES_MAX: usize = 8 << 20;
+
+/// Such entries, however small: what bookies owe answers for must stay far below what makes a slow one
+/// count as one that does not answer.
+pub const RECOVERY_AHEAD_ENTRIES_MAX: usize = 16;
+
 /// Bytes that whoever reads a ledger entry by entry has read ahead: one row taken, one under way, each half
 /// of it. More is no faster over a network that is not far.
 pub const SCAN_BYTES_MAX: u32 = 1 << 20;

@@ -18,6 +18,7 @@
 //! What always holds: an entry acknowledged to a caller is read by everyone for ever after; two
 //! closers of a ledger agree on its last entry; an entry's number decides its bytes.
 
+mod ahead;
 pub mod coverage;
 pub mod effect;
 pub mod ensemble;

@@ -8,8 +8,8 @@
 //!    One copy is enough to keep an entry; it is written again, at the recoverer's term and with the
 //!    LAC frozen at the floor, to whoever lacks it, until an ack quorum has it.
 //! 4. [`CloseAt::End`]: stop at the first entry whose absence is covered, close before it.
-//!    [`CloseAt::Entry`]: read every entry from the first to the one given. One that is missing is
-//!    damage, never a lower end; whatever lies beyond is ignored.
+//!    [`CloseAt::Entry`]: read every entry from the first to the one given, some of them ahead of their
+//!    turn. One that is missing is damage, never a lower end; whatever lies beyond is ignored.
 //!
 //! When too few bookies take a copy, others are asked for in their place: the entry and all behind it
 //! are then written to a new ensemble, which becomes the ledger's with the close and not before. Until
@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use egret_schemas::{BookieId, EntryId, LedgerId, Term};
 
+use super::ahead::{Ahead, Heard};
 use super::coverage::{Answer, covered};
 use super::effect::RecoveryEffect;
 use super::ensemble::Ensemble;
@@ -111,7 +112,7 @@ struct Copying {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase {
     Fencing { answers: Vec<Option<Answer>>, lac: Option<EntryId> },
-    Reading { entry: EntryId, answers: Vec<(usize, Option<Answer>)> },
+    Reading { entry: EntryId, heard: Heard },
     Copying(Copying),
     Done,
 }
@@ -126,6 +127,8 @@ pub struct Recovery {
     /// Acknowledged for certain; also the LAC that copies carry. Fixed once fenced.
     floor: Option<EntryId>,
     doubt: Option<Doubt>,
+    /// Heard of entries whose turn is to come.
+    ahead: Ahead,
     /// Slots of the last fragment that answered the fence.
     whole: u32,
     /// Bookies that did not say that they have an entry.
@@ -162,6 +165,7 @@ impl Recovery {
             close,
             floor: None,
             doubt: None,
+            ahead: Ahead::default(),
             whole: 0,
             unsure: BTreeSet::new(),
             moved: BTreeMap::new(),
@@ -216,31 +220,44 @@ impl Recovery {
         answer: ReadAnswer,
         out: &mut Vec<RecoveryEffect>,
     ) {
-        let Phase::Reading { entry: asked, answers } = &mut self.phase else { return };
-        if entry != *asked {
+        let due = match &self.phase {
+            Phase::Reading { entry: due, .. } => *due == entry,
+            Phase::Copying(_) => false,
+            Phase::Fencing { .. } | Phase::Done => return,
+        };
+        if !due && !self.ahead.contains(entry) {
             return;
         }
-        let place = answers.iter_mut().find(|(s, _)| *s == slot).expect("an answer to a read sent");
-        place.1 = Some(answer.worth());
-        match answer {
-            ReadAnswer::Entry { payload, crc } => return self.on_found(entry, payload, crc, out),
-            ReadAnswer::NoEntry => {}
-            ReadAnswer::Unknown(Doubt::Refused(refusal)) => {
-                if let Some(failure) = fatal(&refusal) {
-                    return self.fail(failure, out);
-                }
-                self.doubt = Some(Doubt::Refused(refusal));
-            }
-            ReadAnswer::Unknown(doubt) => self.doubt = Some(doubt),
+        // Whoever is shut out is so of every entry.
+        if let ReadAnswer::Unknown(Doubt::Refused(refusal)) = &answer
+            && let Some(failure) = fatal(refusal)
+        {
+            return self.fail(failure, out);
         }
-        let heard: Vec<Answer> =
-            answers.iter().map(|(_, a)| a.unwrap_or(Answer::Unknown)).collect();
-        let all = answers.iter().all(|(_, a)| a.is_some());
-        let one = heard.contains(&Answer::No) && mutants::on(Mutant::FirstNoEntryEnds);
-        if one || covered(&heard, Answer::No, self.metadata.quorum) {
+        match &mut self.phase {
+            Phase::Reading { heard, .. } if due => {
+                heard.note(slot, answer);
+                self.look_at_answers(out);
+            }
+            _ => self.ahead.note(entry, slot, answer),
+        }
+    }
+
+    /// A copy was found, or its absence proved, or neither is possible any more.
+    fn look_at_answers(&mut self, out: &mut Vec<RecoveryEffect>) {
+        let Phase::Reading { entry, heard } = &mut self.phase else { return };
+        let entry = *entry;
+        if let Some((payload, crc)) = heard.found.take() {
+            return self.on_found(entry, payload, crc, out);
+        }
+        let of = |(_, answer): &(usize, Option<Answer>)| answer.unwrap_or(Answer::Unknown);
+        let answers: Vec<Answer> = heard.answers.iter().map(of).collect();
+        let all = heard.answers.iter().all(|(_, answer)| answer.is_some());
+        let one = answers.contains(&Answer::No) && mutants::on(Mutant::FirstNoEntryEnds);
+        if one || covered(&answers, Answer::No, self.metadata.quorum) {
             self.on_absent(entry, all, out);
         } else if all {
-            let why = self.doubt.clone().unwrap_or(Doubt::Protocol);
+            let why = heard.doubt.take().unwrap_or(Doubt::Protocol);
             self.fail(RecoveryFailure::Undecided { entry, why }, out);
         }
     }
@@ -376,15 +393,28 @@ impl Recovery {
         }
     }
 
+    /// An entry's turn: what was heard of it already counts.
     fn read(&mut self, entry: EntryId, out: &mut Vec<RecoveryEffect>) {
         self.doubt = None;
+        let heard = self.ahead.take(entry).unwrap_or_else(|| self.ask(entry, out));
+        self.phase = Phase::Reading { entry, heard };
+        if let CloseAt::Entry(Some(last)) = self.close {
+            let wanted: Vec<EntryId> = self.ahead.wanted(entry, last).collect();
+            for entry in wanted {
+                let heard = self.ask(entry, out);
+                self.ahead.insert(entry, heard);
+            }
+        }
+        // Goes on to the next entry, and through all that was read ahead at most.
+        self.look_at_answers(out);
+    }
+
+    fn ask(&self, entry: EntryId, out: &mut Vec<RecoveryEffect>) -> Heard {
         let ensemble = self.metadata.fragment_of(entry).1;
-        let mut answers = Vec::with_capacity(self.metadata.quorum.write());
         for slot in ensemble.write_set(entry, self.metadata.quorum) {
             out.push(RecoveryEffect::Read { slot, to: ensemble.member(slot), entry });
-            answers.push((slot, None));
         }
-        self.phase = Phase::Reading { entry, answers };
+        Heard::new(ensemble.write_set(entry, self.metadata.quorum))
     }
 
     /// One copy is enough to keep an entry.
@@ -395,11 +425,12 @@ impl Recovery {
         crc: u32,
         out: &mut Vec<RecoveryEffect>,
     ) {
-        let Phase::Reading { answers, .. } = &self.phase else { unreachable!("it was read") };
+        let Phase::Reading { heard, .. } = &self.phase else { unreachable!("it was read") };
+        self.ahead.saw(payload.len());
         let was = self.metadata.fragment_of(entry).1;
         let home = self.home(entry);
         let mut have = 0u32;
-        for &(slot, answer) in answers {
+        for &(slot, answer) in &heard.answers {
             if answer == Some(Answer::Yes) && was.member(slot) == home.member(slot) {
                 have |= 1 << slot;
             }
@@ -666,5 +697,62 @@ mod tests {
         let superseded = RecoveryFailure::Superseded { held: Term(9) };
         assert_eq!(out, [RecoveryEffect::Fail(superseded)]);
         assert_eq!(fenced(&mut core, 1, None), []);
+    }
+    fn committed(last: u64, lac: Option<u64>) -> (Recovery, Vec<RecoveryEffect>) {
+        let owner = LedgerKind::Transactional { owner: "t".to_owned() };
+        let open = LedgerMetadata { kind: owner, ..three() };
+        let mut core = start(&open, CloseAt::Entry(Some(EntryId(last))));
+        fenced(&mut core, 0, lac);
+        let out = fenced(&mut core, 1, lac);
+        (core, out)
+    }
+
+    #[test]
+    fn committed_entries_are_read_ahead_once_one_was_seen_and_none_beyond_the_commit() {
+        let (mut core, first) = committed(4, Some(4));
+        assert_eq!(reads(&first), [0, 0, 0], "nothing is known of their size");
+        assert_eq!(reads(&read(&mut core, 0, 0, entry(0))), [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+        for n in [4, 2, 3] {
+            assert_eq!(read(&mut core, 1, n, entry(n)), [], "not its turn");
+        }
+        let end = read(&mut core, 2, 1, entry(1));
+        let [RecoveryEffect::Close { last, unseen, .. }] = &end[..] else { panic!("{end:?}") };
+        assert_eq!((*last, unseen.len()), (Some(EntryId(4)), 3));
+        assert_eq!(read(&mut core, 0, 3, entry(3)), [], "too late to matter");
+    }
+
+    #[test]
+    fn what_was_read_ahead_is_copied_only_when_its_turn_comes() {
+        let (mut core, _) = committed(2, None);
+        let copies = read(&mut core, 0, 0, entry(0));
+        assert_eq!(copies.len(), 2, "it is not known to be acknowledged: {copies:?}");
+        let mut out = Vec::new();
+        core.on_add(1, EntryId(0), AddAnswer::Done, &mut out);
+        assert_eq!(reads(&out), [1, 1, 1, 2, 2, 2]);
+        assert_eq!(read(&mut core, 0, 2, ReadAnswer::NoEntry), []);
+        assert_eq!(read(&mut core, 2, 2, entry(2)), []);
+        read(&mut core, 1, 1, entry(1));
+        assert_eq!(read(&mut core, 1, 2, entry(2)), [], "while another is copied");
+        out.clear();
+        core.on_add(2, EntryId(1), AddAnswer::Done, &mut out);
+        assert!(
+            matches!(&out[..], [RecoveryEffect::Close { last: Some(EntryId(2)), .. }]),
+            "{out:?}"
+        );
+    }
+
+    #[test]
+    fn an_absence_found_ahead_is_judged_in_its_turn_and_a_newer_owner_at_once() {
+        let (mut core, _) = committed(2, Some(2));
+        read(&mut core, 0, 0, entry(0));
+        for slot in 0..3 {
+            assert_eq!(read(&mut core, slot, 2, ReadAnswer::NoEntry), []);
+        }
+        let mut shut_out = core.clone();
+        let missing = RecoveryFailure::Missing { entry: EntryId(2) };
+        assert_eq!(read(&mut core, 0, 1, entry(1)), [RecoveryEffect::Fail(missing)]);
+        let stale = ReadAnswer::Unknown(Doubt::Refused(Refusal::StaleTerm { held: Term(9) }));
+        let newer = RecoveryFailure::Superseded { held: Term(9) };
+        assert_eq!(read(&mut shut_out, 0, 2, stale), [RecoveryEffect::Fail(newer)]);
     }
 }

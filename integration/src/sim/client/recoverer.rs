@@ -31,7 +31,7 @@ enum Stage {
     /// Raising the term of the record.
     Taking(Change),
     /// Fencing, reading, copying.
-    Finding(Recovery),
+    Finding(Box<Recovery>),
     /// Closing.
     Closing(Change),
     /// Waiting to try again.
@@ -169,7 +169,7 @@ impl Recoverer {
         }
         let mut effects = Vec::new();
         let core = Recovery::start(self.ledger, taken, self.close, &mut effects);
-        self.stage = Stage::Finding(core);
+        self.stage = Stage::Finding(Box::new(core));
         self.carry_out(effects, out);
     }
 
