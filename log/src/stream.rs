@@ -37,6 +37,8 @@ pub mod users;
 pub mod writer;
 
 #[cfg(test)]
+mod catch_up_tests;
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod lossy_tests;

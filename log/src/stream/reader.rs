@@ -2,7 +2,7 @@
 //!
 //! A reader goes entry by entry, from segment to segment, and never past what is visible: an open
 //! segment's last add confirmed (of a transactional one: what was published), a closed one's last
-//! entry. At the end it leaves a wake and is called when there may be more: by the bookie when the
+//! entry. Up to there it has some entries read [ahead](crate::client::scan). At the end it leaves a wake and is called when there may be more: by the bookie when the
 //! segment grows, by the partition when its record or a segment's state changes.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use super::pages::while_pages_go;
 use super::partition::{Partition, decode};
 use super::record::Batch;
 use super::seek;
-use crate::client::LedgerEnd;
+use crate::client::{LedgerEnd, Scan};
 use crate::clock;
 use crate::message::Wake;
 
@@ -63,6 +63,16 @@ pub struct PartitionReader {
 struct Cursor {
     segment: SegmentRecord,
     end: LedgerEnd,
+    /// Reads ahead, up to the end and no further.
+    scan: Scan,
+}
+
+impl Cursor {
+    fn open(partition: &Partition, segment: SegmentRecord) -> Result<Cursor, ReadError> {
+        let end = partition.end_of(&segment)?;
+        let scan = partition.ledgers().scan(segment.ledger);
+        Ok(Cursor { segment, end, scan })
+    }
 }
 
 /// A bookie's promise to call: about which ledger, beyond what.
@@ -224,13 +234,15 @@ impl PartitionReader {
                     // A segment that was dropped empty: go on with the next.
                     self.next = Position { segment: segment.id, entry: EntryId(0), slot: 0 };
                 }
-                let end = self.partition.end_of(&segment)?;
-                none.insert(Cursor { segment, end })
+                none.insert(Cursor::open(&self.partition, segment)?)
             }
         };
-        if Some(self.next.entry) <= cursor.end.readable() {
-            let entry = self.next.entry;
-            let bytes = self.partition.read(&cursor.segment, entry)?;
+        if let Some(last) = cursor.end.readable()
+            && self.next.entry <= last
+        {
+            let read = cursor.scan.read(self.next.entry, last);
+            let segment = cursor.segment.id;
+            let bytes = read.map_err(|why| ReadError::Ledger { segment, why })?;
             let batch = batch(&cursor.segment, self.next, &bytes)?;
             self.next = self.next.next_entry();
             return Ok(batch.map_or(Step::Again, Step::Batch));
@@ -242,8 +254,7 @@ impl PartitionReader {
                 return Ok(Step::End(None));
             };
             self.next = Position { segment: next.id, entry: EntryId(0), slot: 0 };
-            let end = self.partition.end_of(&next)?;
-            self.cursor = Some(Cursor { segment: next, end });
+            self.cursor = Some(Cursor::open(&self.partition, next)?);
             return Ok(Step::Again);
         }
         let fired = self.signal.lock().fired.take();
