@@ -82,6 +82,72 @@ fn concurrent_callers_wait_together() {
     assert_eq!(bookie.adds(), 4);
 }
 
+/// A bookie that notes by which way adds came.
+#[derive(Debug, Default)]
+struct Noting {
+    bookie: MemoryBookie,
+    called: AtomicUsize,
+}
+
+impl Transport for Noting {
+    fn send(&self, to: Incarnation, request: Request, reply: ReplyTo) {
+        self.bookie.send(to, request, reply);
+    }
+
+    fn call(&self, to: Incarnation, request: Request) -> Reply {
+        let adds = usize::from(matches!(request, Request::Add { .. }));
+        self.called.fetch_add(adds, Ordering::Relaxed);
+        self.bookie.call(to, request)
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.bookie.incarnation()
+    }
+
+    fn watch_lac(&self, ledger: LedgerId, beyond: Option<EntryId>, wake: Wake) {
+        self.bookie.watch_lac(ledger, beyond, wake);
+    }
+}
+
+/// Sixteen threads that appended at once each wrote, or was handed the journal, on its own, and then
+/// waited for those that had not yet reported the entries before: three switches of threads an append.
+#[test]
+fn only_an_entry_that_is_alone_is_written_by_the_thread_that_waits() {
+    let noting = Arc::new(Noting::default());
+    let meta = Arc::new(crate::metadata::MemoryMeta::new());
+    let ledgers = Ledgers::on_one(noting.clone(), meta);
+    let id = ledgers.reserve().unwrap();
+    let writer = ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap();
+    writer.append_wait(text("alone")).unwrap();
+    assert_eq!(noting.called.load(Ordering::Relaxed), 1);
+    noting.bookie.hold_adds();
+    writer.append(text("under way"), Box::new(drop));
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| writer.append_wait(text("beside it")));
+        noting.bookie.release_in_reverse(2);
+        assert_eq!(waits.join().unwrap(), Ok(EntryId(2)));
+    });
+    assert_eq!(noting.called.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn threads_that_wait_together_all_learn_that_an_entry_before_theirs_failed() {
+    let (bookie, ledgers) = ledgers();
+    let id = ledgers.reserve().unwrap();
+    let writer = ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap();
+    bookie.hold_adds();
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| writer.append_wait(text("x")))).collect();
+        bookie.refuse_adds(Some(Refusal::DiskFull { dir: "/d".into(), free: 1 }));
+        bookie.release_in_reverse(3);
+        for thread in waiting {
+            assert!(matches!(thread.join().unwrap(), Err(AppendError::Failed { .. })));
+        }
+    });
+    assert!(writer.append_wait(text("y")).is_err());
+}
+
 /// A bookie that takes its time to take note of what readers may see.
 #[derive(Debug)]
 struct LateLac {
@@ -136,7 +202,8 @@ fn what_is_acknowledged_is_visible_to_whoever_was_told() {
             });
         }
         let asynchronous = told.clone();
-        bookie.release_in_reverse(2);
+        // The word of what readers may see goes out on the thread that brings an answer.
+        scope.spawn(|| bookie.release_in_reverse(2));
         arrives.recv().unwrap();
         let read = ledgers.clone();
         writer.when_confirmed(

@@ -12,6 +12,7 @@
 //! metadata store and waits.
 
 mod change;
+mod started;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 use egret_schemas::{EntryId, Incarnation, LedgerId, Term};
 
 use self::change::Change;
+pub use self::started::Started;
 use super::error::{AppendError, CloseError};
 use super::ledgers::Ledgers;
 use crate::ledger::effect::WriterEffect;
@@ -250,6 +252,7 @@ impl LedgerWriter {
             shared.retry(&mut state);
         }
         let State { core, effects, ways, .. } = &mut *state;
+        let alone = core.is_idle();
         let before = effects.len();
         let entry = core
             .append(payload.clone(), effects)
@@ -260,7 +263,7 @@ impl LedgerWriter {
         if let Some(after) = after {
             shared.finish(after);
         }
-        Ok(Started { shared: Arc::clone(shared), entry, payload, sends })
+        Ok(Started { shared: Arc::clone(shared), entry, payload, sends, alone })
     }
 
     /// Calls `done` when everything appended so far is acknowledged, or failed.
@@ -327,63 +330,6 @@ impl LedgerWriter {
 impl Drop for LedgerWriter {
     fn drop(&mut self) {
         self.shared.abandon();
-    }
-}
-
-/// An entry that has its number and was not sent yet. Dropping it without waiting sends it.
-#[derive(Debug)]
-#[must_use = "an entry that is not sent holds up every later one"]
-pub struct Started {
-    shared: Arc<Shared>,
-    entry: EntryId,
-    payload: Bytes,
-    sends: Vec<Sending>,
-}
-
-impl Started {
-    /// Its number.
-    pub fn entry(&self) -> EntryId {
-        self.entry
-    }
-
-    /// Sends it; `done` is told when it, and every entry before it, is acknowledged.
-    pub fn send(self, done: AppendDone) {
-        let early = self.shared.lock().wait_for(self.entry, done);
-        if let Some((done, result)) = early {
-            // An earlier entry failed meanwhile, and with it the writer.
-            done(result);
-        }
-        // Dropping sends.
-    }
-
-    /// Sends it on this thread and waits until it, and every entry before it, is acknowledged.
-    pub fn wait(mut self) -> Result<EntryId, AppendError> {
-        if let [_] = self.sends[..] {
-            let sending = self.sends.pop().expect("there is one");
-            let crc = entry_crc(self.shared.ledger, self.entry, &self.payload);
-            let request = self.shared.add(&sending, crc);
-            let reply = sending.way.call(sending.to, request);
-            self.shared.on_reply(sending, crc, reply);
-        } else {
-            self.dispatch();
-        }
-        self.shared.wait_confirmed(self.entry)
-    }
-
-    fn dispatch(&mut self) {
-        if self.sends.is_empty() {
-            return;
-        }
-        let crc = entry_crc(self.shared.ledger, self.entry, &self.payload);
-        for sending in self.sends.drain(..) {
-            self.shared.dispatch(sending, crc);
-        }
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        self.dispatch();
     }
 }
 
