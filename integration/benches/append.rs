@@ -1,133 +1,125 @@
-//! Rows 7 and 8: durable appends of 1 KB, one at a time and 16 at once, against the raw device.
+//! Rows 7 and 8: durable appends, one at a time and many outstanding, against the raw device and Redis.
 //!
 //! ```text
-//! cargo bench -p egret-integration --bench append -- [--rounds 5] [--seconds 3] [--bytes 1024]
+//! cargo bench -p egret-integration --bench append -- [--rounds 5] [--seconds 2] [--bytes 1024,100]
 //! ```
-//! In every round, in turn: the raw limit (4 KiB `O_DIRECT` write and `fdatasync`, one thread), `fio` with
-//! the same calls if it is installed, and the log. For 16 producers the limit is 256 KiB writes.
+//! In every round, in turn: the limit (direct writes of as many records as are outstanding, each synced,
+//! nothing around them), `fio` doing the same, Redis with `appendfsync always` over loopback, and a log
+//! with one bookie in this process. Where many are outstanding, 16 producers share them, at Redis each on
+//! a connection of its own. Redis and `fio` are left out where they are not installed.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use bytes::Bytes;
 use clap::Parser;
-use egret_integration::measure::{Latencies, median, raw_writes};
-use egret_log::clock;
-use egret_log::stream::{Record, StreamConfig};
+use egret_integration::bench::latencies::Row;
+use egret_integration::bench::load::{self, Producer, StreamProducer};
+use egret_integration::bench::options::Options;
+use egret_integration::bench::redis::Redis;
+use egret_integration::bench::rows::Rows;
+use egret_integration::bench::{fio, host, limit, redis};
+use egret_log::stream::StreamConfig;
 use egret_log::{Log, LogConfig};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-struct Options {
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    #[arg(long, default_value_t = 3)]
-    seconds: u64,
-    #[arg(long, default_value_t = 1024)]
-    bytes: usize,
-    #[arg(long, default_value_t = 16)]
-    producers: usize,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+struct Told {
+    #[command(flatten)]
+    options: Options,
+    /// Bytes of a record
+    #[arg(long, value_delimiter = ',', default_value = "1024,100")]
+    bytes: Vec<usize>,
+    /// Run only contenders whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
-/// What fio says of the same: median and 99th percentile of write plus sync, in microseconds.
-fn fio(bytes: usize, seconds: u64) -> Option<(f64, f64)> {
-    let dir = tempfile::tempdir_in(egret_integration::scratch()).ok()?;
-    let out = Command::new("fio")
-        .args(["--name=a", "--rw=write", "--direct=1", "--fdatasync=1", "--ioengine=psync"])
-        .args(["--size=16m", "--time_based", "--overwrite=1", "--output-format=json"])
-        .arg(format!("--runtime={seconds}"))
-        .arg(format!("--bs={bytes}"))
-        .arg(format!("--directory={}", dir.path().display()))
-        .output()
-        .ok()?;
-    let json: serde_json::Value = serde_json::from_slice(&out.stdout).ok()?;
-    let job = &json["jobs"][0];
-    let pick = |p: &str| {
-        let write = job["write"]["clat_ns"]["percentile"][p].as_f64()?;
-        let sync = job["sync"]["lat_ns"]["percentile"][p].as_f64()?;
-        Some((write + sync) / 1000.0)
-    };
-    Some((pick("50.000000")?, pick("99.000000")?))
+/// `outstanding` appends at Redis.
+fn redis(bytes: usize, outstanding: usize, options: &Options) -> anyhow::Result<Option<Row>> {
+    let Some(redis) = Redis::start()? else { return Ok(None) };
+    let (producers, window) = options.shares(outstanding);
+    let connections: anyhow::Result<Vec<_>> = (0..producers).map(|_| redis.producer()).collect();
+    let value = Bytes::from(vec![7; bytes]);
+    let elsewhere = || redis.cpu_seconds();
+    load::closed(&mut connections?, window, &value, options.time(), elsewhere).map(Some)
 }
 
-/// `producers` threads, each with one append outstanding.
-fn log(bytes: usize, producers: usize, time: Duration) -> Latencies {
-    let dir = tempfile::tempdir_in(egret_integration::scratch()).expect("a directory");
-    let log = Log::open(dir.path(), LogConfig::default()).expect("a fresh log opens");
-    log.create_stream("bench", StreamConfig { partitions: 1, ..StreamConfig::default() })
-        .expect("a new stream");
-    let over = Arc::new(AtomicBool::new(false));
-    let begin = clock::now();
-    let threads: Vec<_> = (0..producers)
-        .map(|_| {
-            let writer = log.writer("bench", 0).expect("a writer");
-            let over = Arc::clone(&over);
-            std::thread::spawn(move || {
-                let value = Bytes::from(vec![7u8; bytes]);
-                let mut latencies = Latencies::new();
-                while !over.load(Ordering::Relaxed) {
-                    let record = Record {
-                        key: None,
-                        value: value.clone(),
-                        event_time_ms: None,
-                        sequence: None,
-                    };
-                    let started = clock::now();
-                    writer.append_wait(&[record]).expect("an append");
-                    latencies.add(started.elapsed());
-                }
-                latencies
-            })
-        })
-        .collect();
-    while begin.elapsed() < time {
-        std::thread::park_timeout(time.saturating_sub(begin.elapsed()));
-    }
-    over.store(true, Ordering::Relaxed);
-    let mut all = Latencies::new();
-    for thread in threads {
-        all.merge(&thread.join().expect("a producer ends"));
-    }
-    all.over(begin.elapsed(), bytes);
-    log.close().expect("the log closes");
-    all
+/// `outstanding` appends at a log with one bookie in this process.
+fn egret(bytes: usize, outstanding: usize, options: &Options) -> anyhow::Result<Row> {
+    let dir = tempfile::tempdir_in(egret_integration::scratch())?;
+    let log = Log::open(dir.path(), LogConfig::default())?;
+    log.create_stream("bench", StreamConfig { partitions: 1, ..StreamConfig::default() })?;
+    let writer = log.writer("bench", 0)?;
+    let (producers, window) = options.shares(outstanding);
+    let mut producers: Vec<_> = (0..producers).map(|_| StreamProducer::new(&writer)).collect();
+    let value = Bytes::from(vec![7; bytes]);
+    // Its segment is begun before the clock runs, as a connection is made.
+    producers[0].append_wait(&value)?;
+    let row = load::closed(&mut producers, window, &value, options.time(), || 0.0)?;
+    log.close()?;
+    Ok(row)
 }
 
-fn main() {
-    let options = Options::parse();
-    let time = Duration::from_secs(options.seconds);
-    let mut rows: Vec<(&str, Vec<[f64; 4]>)> = Vec::new();
-    let mut add = |name: &'static str, row: [f64; 4]| match rows.iter_mut().find(|r| r.0 == name) {
-        Some((_, samples)) => samples.push(row),
-        None => rows.push((name, vec![row])),
-    };
-    for _ in 0..options.rounds {
-        add("limit: 4 KiB write + fdatasync", raw_writes(4096, time).row());
-        if let Some((p50, p99)) = fio(4096, options.seconds) {
-            add("fio: 4 KiB write + fdatasync", [p50, p99, f64::NAN, f64::NAN]);
+/// One round of every contender.
+fn round(rows: &mut Rows, bytes: usize, told: &Told) -> anyhow::Result<()> {
+    let options = &told.options;
+    let wanted = |name: &str| name.contains(&told.only);
+    for outstanding in [1].iter().chain(&options.outstanding).copied() {
+        let limit = format!("limit: {outstanding} in one write + fdatasync");
+        if wanted(&limit) {
+            rows.add(&limit, limit::synced_writes(outstanding, bytes, options.time()));
         }
-        add("egret: one append at a time", log(options.bytes, 1, time).row());
-        add("limit: 256 KiB write + fdatasync", raw_writes(256 << 10, time).row());
-        if let Some((p50, p99)) = fio(256 << 10, options.seconds) {
-            add("fio: 256 KiB write + fdatasync", [p50, p99, f64::NAN, f64::NAN]);
+        let same = format!("fio: {outstanding} in one write + fdatasync");
+        if wanted(&same) {
+            let write = (outstanding * bytes).next_multiple_of(4096);
+            let row = fio::synced_writes(write, 1, options.seconds);
+            row.into_iter().for_each(|row| rows.add(&same, row.of_records(outstanding)));
         }
-        add("egret: many appends at once", log(options.bytes, options.producers, time).row());
+        let jobs = format!("fio: {outstanding} jobs, each 4 KiB write + fdatasync");
+        if wanted(&jobs) && outstanding > 1 && outstanding <= FIO_JOBS_MAX {
+            let row = fio::synced_writes(4096, outstanding, options.seconds);
+            row.into_iter().for_each(|row| rows.add(&jobs, row));
+        }
+        let peer = format!("Redis: {outstanding} outstanding");
+        if wanted(&peer) {
+            let row = redis(bytes, outstanding, options)?;
+            row.into_iter().for_each(|row| rows.add(&peer, row));
+        }
+        let own = format!("egret: {outstanding} outstanding");
+        if wanted(&own) {
+            let row = egret(bytes, outstanding, options)?;
+            rows.add_against(&own, row, Some(&limit), Some(&peer));
+        }
     }
-    println!("{} bytes a record, {} producers for many", options.bytes, options.producers);
-    println!("| what | p50 us | p99 us | operations/s | MB/s |");
-    println!("|---|---|---|---|---|");
-    for (name, samples) in &rows {
-        let column = |i: usize| median(samples.iter().map(|row| row[i]).collect());
-        let [p50, p99, rate, mb] = [column(0), column(1), column(2), column(3)];
-        println!("| {name} | {p50:.0} | {p99:.0} | {rate:.0} | {mb:.1} |");
+    Ok(())
+}
+
+/// More jobs than this are more threads than anybody's disk is asked by.
+const FIO_JOBS_MAX: usize = 16;
+
+fn main() -> anyhow::Result<()> {
+    let told = Told::parse();
+    let options = &told.options;
+    if Redis::start()?.is_none() {
+        println!("{}", redis::INSTALL);
     }
+    if fio::synced_writes(4096, 1, 1).is_none() {
+        println!("{}", fio::INSTALL);
+    }
+    println!(
+        "{} rounds of {} s, {} producers where many are outstanding",
+        options.rounds, options.seconds, options.producers
+    );
+    for &bytes in &told.bytes {
+        let before = host::load_average();
+        let mut rows = Rows::new();
+        for _ in 0..options.rounds {
+            round(&mut rows, bytes, &told)?;
+        }
+        println!("\n{bytes} bytes a record; load {before} before, {} after", host::load_average());
+        rows.print();
+    }
+    Ok(())
 }

@@ -1,161 +1,201 @@
-//! Row 9: durable appends of 1 KB on three bookies (write quorum 3, ack quorum 2), each in a process of
-//! its own, against one bookie in this process and the raw device; and the pause when one is killed.
+//! Row 9: durable appends on three bookies (write quorum 3, ack quorum 2), each in a process of its own,
+//! against one bookie in this process, Redis and the raw device; and the pause when one is killed.
 //!
 //! ```text
-//! cargo bench -p egret-integration --bench three_bookies -- [--rounds 5] [--seconds 3] [--bytes 1024]
+//! cargo bench -p egret-integration --bench three_bookies -- [--rounds 5] [--seconds 2] [--bytes 1024]
 //! ```
+//! First so many appends outstanding all the time; then at fixed rates, parts of the rate that the most
+//! outstanding reached in the same round, where a latency counts from when the append was meant to be
+//! sent; then at a fixed rate while a bookie of the ensemble is killed, after which every record must be
+//! there.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use clap::Parser;
+use egret_integration::bench::latencies::Row;
+use egret_integration::bench::load::{self, Producer, StreamProducer, missing, numbered};
+use egret_integration::bench::options::Options;
+use egret_integration::bench::redis::Redis;
+use egret_integration::bench::rows::{Rows, number};
+use egret_integration::bench::{host, limit, redis};
 use egret_integration::cluster::{Cluster, serve_if_asked};
-use egret_integration::measure::{Latencies, median, raw_writes};
-use egret_log::clock;
-use egret_log::stream::{PartitionWriter, ReadFrom, Record, StreamConfig};
+use egret_integration::measure::median;
+use egret_log::stream::{PartitionWriter, ReadFrom, StreamConfig};
 use egret_log::{Log, LogConfig};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-struct Options {
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    #[arg(long, default_value_t = 3)]
-    seconds: u64,
+struct Told {
+    #[command(flatten)]
+    options: Options,
+    /// Bytes of a record
     #[arg(long, default_value_t = 1024)]
     bytes: usize,
-    #[arg(long, default_value_t = 16)]
-    producers: usize,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+    /// Percents of the rate that the most outstanding reach
+    #[arg(long, value_delimiter = ',', default_value = "30,60,80")]
+    percents: Vec<u32>,
+    /// Appends a second while a bookie is killed
+    #[arg(long, default_value_t = 2000.0)]
+    kill_rate: f64,
 }
 
-fn record(value: &Bytes) -> Record {
-    Record { key: None, value: value.clone(), event_time_ms: None, sequence: None }
-}
+const PEER: &str = "Redis: 1 outstanding";
 
 fn stream(log: &Log) -> anyhow::Result<PartitionWriter> {
     log.create_stream("bench", StreamConfig { partitions: 1, ..StreamConfig::default() })?;
-    Ok(log.writer("bench", 0)?)
+    let writer = log.writer("bench", 0)?;
+    // Its segment is begun before the clock runs, as a connection is made.
+    StreamProducer::new(&writer).append_wait(&numbered(0, 8))?;
+    Ok(writer)
 }
 
-/// `producers` threads, each with one append outstanding.
-fn append(log: &Log, bytes: usize, producers: usize, time: Duration) -> anyhow::Result<Latencies> {
-    let writer = stream(log)?;
-    let over = Arc::new(AtomicBool::new(false));
-    let begin = clock::now();
-    let threads: Vec<_> = (0..producers)
-        .map(|_| {
-            let (writer, over) = (writer.clone(), Arc::clone(&over));
-            std::thread::spawn(move || -> anyhow::Result<Latencies> {
-                let value = Bytes::from(vec![7u8; bytes]);
-                let mut latencies = Latencies::new();
-                while !over.load(Ordering::Relaxed) {
-                    let started = clock::now();
-                    writer.append_wait(&[record(&value)])?;
-                    latencies.add(started.elapsed());
-                }
-                Ok(latencies)
-            })
-        })
-        .collect();
-    while begin.elapsed() < time {
-        std::thread::park_timeout(time.saturating_sub(begin.elapsed()));
-    }
-    over.store(true, Ordering::Relaxed);
-    let mut all = Latencies::new();
-    for thread in threads {
-        all.merge(&thread.join().map_err(|_| anyhow::anyhow!("a producer panicked"))??);
-    }
-    all.over(begin.elapsed(), bytes);
-    Ok(all)
+/// One append at a time, at a bookie in this process.
+fn one_bookie(told: &Told) -> anyhow::Result<Row> {
+    let dir = tempfile::tempdir_in(egret_integration::scratch())?;
+    let log = Log::open(dir.path(), LogConfig::default())?;
+    let mut producer = [StreamProducer::new(&stream(&log)?)];
+    let value = Bytes::from(vec![7; told.bytes]);
+    let row = load::closed(&mut producer, 1, &value, told.options.time(), || 0.0)?;
+    log.close()?;
+    Ok(row)
 }
 
-/// Appends one at a time while a bookie of the ensemble is killed: the longest append after that, and
-/// how many acknowledged records are missing afterwards.
-fn killed(bytes: usize, spare: bool) -> anyhow::Result<(f64, f64, u64)> {
-    let mut cluster = Cluster::start(if spare { 4 } else { 3 })?;
+/// One append at a time, at Redis.
+fn one_redis(told: &Told) -> anyhow::Result<Option<Row>> {
+    let Some(redis) = Redis::start()? else { return Ok(None) };
+    let mut producer = [redis.producer()?];
+    let value = Bytes::from(vec![7; told.bytes]);
+    load::closed(&mut producer, 1, &value, told.options.time(), || redis.cpu_seconds()).map(Some)
+}
+
+/// `outstanding` appends at three bookies.
+fn outstanding(told: &Told, outstanding: usize) -> anyhow::Result<Row> {
+    let cluster = Cluster::start(3)?;
     let log = cluster.log()?;
     let writer = stream(&log)?;
-    let value = Bytes::from(vec![7u8; bytes]);
-    let (mut before, mut after) = (Latencies::new(), Latencies::new());
-    for _ in 0..2_000 {
-        let started = clock::now();
-        writer.append_wait(&[record(&value)])?;
-        before.add(started.elapsed());
+    let (producers, window) = told.options.shares(outstanding);
+    let mut producers: Vec<_> = (0..producers).map(|_| StreamProducer::new(&writer)).collect();
+    let value = Bytes::from(vec![7; told.bytes]);
+    let elsewhere = || cluster.pids().map(host::cpu_seconds_of).sum();
+    load::closed(&mut producers, window, &value, told.options.time(), elsewhere)
+}
+
+/// So many appends a second at three bookies.
+fn at_rate(told: &Told, rate: f64) -> anyhow::Result<Row> {
+    let cluster = Cluster::start(3)?;
+    let log = cluster.log()?;
+    let mut producer = StreamProducer::new(&stream(&log)?);
+    let value = Bytes::from(vec![7; told.bytes]);
+    let run = load::open(&mut producer, rate, told.options.time(), |_| value.clone(), || Ok(()))?;
+    Ok(run.1)
+}
+
+/// What a kill did.
+struct Killed {
+    row: Row,
+    gap: Duration,
+    lost: u64,
+}
+
+/// Appends at a fixed rate while a bookie of the ensemble is killed.
+fn killed(told: &Told, spare: bool) -> anyhow::Result<Killed> {
+    let cluster = Mutex::new(Cluster::start(if spare { 4 } else { 3 })?);
+    let with = || cluster.lock().map_err(|_| anyhow!("a thread of this program panicked"));
+    let log = with()?.log()?;
+    let writer = stream(&log)?;
+    let segments = log.describe_partition("bench", 0)?.segments;
+    let ledger = segments.last().context("a segment")?.ledger;
+    let metadata = log.ledgers().describe(ledger)?;
+    let victim = usize::try_from(metadata.last_fragment().1.member(0).bookie.0 - 1)?;
+    let mut producer = StreamProducer::new(&writer);
+    let value = |n| numbered(n, told.bytes);
+    let kill = || with()?.kill(victim);
+    let (count, row) = load::open(&mut producer, told.kill_rate, told.options.time(), value, kill)?;
+    let mut reader = with()?.log()?.reader("bench", 0, ReadFrom::Earliest)?;
+    let mut seen = Vec::new();
+    while let Some(batch) = reader.next_wait(Duration::from_secs(1))? {
+        seen.extend(batch.records.into_iter().map(|record| record.value));
     }
-    let record_of = log.describe_partition("bench", 0)?;
-    let ledger = record_of.segments.last().context("a segment")?.ledger;
-    let ensemble = log.ledgers().describe(ledger)?;
-    let victim = ensemble.last_fragment().1.member(0).bookie.0;
-    cluster.kill(usize::try_from(victim - 1)?)?;
-    for _ in 0..2_000 {
-        let started = clock::now();
-        writer.append_wait(&[record(&value)])?;
-        after.add(started.elapsed());
+    let lost = missing(count, seen.iter());
+    Ok(Killed { row, gap: producer.longest_gap(), lost })
+}
+
+fn round(told: &Told, rows: &mut Rows) -> anyhow::Result<()> {
+    let options = &told.options;
+    one_redis(told)?.into_iter().for_each(|row| rows.add(PEER, row));
+    let limit = |many: usize| format!("limit: {many} in one write + fdatasync");
+    let mut reached = 0.0;
+    for many in [1].iter().chain(&options.outstanding).copied() {
+        rows.add(&limit(many), limit::synced_writes(many, told.bytes, options.time()));
+        let mut own = |name: &str, row| {
+            rows.add_against(name, row, Some(&limit(many)), Some(PEER).filter(|_| many == 1));
+        };
+        if many == 1 {
+            own("one bookie in this process: 1 outstanding", one_bookie(told)?);
+        }
+        let row = outstanding(told, many)?;
+        reached = row.rate;
+        own(&format!("three bookies: {many} outstanding"), row);
     }
-    let mut reader = cluster.log()?.reader("bench", 0, ReadFrom::Earliest)?;
-    let mut seen = 0u64;
-    while let Some(batch) = reader.next_wait(Duration::from_millis(500))? {
-        seen += batch.records.len() as u64;
+    for percent in &told.percents {
+        let row = at_rate(told, reached * f64::from(*percent) / 100.0)?;
+        rows.add(&format!("three bookies: open loop, {percent} % of that rate"), row);
     }
-    Ok((before.percentile(99.0), after.percentile(100.0), 4_000 - seen.min(4_000)))
+    Ok(())
 }
 
 fn main() -> anyhow::Result<()> {
     serve_if_asked();
-    let options = Options::parse();
-    let time = Duration::from_secs(options.seconds);
-    let mut rows: Vec<(&str, Vec<[f64; 4]>)> = Vec::new();
-    let mut add = |name: &'static str, row: [f64; 4]| match rows.iter_mut().find(|r| r.0 == name) {
-        Some((_, samples)) => samples.push(row),
-        None => rows.push((name, vec![row])),
-    };
-    let mut pauses: Vec<(&str, Vec<f64>, u64)> =
-        vec![("one of three killed", Vec::new(), 0), ("one of four killed", Vec::new(), 0)];
+    let told = Told::parse();
+    let options = &told.options;
+    if Redis::start()?.is_none() {
+        println!("{}", redis::INSTALL);
+    }
+    let before = host::load_average();
+    let mut rows = Rows::new();
+    let kills = [("one of three: goes on with two", false), ("one of four: another for it", true)];
+    let mut pauses: Vec<Vec<Killed>> = kills.iter().map(|_| Vec::new()).collect();
     for _ in 0..options.rounds {
-        add("limit: 4 KiB write + fdatasync", raw_writes(4096, time).row());
-        let dir = tempfile::tempdir_in(egret_integration::scratch())?;
-        let one = Log::open(dir.path(), LogConfig::default())?;
-        add(
-            "one bookie in this process, one at a time",
-            append(&one, options.bytes, 1, time)?.row(),
-        );
-        one.close()?;
-        let cluster = Cluster::start(3)?;
-        let log = cluster.log()?;
-        add("three bookies, one at a time", append(&log, options.bytes, 1, time)?.row());
-        drop(cluster);
-        let cluster = Cluster::start(3)?;
-        let (log, many) = (cluster.log()?, options.producers);
-        add("three bookies, many at once", append(&log, options.bytes, many, time)?.row());
-        drop(cluster);
-        for (index, spare) in [false, true].into_iter().enumerate() {
-            let (_, longest, lost) = killed(options.bytes, spare)?;
-            pauses[index].1.push(longest);
-            pauses[index].2 += lost;
+        round(&told, &mut rows)?;
+        for ((_, spare), pauses) in kills.iter().zip(&mut pauses) {
+            pauses.push(killed(&told, *spare)?);
         }
     }
-    println!("{} bytes a record, {} producers for many", options.bytes, options.producers);
-    println!("| what | p50 us | p99 us | operations/s | MB/s |");
-    println!("|---|---|---|---|---|");
-    for (name, samples) in &rows {
-        let column = |i: usize| median(samples.iter().map(|row| row[i]).collect());
-        let [p50, p99, rate, mb] = [column(0), column(1), column(2), column(3)];
-        println!("| {name} | {p50:.0} | {p99:.0} | {rate:.0} | {mb:.1} |");
-    }
-    println!("\n| kill -9 | longest append, ms (median of rounds) | acknowledged and lost |");
-    println!("|---|---|---|");
-    for (name, longest, lost) in pauses {
-        println!("| {name} | {:.1} | {lost} |", median(longest) / 1000.0);
+    println!(
+        "{} bytes a record, {} rounds of {} s, {} producers where many are outstanding; load {before} \
+         before, {} after",
+        told.bytes,
+        options.rounds,
+        options.seconds,
+        options.producers,
+        host::load_average()
+    );
+    rows.print();
+    println!("\n{} appends a second, from when each was meant to be sent:", told.kill_rate);
+    println!(
+        "| kill -9 | p50 µs | p99 µs | longest append, ms | the same, worst round | longest time \
+         without an acknowledgement, ms | acknowledged and lost |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for ((name, _), killed) in kills.iter().zip(&pauses) {
+        let of = |figure: fn(&Killed) -> f64| killed.iter().map(figure).collect::<Vec<f64>>();
+        let longest = of(|k| k.row.max_us / 1e3);
+        println!(
+            "| {name} | {} | {} | {} | {} | {} | {} |",
+            number(median(of(|k| k.row.p50_us)), 0),
+            number(median(of(|k| k.row.p99_us)), 0),
+            number(median(longest.clone()), 1),
+            number(longest.into_iter().fold(0.0, f64::max), 1),
+            number(median(of(|k| k.gap.as_secs_f64() * 1e3)), 1),
+            killed.iter().map(|k| k.lost).sum::<u64>(),
+        );
     }
     Ok(())
 }

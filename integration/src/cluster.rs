@@ -105,6 +105,11 @@ impl Cluster {
         self.processes.len()
     }
 
+    /// The processes of those that are up.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.processes.iter().flatten().map(|process| process.child.id())
+    }
+
     fn id(index: usize) -> BookieId {
         BookieId(index as u64 + 1)
     }
@@ -208,21 +213,34 @@ impl Cluster {
         Ok(Log::on(self.ledgers(Role::Client)?))
     }
 
+    /// The bookies' files and their bytes.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn files(&self) -> io::Result<Vec<(PathBuf, u64)>> {
+        let (mut files, mut dirs) = (Vec::new(), vec![self.dir.path().to_owned()]);
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir)? {
+                let entry = entry?;
+                match entry.metadata() {
+                    Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
+                    Ok(kind) => files.push((entry.path(), kind.len())),
+                    // A file that a checkpoint renamed or removed meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
     /// Bytes that the bookies' directories hold.
     ///
     /// # Errors
     /// When a directory cannot be read.
     pub fn stored_bytes(&self) -> io::Result<u64> {
-        fn of(dir: &Path) -> io::Result<u64> {
-            let mut bytes = 0;
-            for entry in std::fs::read_dir(dir)? {
-                let entry = entry?;
-                let kind = entry.metadata()?;
-                bytes += if kind.is_dir() { of(&entry.path())? } else { kind.len() };
-            }
-            Ok(bytes)
-        }
-        of(self.dir.path())
+        Ok(self.files()?.iter().map(|(_, bytes)| bytes).sum())
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "programs that print figures")]
 
+pub mod bench;
 pub mod cluster;
 pub mod kill;
 pub mod measure;

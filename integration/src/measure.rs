@@ -1,11 +1,8 @@
-//! Wall time, CPU time and latencies, and tables of medians.
+//! Wall time and CPU time, and tables of medians.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use egret_log::clock;
-use egret_log::disk::{Disk, OpenHow, RealDisk};
-use hdrhistogram::Histogram;
 
 /// One run.
 #[derive(Debug, Clone, Copy)]
@@ -86,91 +83,4 @@ impl Table {
             );
         }
     }
-}
-
-/// Latencies of one contender.
-#[derive(Debug)]
-pub struct Latencies {
-    histogram: Histogram<u64>,
-    seconds: f64,
-    bytes: usize,
-}
-
-impl Default for Latencies {
-    fn default() -> Self {
-        Latencies::new()
-    }
-}
-
-impl Latencies {
-    /// None yet.
-    pub fn new() -> Latencies {
-        let histogram = Histogram::new_with_bounds(100, 60_000_000_000, 3);
-        let histogram = histogram.expect("three digits between 100 ns and a minute");
-        Latencies { histogram, seconds: 0.0, bytes: 0 }
-    }
-
-    /// Adds one.
-    pub fn add(&mut self, latency: Duration) {
-        let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.histogram.saturating_record(nanoseconds);
-    }
-
-    /// Adds those of another thread.
-    pub fn merge(&mut self, other: &Latencies) {
-        self.histogram.add(&other.histogram).unwrap_or_default();
-    }
-
-    /// Says how long it all took and how large each operation was.
-    pub fn over(&mut self, time: Duration, bytes: usize) {
-        self.seconds = time.as_secs_f64();
-        self.bytes = bytes;
-    }
-
-    /// A percentile in microseconds.
-    pub fn percentile(&self, p: f64) -> f64 {
-        self.histogram.value_at_percentile(p) as f64 / 1000.0
-    }
-
-    /// p50 and p99 in microseconds, operations and megabytes a second.
-    pub fn row(&self) -> [f64; 4] {
-        let rate = self.histogram.len() as f64 / self.seconds;
-        [self.percentile(50.0), self.percentile(99.0), rate, rate * self.bytes as f64 / 1e6]
-    }
-}
-
-/// Bytes of the file that the raw limit writes over and over.
-const RAW_FILE: u64 = 16 << 20;
-
-/// `bytes`-sized direct writes, each synced, over one prefilled file: the physical limit of a durable
-/// append.
-///
-/// # Panics
-/// When the scratch directory has no room.
-pub fn raw_writes(bytes: usize, time: Duration) -> Latencies {
-    let dir = tempfile::tempdir_in(crate::scratch()).expect("a directory");
-    let disk = RealDisk;
-    let path = dir.path().join("raw");
-    let file = disk.open(&path, OpenHow::CreateNew, false).expect("a file");
-    let zeros = vec![0; 1 << 20];
-    for at in (0..RAW_FILE).step_by(1 << 20) {
-        file.write_all_at(&zeros, at).expect("space");
-    }
-    file.sync_data().expect("a sync");
-    let file = disk.open(&path, OpenHow::Write, true).expect("the file");
-    let mut buffer = vec![1u8; bytes + 4096];
-    let start = buffer.as_ptr().align_offset(4096);
-    let buffer = &mut buffer[start..start + bytes];
-    let mut latencies = Latencies::new();
-    let begin = clock::now();
-    let mut at = 0;
-    while begin.elapsed() < time {
-        let started = clock::now();
-        file.write_all_at(buffer, at).expect("a write");
-        file.sync_data().expect("a sync");
-        latencies.add(started.elapsed());
-        at = (at + bytes as u64) % RAW_FILE;
-    }
-    latencies.over(begin.elapsed(), bytes);
-    latencies
 }
