@@ -62,16 +62,30 @@ pub(super) struct Append {
 }
 
 /// `\t` and `\\` spelled out, and never empty.
-pub(super) fn separator(text: &str) -> Result<Separator, String> {
+pub(in crate::cli) fn separator(text: &str) -> Result<Separator, String> {
     if text.is_empty() {
         return Err("a separator has at least one character".to_owned());
     }
-    Ok(Separator(text.replace("\\t", "\t").replace("\\\\", "\\").into_bytes()))
+    // In one pass: `\\t` is a backslash and a t.
+    let mut spelled = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        spelled.extend_from_slice(before.as_bytes());
+        let (byte, taken) = match after.as_bytes().first() {
+            Some(b't') => (b'\t', 1),
+            Some(b'\\') => (b'\\', 1),
+            _ => (b'\\', 0),
+        };
+        spelled.push(byte);
+        rest = &after[taken..];
+    }
+    spelled.extend_from_slice(rest.as_bytes());
+    Ok(Separator(spelled))
 }
 
 /// What stands between key and value; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Separator(pub(super) Vec<u8>);
+pub(in crate::cli) struct Separator(pub(in crate::cli) Vec<u8>);
 
 impl Append {
     pub(super) fn run(self, place: &Place) -> Done {
@@ -514,5 +528,8 @@ mod tests {
         assert_eq!(separator("\\t"), Ok(Separator(b"\t".to_vec())));
         assert_eq!(separator("=>"), Ok(Separator(b"=>".to_vec())));
         assert!(separator("").is_err());
+        // A doubled backslash was looked for last, when what follows it had been made a tab already.
+        assert_eq!(separator("\\\\t"), Ok(Separator(b"\\t".to_vec())));
+        assert_eq!(separator("\\\\\\t|\\"), Ok(Separator(b"\\\t|\\".to_vec())));
     }
 }
