@@ -47,6 +47,10 @@ bookie-kill kills="kills=200":
     target/release/bookie_kill --kills {{ trim_start_match(kills, 'kills=') }}
     target/release/bookie_kill --control
 
+# Hands every decoder bytes that nobody wrote: `just fuzz --seconds 600 --seed 7 --target manifest`.
+fuzz *options="--seconds 60":
+    cargo run --profile fuzz -p egret-fuzz --bin fuzz -- {{ options }}
+
 # Every schedule of a scope: `just model --appends 3 --recoverers 2`; integration/docs/model.md has the counts.
 model *scope="--appends 2":
     cargo build --release -p egret-model

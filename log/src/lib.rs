@@ -64,6 +64,9 @@ pub mod client;
 pub mod clock;
 pub mod directory;
 pub mod disk;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ledger;
 pub mod message;
 pub mod metadata;

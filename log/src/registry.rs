@@ -8,7 +8,7 @@
 //! incarnation under the same id is another bookie, which has none of the entries of the first; it takes
 //! the place only on an operator's word.
 
-mod live;
+pub(crate) mod live;
 mod presence;
 mod record;
 

@@ -16,6 +16,9 @@
 pub mod bookie;
 mod cluster;
 pub mod exit;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod init;
 pub mod ledger;
 mod output;

@@ -2,7 +2,7 @@
 
 mod claim;
 mod log_sink;
-mod log_spout;
+pub(crate) mod log_spout;
 mod record;
 
 pub use log_sink::LogSink;

@@ -63,6 +63,9 @@ pub mod component;
 pub mod connect;
 mod dataflow;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grouping;
 pub mod plan;
 pub mod runtime;

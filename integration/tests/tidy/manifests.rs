@@ -16,7 +16,9 @@ pub(crate) fn check(file: &File) -> Vec<Finding> {
     };
     let mut found = Vec::new();
     let inherits = |m: &toml::Table| m.get("lints")?.get("workspace")?.as_bool();
-    if manifest.contains_key("package") && inherits(&manifest) != Some(true) {
+    // One that is a workspace itself cannot inherit: what cargo-fuzz builds.
+    let is_member = !manifest.contains_key("workspace");
+    if manifest.contains_key("package") && is_member && inherits(&manifest) != Some(true) {
         found.push(find("every package has the workspace's lints", "add [lints] workspace = true"));
     }
     let shared = manifest.get("workspace").and_then(|w| w.get("dependencies"));
@@ -43,5 +45,7 @@ fn a_package_without_lints_and_a_loose_engine_are_found() {
     assert_eq!(check(&File::snippet("log/Cargo.toml", text)).len(), 3);
     let text = "[package]\nname = \"a\"\n[lints]\nworkspace = true\n[dependencies]\ntimely.workspace = true\n";
     assert_eq!(check(&File::snippet("log/Cargo.toml", text)), []);
+    let apart = "[package]\nname = \"a\"\n[workspace]\n";
+    assert_eq!(check(&File::snippet("integration/fuzz/libfuzzer/Cargo.toml", apart)), []);
     assert_eq!(check(&File::snippet("log/other.toml", "not toml")), []);
 }

@@ -9,6 +9,8 @@
 //! [`Damage`]: super::damage::Damage
 
 mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod reader;
 mod tables;
 #[cfg(test)]

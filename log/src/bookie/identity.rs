@@ -199,7 +199,7 @@ impl Identity {
         whole_file::replace(disk, dir, NAME, &self.encode())
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.put_u16(VERSION);
         out.put_u64(self.bookie.0);
@@ -213,7 +213,7 @@ impl Identity {
     }
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<Identity, FileError> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Identity, FileError> {
     let body = whole_file::checked(path, bytes)?;
     let mut reader = Reader::new(body);
     let damage = |error| Damage::decoding(path, 0, &error);

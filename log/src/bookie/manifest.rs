@@ -183,7 +183,7 @@ impl Manifest {
         Ok(())
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.put_u16(VERSION);
         out.put_u128(self.incarnation.0);
@@ -225,7 +225,7 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
     out.put_u32(u32::try_from(count).expect("a manifest over its byte limit is refused later"));
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<Manifest, FileError> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Manifest, FileError> {
     let body = whole_file::checked(path, bytes)?;
     let damage = |error| Damage::decoding(path, 0, &error);
     let mut reader = Reader::new(body);

@@ -227,9 +227,7 @@ pub fn accepted(ledgers: &Ledgers) -> Result<Vec<Loss>, RecordError> {
 /// Notes that an entry is nowhere, so that sweeps leave the ledger alone.
 pub(super) fn note(ledgers: &Ledgers, id: LedgerId, entry: EntryId) -> Result<(), MetaError> {
     let key = noted(id);
-    let mut value = vec![VERSION];
-    value.put_u64(entry.0);
-    value.put_u64(clock::wall_ms());
+    let value = Note { entry, at_ms: clock::wall_ms() }.encode();
     let outcome =
         ledgers.metadata().txn(&[Compare::Absent(key.clone())], &[Op::Put(key, value)])?;
     if let TxnOutcome::Committed { .. } = outcome {
@@ -351,7 +349,7 @@ impl Loss {
         Op::Put(format!("{ACCEPTED}{}/{:020}", self.ledger.0, self.at_ms), self.encode())
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.put_u64(self.at_ms);
         out.put_bytes(self.decision.by.as_bytes());
@@ -374,7 +372,7 @@ impl Loss {
         out
     }
 
-    fn decode(ledger: LedgerId, bytes: &[u8]) -> Result<Loss, DecodeError> {
+    pub(crate) fn decode(ledger: LedgerId, bytes: &[u8]) -> Result<Loss, DecodeError> {
         let mut r = versioned(bytes)?;
         let at_ms = r.u64("time")?;
         let (by, reason) = (r.text("who")?.to_owned(), r.text("reason")?.to_owned());
@@ -399,7 +397,14 @@ impl Loss {
 }
 
 impl Note {
-    fn decode(bytes: &[u8]) -> Result<Note, DecodeError> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.put_u64(self.entry.0);
+        out.put_u64(self.at_ms);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Note, DecodeError> {
         let mut r = versioned(bytes)?;
         let note = Note { entry: EntryId(r.u64("entry")?), at_ms: r.u64("time")? };
         r.end("note of a loss")?;

@@ -9,8 +9,8 @@
 //! there, and so are leases and watches. A leased key is never in the file. A commit that fails poisons
 //! the store, because whether it is durable is not known.
 
-mod pages;
-mod records;
+pub(crate) mod pages;
+pub(crate) mod records;
 #[cfg(test)]
 mod tests;
 

@@ -11,7 +11,7 @@ use crate::metadata::{LeaseId, Op, Versioned};
 
 pub(super) const PREFIX: &str = "/bookies/live/";
 
-fn key(bookie: BookieId) -> String {
+pub(crate) fn key(bookie: BookieId) -> String {
     format!("{PREFIX}{:020}", bookie.0)
 }
 
@@ -19,14 +19,14 @@ fn checksum(key: &str, own: Incarnation) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(key.as_bytes()), &own.0.to_le_bytes())
 }
 
-fn encode(key: &str, own: Incarnation) -> Vec<u8> {
+pub(crate) fn encode(key: &str, own: Incarnation) -> Vec<u8> {
     let mut out = Vec::with_capacity(20);
     out.put_u128(own.0);
     out.put_u32(checksum(key, own));
     out
 }
 
-fn read(key: &str, bytes: &[u8]) -> Result<(BookieId, Incarnation), DecodeError> {
+pub(crate) fn read(key: &str, bytes: &[u8]) -> Result<(BookieId, Incarnation), DecodeError> {
     let mut r = Reader::new(bytes);
     let own = Incarnation(r.u128("incarnation")?);
     if r.u32("checksum")? != checksum(key, own) {

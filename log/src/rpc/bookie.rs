@@ -22,13 +22,13 @@
 //! | `io_thread` | a thread that waits for sockets |
 
 pub mod client;
-mod convert;
+pub(crate) mod convert;
 pub mod io_thread;
 mod race;
 pub mod role;
 pub mod server;
 pub mod tls;
-mod wire;
+pub(crate) mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -202,13 +202,13 @@ pub(super) fn while_pages_go<T, E>(
     read()
 }
 
-fn encode(segments: &[SegmentRecord], proposal: Proposal) -> Vec<u8> {
+pub(crate) fn encode(segments: &[SegmentRecord], proposal: Proposal) -> Vec<u8> {
     let mut out = vec![VERSION];
     put_segments(&mut out, segments);
     seal(out, proposal)
 }
 
-fn decode(bytes: &[u8]) -> Result<Vec<SegmentRecord>, DecodeError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<SegmentRecord>, DecodeError> {
     let mut r: Reader<'_> = unseal(bytes, VERSION, "segment page")?;
     let segments = take_segments(&mut r)?;
     proposal(&mut r)?;

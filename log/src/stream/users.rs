@@ -128,7 +128,7 @@ pub(super) fn change(
     Err(CatalogError::Contended { key: users_key(stream) }.into())
 }
 
-fn encode(users: &Users, proposal: Proposal) -> Vec<u8> {
+pub(crate) fn encode(users: &Users, proposal: Proposal) -> Vec<u8> {
     let count = |n: usize| u32::try_from(n).expect("users and partitions are few");
     let put_user = |out: &mut Vec<u8>, user: &User| {
         out.put_bytes(user.topology.as_bytes());
@@ -153,7 +153,7 @@ fn encode(users: &Users, proposal: Proposal) -> Vec<u8> {
     seal(out, proposal)
 }
 
-fn decode(bytes: &[u8]) -> Result<Users, DecodeError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Users, DecodeError> {
     let user = |r: &mut Reader<'_>| {
         let (topology, component) = (r.text("topology")?, r.text("component")?);
         Ok(User { topology: topology.to_owned(), component: component.to_owned() })

@@ -11,7 +11,7 @@
 //! | `signals.rs` | when to end |
 //! | `manage.rs` | list, describe, set, decommission |
 
-mod config;
+pub(super) mod config;
 mod manage;
 mod serve;
 mod signals;

@@ -73,25 +73,10 @@ impl Cluster {
     pub(super) fn open(path: &Path, needs: Role) -> Result<Cluster, Exit> {
         let told = |why: String| Exit::Usage(format!("{}: {why}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|e| told(e.to_string()))?;
-        let file: ClusterFile =
-            toml::from_str(&text).map_err(|error| told(error.to_string().trim_end().to_owned()))?;
-        if !is_cluster_name(&file.cluster) {
-            return Err(told(format!("`{}` is no cluster's name", file.cluster)));
-        }
-        let role = match &file.role {
-            None => needs,
-            Some(text) => text.parse().map_err(|error| told(format!("{error}")))?,
-        };
+        let Asked { file, role, copies } = asked(&text).map_err(told)?;
+        let role = role.unwrap_or(needs);
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
         let tls = file.tls.as_ref().map(|files| read_tls(files, &base)).transpose()?;
-        let copies = match file.copies {
-            None => Copies::default(),
-            Some(table) => {
-                let quorum = Quorum::new(table.write, table.write, table.ack)
-                    .map_err(|error| told(format!("copies: {error}")))?;
-                Copies { quorum, fewer_allowed: table.fewer_allowed }
-            }
-        };
         let metadata = open_metadata(&file.metadata, &base).map_err(refused)?;
         let config = ClusterConfig::new(file.cluster.clone(), role, tls);
         let bookies = ClusterBookies::new(Arc::clone(&metadata), config).map_err(failed)?;
@@ -104,6 +89,34 @@ impl Cluster {
     pub(super) fn log(&self) -> Log {
         Log::on(self.ledgers.clone())
     }
+}
+
+/// A file, and what its texts say.
+#[derive(Debug)]
+pub(super) struct Asked {
+    file: ClusterFile,
+    role: Option<Role>,
+    copies: Copies,
+}
+
+/// Reads the text of a file.
+pub(super) fn asked(text: &str) -> Result<Asked, String> {
+    let file: ClusterFile =
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    if !is_cluster_name(&file.cluster) {
+        return Err(format!("`{}` is no cluster's name", file.cluster));
+    }
+    let role = file.role.as_deref().map(str::parse::<Role>).transpose();
+    let role = role.map_err(|error| error.to_string())?;
+    let copies = match &file.copies {
+        None => Copies::default(),
+        Some(table) => {
+            let quorum = Quorum::new(table.write, table.write, table.ack)
+                .map_err(|error| format!("copies: {error}"))?;
+            Copies { quorum, fewer_allowed: table.fewer_allowed }
+        }
+    };
+    Ok(Asked { file, role, copies })
 }
 
 fn read_tls(files: &TlsFiles, base: &Path) -> Result<ClientTls, Exit> {

@@ -11,11 +11,11 @@
 //! | `text.rs` | records as lines and as JSON, both ways |
 //! | `since.rs` | a time in the past |
 
-mod append;
+pub(super) mod append;
 mod follow;
 mod manage;
-mod since;
-mod text;
+pub(super) mod since;
+pub(super) mod text;
 
 use std::path::{Path, PathBuf};
 

@@ -80,7 +80,7 @@ impl<T: FromRecord> LogSpout<T> {
 }
 
 /// A committed position, and the ledger it names.
-fn place(text: &str) -> ComponentResult<(Position, &str)> {
+pub(crate) fn place(text: &str) -> ComponentResult<(Position, &str)> {
     let (at, ledger) = text.split_once('@').ok_or("a committed position names its ledger")?;
     Ok((at.parse()?, ledger))
 }

@@ -338,6 +338,9 @@ fn neither(path: &Path, copies: &[HeadCopy]) -> MetaError {
     MetaError::Damaged { file: path.into(), offset: 0, what }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,7 +45,7 @@ fn digest(key: &str, stored: &[u8]) -> u64 {
     hash.digest()
 }
 
-pub(super) fn encode(value: &Versioned) -> Vec<u8> {
+pub(crate) fn encode(value: &Versioned) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD_BYTES + value.value.len());
     out.put_u8(VERSION);
     out.put_u64(value.revision);
@@ -53,7 +53,7 @@ pub(super) fn encode(value: &Versioned) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode(stored: &[u8]) -> Result<Versioned, String> {
+pub(crate) fn decode(stored: &[u8]) -> Result<Versioned, String> {
     let mut r = Reader::new(stored);
     let mut head = || Ok((r.u8("version")?, r.u64("revision")?));
     let (version, revision) = head().map_err(|e: DecodeError| e.to_string())?;

@@ -10,7 +10,7 @@ use crate::caps;
 use crate::message::{RangeEntry, Refusal, Reply, Request, Unknown};
 
 /// A request's header and payload.
-pub(super) fn ask(request: Request) -> (Ask, Bytes) {
+pub(crate) fn ask(request: Request) -> (Ask, Bytes) {
     let ask = match request {
         Request::Create { ledger, term, transactional, replicated } => {
             Ask::Create { ledger, term, transactional, replicated }
@@ -35,7 +35,7 @@ pub(super) fn ask(request: Request) -> (Ask, Bytes) {
 }
 
 /// What a bookie is asked; `None` for what only the server answers.
-pub(super) fn request(ask: Ask, payload: Bytes) -> Option<Request> {
+pub(crate) fn request(ask: Ask, payload: Bytes) -> Option<Request> {
     Some(match ask {
         Ask::Hello(_) | Ask::WatchLac { .. } => return None,
         Ask::Create { ledger, term, transactional, replicated } => {
@@ -59,7 +59,7 @@ pub(super) fn request(ask: Ask, payload: Bytes) -> Option<Request> {
 }
 
 /// A reply's header and payload.
-pub(super) fn head(reply: Reply) -> (BookieReply, Bytes) {
+pub(crate) fn head(reply: Reply) -> (BookieReply, Bytes) {
     let head = match reply {
         Reply::Done => BookieReply::Done,
         Reply::Entry { entry, term, crc, lac, payload } => {
@@ -76,7 +76,7 @@ pub(super) fn head(reply: Reply) -> (BookieReply, Bytes) {
 }
 
 /// What a bookie answered; `None` for what is about the connection or a watch.
-pub(super) fn reply(head: BookieReply, payload: Bytes) -> Option<Reply> {
+pub(crate) fn reply(head: BookieReply, payload: Bytes) -> Option<Reply> {
     Some(match head {
         BookieReply::TurnedAway(_) | BookieReply::Welcome(_) | BookieReply::Watched => return None,
         BookieReply::Done => Reply::Done,

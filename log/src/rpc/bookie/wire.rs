@@ -13,7 +13,7 @@ use crate::{caps, clock};
 
 /// Why a frame was not sent or received.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WireError {
+pub(crate) enum WireError {
     /// The socket says no.
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
@@ -39,9 +39,9 @@ pub(super) enum WireError {
 
 /// The front of a frame whose payload is still to come.
 #[derive(Debug)]
-pub(super) struct Front {
-    pub(super) correlation: u64,
-    pub(super) header: Bytes,
+pub(crate) struct Front {
+    pub(crate) correlation: u64,
+    pub(crate) header: Bytes,
     head: FrameHead,
     /// When the frame must be whole.
     until: Instant,
@@ -49,14 +49,14 @@ pub(super) struct Front {
 
 impl Front {
     /// Bytes of the payload behind it.
-    pub(super) fn payload_bytes(&self) -> usize {
+    pub(crate) fn payload_bytes(&self) -> usize {
         self.head.payload_bytes
     }
 }
 
 /// Reads frames.
 #[derive(Debug)]
-pub(super) struct FrameReader<R> {
+pub(crate) struct FrameReader<R> {
     from: R,
     buffer: BytesMut,
     wait: Duration,
@@ -64,13 +64,13 @@ pub(super) struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Over `from`; `wait` is how long a frame that began may take.
-    pub(super) fn new(from: R, wait: Duration) -> FrameReader<R> {
+    pub(crate) fn new(from: R, wait: Duration) -> FrameReader<R> {
         FrameReader { from, buffer: BytesMut::new(), wait }
     }
 
     /// The next frame's front, `None` when the other side closed before it. Waits for its first byte
     /// for ever. Nothing is lost when this is dropped while it waits.
-    pub(super) async fn next(&mut self, limits: Limits) -> Result<Option<Front>, WireError> {
+    pub(crate) async fn next(&mut self, limits: Limits) -> Result<Option<Front>, WireError> {
         if self.buffer.is_empty() && self.read_more(None).await? == 0 {
             return Ok(None);
         }
@@ -87,7 +87,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// The payload behind a front. Its length was checked, and the caller has counted its bytes.
-    pub(super) async fn payload(&mut self, front: &Front) -> Result<Bytes, WireError> {
+    pub(crate) async fn payload(&mut self, front: &Front) -> Result<Bytes, WireError> {
         let bytes = front.head.payload_bytes;
         let payload = if bytes <= self.buffer.len() {
             self.buffer.split_to(bytes).freeze()
@@ -113,7 +113,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Throws the payload behind a front away.
-    pub(super) async fn skip(&mut self, front: &Front) -> Result<(), WireError> {
+    pub(crate) async fn skip(&mut self, front: &Front) -> Result<(), WireError> {
         let mut left = front.head.payload_bytes;
         loop {
             let here = left.min(self.buffer.len());
@@ -127,7 +127,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Reads and forgets until the other side closes.
-    pub(super) async fn discard(&mut self) -> Result<(), WireError> {
+    pub(crate) async fn discard(&mut self) -> Result<(), WireError> {
         loop {
             self.buffer.clear();
             if self.read_more(None).await? == 0 {
@@ -173,7 +173,7 @@ async fn within(
 
 /// Writes frames, many in one write.
 #[derive(Debug)]
-pub(super) struct FrameWriter<W> {
+pub(crate) struct FrameWriter<W> {
     to: W,
     front: Vec<u8>,
     wait: Duration,
@@ -181,12 +181,12 @@ pub(super) struct FrameWriter<W> {
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Over `to`; `wait` is how long the other side may take nothing.
-    pub(super) fn new(to: W, wait: Duration) -> FrameWriter<W> {
+    pub(crate) fn new(to: W, wait: Duration) -> FrameWriter<W> {
         FrameWriter { to, front: Vec::new(), wait }
     }
 
     /// Adds a frame; it goes out with the next [`flush`](FrameWriter::flush) at the latest.
-    pub(super) async fn add(
+    pub(crate) async fn add(
         &mut self,
         correlation: u64,
         header: &[u8],
@@ -206,7 +206,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     }
 
     /// Sends what was added.
-    pub(super) async fn flush(&mut self) -> Result<(), WireError> {
+    pub(crate) async fn flush(&mut self) -> Result<(), WireError> {
         self.write_front().await?;
         let wait = self.wait;
         match timeout(wait, self.to.flush()).await {
@@ -216,7 +216,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     }
 
     /// Says that nothing more comes.
-    pub(super) async fn shutdown(&mut self) -> Result<(), WireError> {
+    pub(crate) async fn shutdown(&mut self) -> Result<(), WireError> {
         let wait = self.wait;
         match timeout(wait, self.to.shutdown()).await {
             Ok(done) => Ok(done?),

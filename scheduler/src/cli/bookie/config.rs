@@ -24,7 +24,7 @@ const DRAIN_WAIT_MS: u64 = 30_000;
 /// The whole file. Relative paths begin at its directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BookieFile {
+pub(in crate::cli) struct BookieFile {
     /// Its number in the cluster, for ever.
     pub(super) id: u64,
     /// The cluster's name.
@@ -52,7 +52,7 @@ pub(super) struct BookieFile {
     limits: LimitsTable,
     /// How it mends the cluster.
     #[serde(default)]
-    pub(super) repair: RepairTable,
+    pub(in crate::cli) repair: RepairTable,
     /// Its certificate; may be absent on a loopback address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<TlsTable>,
@@ -61,7 +61,7 @@ pub(super) struct BookieFile {
 /// Copies that are lacking are made by the bookies' own processes, one of them at a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct RepairTable {
+pub(in crate::cli) struct RepairTable {
     /// Whether this process takes part.
     pub(super) enabled: bool,
     /// How fast entries are copied.
@@ -85,7 +85,7 @@ impl Default for RepairTable {
 
 impl RepairTable {
     /// How the repairer works.
-    pub(super) fn config(&self) -> RepairerConfig {
+    pub(in crate::cli) fn config(&self) -> RepairerConfig {
         RepairerConfig {
             pace: Pace { bytes_per_second: self.mb_per_second.max(1) << 20 },
             every: Duration::from_millis(self.every_ms.max(100)),
@@ -148,7 +148,7 @@ impl BookieFile {
         BookieFile::parse(&text).map_err(told)
     }
 
-    fn parse(text: &str) -> Result<BookieFile, String> {
+    pub(in crate::cli) fn parse(text: &str) -> Result<BookieFile, String> {
         let file: BookieFile =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         if file.journal_file_bytes < JOURNAL_FILE_BYTES_MIN {
@@ -176,12 +176,12 @@ impl BookieFile {
     }
 
     /// The file with every default.
-    pub(super) fn print(&self) -> Result<String, Exit> {
+    pub(in crate::cli) fn print(&self) -> Result<String, Exit> {
         toml::to_string(self).map_err(|error| Exit::Failed(error.to_string()))
     }
 
     /// How much it takes.
-    pub(super) fn limits(&self) -> ServerLimits {
+    pub(in crate::cli) fn limits(&self) -> ServerLimits {
         let limits = &self.limits;
         ServerLimits {
             connections_max: limits.connections,

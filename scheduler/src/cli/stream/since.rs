@@ -2,7 +2,7 @@
 
 /// Since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Since {
+pub(in crate::cli) enum Since {
     /// So many milliseconds ago.
     Ago(u64),
     /// At this many milliseconds since 1970.
@@ -11,7 +11,7 @@ pub(super) enum Since {
 
 impl Since {
     /// In milliseconds since 1970.
-    pub(super) fn ms(self, now_ms: u64) -> u64 {
+    pub(in crate::cli) fn ms(self, now_ms: u64) -> u64 {
         match self {
             Since::Ago(ms) => now_ms.saturating_sub(ms),
             Since::At(ms) => ms,
@@ -20,7 +20,7 @@ impl Since {
 }
 
 /// Reads `90s`, `15m`, `2h`, `7d` or a number of milliseconds since 1970.
-pub(super) fn since(text: &str) -> Result<Since, String> {
+pub(in crate::cli) fn since(text: &str) -> Result<Since, String> {
     let wrong =
         || format!("`{text}` is no time: give 90s, 15m, 2h or 7d ago, or milliseconds since 1970");
     let unit_ms = match text.chars().last() {

@@ -22,11 +22,11 @@ pub(super) enum Text {
 
 /// Where a record stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
-    pub(super) partition: u32,
-    pub(super) position: Position,
-    pub(super) number: u64,
-    pub(super) epoch: Epoch,
+pub(in crate::cli) struct Standing {
+    pub(in crate::cli) partition: u32,
+    pub(in crate::cli) position: Position,
+    pub(in crate::cli) number: u64,
+    pub(in crate::cli) epoch: Epoch,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,7 +51,7 @@ struct Written<'a> {
 }
 
 /// Appends a record as one JSON line.
-pub(super) fn put_json(out: &mut Vec<u8>, record: RecordRef<'_>, at: Standing) {
+pub(in crate::cli) fn put_json(out: &mut Vec<u8>, record: RecordRef<'_>, at: Standing) {
     let (key, key_base64) = record.key.map_or((None, None), text_or_base64);
     let (value, value_base64) = text_or_base64(record.value);
     let written = Written {
@@ -72,7 +72,7 @@ pub(super) fn put_json(out: &mut Vec<u8>, record: RecordRef<'_>, at: Standing) {
 }
 
 /// Appends a record as a line: `[key SEPARATOR] value`.
-pub(super) fn put_line(out: &mut Vec<u8>, record: RecordRef<'_>, separator: Option<&[u8]>) {
+pub(in crate::cli) fn put_line(out: &mut Vec<u8>, record: RecordRef<'_>, separator: Option<&[u8]>) {
     if let (Some(separator), Some(key)) = (separator, record.key) {
         out.extend_from_slice(key);
         out.extend_from_slice(separator);
@@ -90,7 +90,7 @@ fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
 
 /// A record read from text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Taken<'a> {
+pub(in crate::cli) struct Taken<'a> {
     pub(super) key: Option<std::borrow::Cow<'a, [u8]>>,
     pub(super) value: std::borrow::Cow<'a, [u8]>,
     pub(super) event_time_ms: Option<i64>,
@@ -98,7 +98,7 @@ pub(super) struct Taken<'a> {
 }
 
 impl Taken<'_> {
-    pub(super) fn as_ref(&self) -> RecordRef<'_> {
+    pub(in crate::cli) fn as_ref(&self) -> RecordRef<'_> {
         RecordRef {
             key: self.key.as_deref(),
             value: &self.value,
@@ -109,7 +109,10 @@ impl Taken<'_> {
 }
 
 /// A line without its newline, cut at the first separator if there is to be a key.
-pub(super) fn take_line<'a>(line: &'a [u8], separator: Option<&[u8]>) -> Result<Taken<'a>, String> {
+pub(in crate::cli) fn take_line<'a>(
+    line: &'a [u8],
+    separator: Option<&[u8]>,
+) -> Result<Taken<'a>, String> {
     let (key, value) = match separator {
         None => (None, line),
         Some(separator) => {
@@ -134,7 +137,7 @@ struct Given {
 }
 
 /// A line of JSON. Fields that only tell where a record stood are passed over.
-pub(super) fn take_json(line: &[u8]) -> Result<Taken<'static>, String> {
+pub(in crate::cli) fn take_json(line: &[u8]) -> Result<Taken<'static>, String> {
     let given: Given = serde_json::from_slice(line)
         .map_err(|e| format!("is no record in JSON ({e}): write {{\"value\": \"text\"}}"))?;
     let key = one_of("key", given.key, given.key_base64)?;
