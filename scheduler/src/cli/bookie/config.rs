@@ -87,7 +87,7 @@ impl RepairTable {
     /// How the repairer works.
     pub(in crate::cli) fn config(&self) -> RepairerConfig {
         RepairerConfig {
-            pace: Pace { bytes_per_second: self.mb_per_second.max(1) << 20 },
+            pace: Pace { bytes_per_second: self.mb_per_second.max(1).saturating_mul(1 << 20) },
             every: Duration::from_millis(self.every_ms.max(100)),
         }
     }
@@ -219,6 +219,14 @@ mod tests {
         assert!(error.contains("line 6") && error.contains("jurnal_file_bytes"), "{error}");
         let error = BookieFile::parse(&format!("{LEAST}[limits]\nconections = 1\n")).unwrap_err();
         assert!(error.contains("line 7") && error.contains("conections"), "{error}");
+    }
+
+    #[test]
+    fn a_pace_beyond_all_numbers_is_the_highest_there_is_and_not_none() {
+        // Its highest bits were shifted out, and nothing was left.
+        let file = format!("{LEAST}[repair]\nmb_per_second = {}\n", 1u64 << 44);
+        let pace = BookieFile::parse(&file).unwrap().repair.config().pace;
+        assert_eq!(pace.bytes_per_second, u64::MAX);
     }
 
     #[test]

@@ -259,7 +259,7 @@ impl Decommission {
         }
         // Asked anew: what was read before does not know that it is to go.
         let cluster = open(&self.at.cluster)?;
-        let pace = Pace { bytes_per_second: self.mb_per_second << 20 };
+        let pace = Pace { bytes_per_second: self.mb_per_second.saturating_mul(1 << 20) };
         let (found, _) = repair::survey(&cluster.ledgers).map_err(failed)?;
         let of_it: Vec<_> =
             found.into_iter().filter(|(_, lack)| lack.member.bookie == bookie).collect();

@@ -30,7 +30,7 @@ pub(super) struct Repair {
 
 impl Repair {
     pub(super) fn run(self, cluster: &Cluster) -> Done {
-        let pace = Pace { bytes_per_second: self.mb_per_second << 20 };
+        let pace = Pace { bytes_per_second: self.mb_per_second.saturating_mul(1 << 20) };
         let ledgers = &cluster.ledgers;
         let failed = |error: &dyn std::fmt::Display| Exit::Failed(error.to_string());
         let (found, mut sweep) = match &self.ledger {
