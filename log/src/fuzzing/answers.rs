@@ -82,6 +82,14 @@ fn bookie_answers(bytes: &[u8]) -> bool {
         if let (Request::Delete { ledger }, Reply::Done) = (&request, &reply) {
             acknowledged.retain(|(of, _), _| of != ledger);
         }
+        if let Reply::Entry { lac, .. }
+        | Reply::Entries { lac, .. }
+        | Reply::NoEntry { lac }
+        | Reply::Fenced { lac, .. }
+        | Reply::Lac { lac, .. } = &reply
+        {
+            assert_ne!(*lac, Some(EntryId(u64::MAX)), "readers would look behind the last of all");
+        }
         // It must fit what the other side reads.
         let (head, payload) = convert::head(reply.clone());
         assert_eq!(convert::reply(head, payload), Some(reply), "an answer to {request:?}");
@@ -120,11 +128,17 @@ fn bookie_answers_samples() -> Vec<Sample> {
     let (ledger, term, lac) = (LedgerId(9), Term(2), None);
     let add = |entry| Ask::Add { ledger, entry: EntryId(entry), term, lac, crc: 1, copy: false };
     let create = Ask::Create { ledger, term, transactional: false, replicated: false };
+    let last_create = create.clone();
+    let last_lac = Ask::WriteLac { ledger, term, lac: EntryId(u64::MAX) };
+    let ends = Ask::ReadLac { ledger };
     let row = Ask::ReadRange { ledger, from: EntryId(0), entries_max: 9, bytes_max: 4096 };
     vec![
         ("one_of_each", all(bookie_requests().into_iter().map(|(_, ask)| ask).collect())),
         ("written_and_read", all(vec![create, add(0), add(1), add(2), row])),
-        ("at_the_end_of_numbers", all(vec![add(u64::MAX - 1), add(u64::MAX)])),
+        (
+            "at_the_end_of_numbers",
+            all(vec![last_create, add(u64::MAX - 1), add(u64::MAX), last_lac, ends]),
+        ),
     ]
 }
 

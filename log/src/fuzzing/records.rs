@@ -7,6 +7,7 @@ use egret_schemas::{BookieId, EntryId, Incarnation, LedgerId, Term};
 
 use super::{Sample, Target, comes_back, with_checksum};
 use crate::client::loss::{Decision, Loss, Note};
+use crate::ledger::repair::{Standing, lacks};
 use crate::ledger::{
     Ensemble, LedgerKind, LedgerMetadata, LedgerState, Member, Proposal, Quorum, metadata_codec,
 };
@@ -33,6 +34,8 @@ fn ledger(bytes: &[u8]) -> bool {
             metadata.last_fragment();
             metadata.fragment_of(EntryId(0));
             metadata.fragment_of(EntryId(u64::MAX));
+            let all_gone = lacks(&metadata, |_| Standing::Leaving);
+            assert!(all_gone.iter().all(|lack| lack.first <= lack.last), "{all_gone:?}");
         }
         taken
     })

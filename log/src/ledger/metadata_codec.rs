@@ -88,7 +88,11 @@ pub fn decode(bytes: &[u8]) -> Result<LedgerMetadata, DecodeError> {
         0 => LedgerState::Open,
         1 => LedgerState::InRecovery,
         2 => LedgerState::Closed { last: None },
-        3 => LedgerState::Closed { last: Some(EntryId(r.u64("last entry")?)) },
+        3 => match r.u64("last entry")? {
+            // Nothing could come behind it.
+            u64::MAX => return Err(r.wrong("last entry", "a number that no entry has")),
+            last => LedgerState::Closed { last: Some(EntryId(last)) },
+        },
         4 => LedgerState::Deleting,
         _ => return Err(r.wrong("state", "not known to this build")),
     };
@@ -214,6 +218,13 @@ mod tests {
             LedgerMetadata { state: LedgerState::Closed { last: Some(EntryId(76)) }, ..lost };
         let error = decode(&encode(&beyond)).unwrap_err().to_string();
         assert!(error.contains("not entries of that ledger"), "{error}");
+    }
+
+    #[test]
+    fn no_ledger_ends_where_no_entry_can_be() {
+        let state = LedgerState::Closed { last: Some(EntryId(u64::MAX)) };
+        let error = decode(&encode(&LedgerMetadata { state, ..sample() })).unwrap_err();
+        assert_eq!(error.what, "last entry");
     }
 
     #[test]

@@ -443,7 +443,11 @@ pub(super) fn take_segments(r: &mut Reader<'_>) -> Result<Vec<SegmentRecord>, De
         let rolled_at = match r.u8("roll")? {
             0 => None,
             1 => Some(None),
-            2 => Some(Some(EntryId(r.u64("last entry")?))),
+            2 => match r.u64("last entry")? {
+                // Nothing could come behind it.
+                u64::MAX => return Err(r.wrong("last entry", "a number that no entry has")),
+                last => Some(Some(EntryId(last))),
+            },
             _ => return Err(r.wrong("roll", "not known to this build")),
         };
         if segments.last().is_some_and(|before| before.id >= id) {
@@ -567,6 +571,14 @@ mod tests {
             |bytes: &[u8]| format!("{:016x} of {}", egret_schemas::key::hash(bytes), bytes.len());
         assert_eq!(hash(&encode_stream(&stream(Format::Json))), "4124de2c1cc982ca of 76");
         assert_eq!(hash(&encode_partition(&partition())), "e672839067e2cfa5 of 263");
+    }
+
+    #[test]
+    fn no_segment_ends_where_no_entry_can_be() {
+        let mut record = partition();
+        record.segments[1].rolled_at = Some(Some(EntryId(u64::MAX)));
+        let error = decode_partition(&encode_partition(&record)).unwrap_err();
+        assert_eq!(error.what, "last entry");
     }
 
     #[test]

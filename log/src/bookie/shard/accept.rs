@@ -34,6 +34,9 @@ pub(crate) enum Patience {
     No,
 }
 
+/// The number that no entry has.
+const LAST_OF_ALL: EntryId = EntryId(u64::MAX);
+
 impl Shard {
     /// Judges a request for `to` that needs no state: `Err` is the answer.
     pub(super) fn judge_form(&self, to: Incarnation, request: &Request) -> Result<(), Reply> {
@@ -45,7 +48,7 @@ impl Shard {
                 let (bytes, max) = (payload.len(), caps::ENTRY_BYTES_MAX);
                 return Err(Reply::Refused(Refusal::TooLarge { bytes, max }));
             }
-            if entry.0 == u64::MAX {
+            if *entry == LAST_OF_ALL {
                 // There is no entry after it, which ranges of entries rely on.
                 return Err(Reply::Refused(Refusal::TooLarge { bytes: payload.len(), max: 0 }));
             }
@@ -54,7 +57,14 @@ impl Shard {
                 return Err(Reply::Refused(Refusal::BadCrc));
             }
         }
-        Ok(())
+        match request {
+            // Such an entry cannot be there, and recovery would begin to read behind it.
+            Request::Add { lac: Some(LAST_OF_ALL), .. }
+            | Request::WriteLac { lac: LAST_OF_ALL, .. } => {
+                Err(Reply::Refused(Refusal::TooLarge { bytes: 0, max: 0 }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until there is room for `request`, or gives the answer for having none. Threads of the

@@ -111,6 +111,14 @@ fn what_does_not_fit_is_refused_by_name() {
     let max = crate::caps::ENTRY_BYTES_MAX;
     let large = add_bytes(1, 0, 1, vec![0; max + 1].into());
     refused(ask(&bookie, large), &Refusal::TooLarge { bytes: max + 1, max });
+    // The entry of the highest number cannot be there: nobody is told to read behind it.
+    let nowhere = Refusal::TooLarge { bytes: 0, max: 0 };
+    refused(ask(&bookie, write_lac(1, 1, u64::MAX)), &nowhere);
+    let Request::Add { ledger, entry, term, crc, copy, payload, .. } = add(1, 0, 1) else {
+        unreachable!()
+    };
+    let lac = Some(EntryId(u64::MAX));
+    refused(ask(&bookie, Request::Add { ledger, entry, term, lac, crc, copy, payload }), &nowhere);
     let stranger = Incarnation(bookie.incarnation().0 ^ 1);
     let reply = bookie.call(stranger, add(1, 0, 1));
     assert!(matches!(reply, Reply::Unknown(Unknown::Incarnation { .. })), "{reply:?}");
