@@ -330,6 +330,46 @@ fn a_slow_bookie_is_hedged() {
     world.bookie(slow).set_silent(false);
 }
 
+/// Elsewhere a reader kept the bookies it once knew of a closed ledger, and found nobody when they were
+/// gone one after the other, each replaced by a copy made in time.
+#[test]
+fn a_reader_with_an_old_record_looks_where_the_copies_are_now() {
+    let world = World::new(4);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    writer.drain().unwrap();
+    writer.close(Some(EntryId(0))).unwrap();
+    let meta = Arc::clone(world.ledgers.metadata());
+    let reader = Ledgers::new(world.bookies.clone(), Copies::default(), meta);
+    assert_eq!(reader.read(id, EntryId(0)), Ok(text(0)));
+    let before = world.holders(id, 0);
+    world.bookie(before[1]).set_down(true);
+    world.replaced(before[1]);
+    let sweep = repair::sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    assert_eq!(sweep.made.len(), 1, "{sweep:?}");
+    before.iter().for_each(|&index| world.bookie(index).set_down(true));
+    assert_eq!(reader.read(id, EntryId(0)), Ok(text(0)));
+}
+
+/// Elsewhere a close after a failed append ended the ledger before entries that were there.
+#[test]
+fn a_writer_that_failed_closes_nothing_and_recovery_finds_what_is_there() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    // One copy of the next is made and not two: it may or may not be there.
+    world.bookie(0).refuse_adds(Some(Refusal::ReadOnly));
+    world.bookie(1).refuse_adds(Some(Refusal::ReadOnly));
+    assert!(writer.append_wait(text(1)).is_err());
+    let error = writer.close(Some(EntryId(0))).unwrap_err();
+    assert!(matches!(error, CloseError::Ended { .. }), "{error}");
+    assert!(matches!(world.ledgers.end(id), Ok(LedgerEnd::Open { .. })));
+    world.bookie(0).refuse_adds(None);
+    world.bookie(1).refuse_adds(None);
+    let end = world.ledgers.recover(id, Term(2), CloseAt::End).unwrap();
+    assert!(end >= Some(EntryId(0)), "{end:?}");
+}
+
 #[test]
 fn an_overloaded_bookie_is_asked_again() {
     let world = World::new(3);

@@ -689,6 +689,22 @@ mod tests {
         assert_eq!(out, [RecoveryEffect::Fail(visible)]);
     }
 
+    /// What readers were told of was acknowledged, and may be gone all the same: that is said now, not
+    /// when somebody reads it.
+    #[test]
+    fn a_commit_that_readers_know_of_is_verified_all_the_same() {
+        let owner = LedgerKind::Transactional { owner: "t".to_owned() };
+        let open = LedgerMetadata { kind: owner, ..three() };
+        let mut core = start(&open, CloseAt::Entry(Some(EntryId(1))));
+        fenced(&mut core, 0, Some(1));
+        assert_eq!(reads(&fenced(&mut core, 1, Some(1))), [0, 0, 0]);
+        for slot in 0..2 {
+            assert_eq!(read(&mut core, slot, 0, ReadAnswer::NoEntry), []);
+        }
+        let out = read(&mut core, 2, 0, ReadAnswer::NoEntry);
+        assert_eq!(out, [RecoveryEffect::Fail(RecoveryFailure::Missing { entry: EntryId(0) })]);
+    }
+
     #[test]
     fn a_newer_recoverer_ends_this_one() {
         let mut core = start(&three(), CloseAt::End);

@@ -1,5 +1,9 @@
-//! Bugs that other stores had, tried here: the rows of `docs/007-storage-bugs-not-repeated.md` that no
-//! other test holds.
+//! Bugs that other stores had, tried here: the rows of `docs/007-storage-bugs-not-repeated.md` and of
+//! `docs/009-protocol-and-metadata-bugs-not-repeated.md` that no other test holds.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use super::*;
 use crate::message::Refusal;
@@ -184,5 +188,52 @@ fn adds_never_create_a_ledger_and_a_number_is_never_used_again() {
     for request in [create(1, 99), add(1, 0, 99), copy(1, 0, 99)] {
         let reply = ask(&bookie, request);
         assert!(matches!(reply, Reply::Refused(Refusal::Deleted)), "{reply:?}");
+    }
+}
+
+/// Elsewhere an add and a fence that came at the same moment locked two objects made for one ledger.
+#[test]
+fn an_add_and_a_fence_at_the_same_moment_come_one_after_the_other() {
+    let config = BookieConfig { background: true, write_cache_bytes: 1 << 20, ..small() };
+    let bookie = try_open(&FaultyDisk::new(), config).unwrap();
+    for ledger in 0..60 {
+        done(ask(&bookie, create(ledger, 1)));
+        let fenced = AtomicBool::new(false);
+        let (highest, last) = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut highest = None;
+                for entry in 0.. {
+                    let late = fenced.load(Ordering::SeqCst);
+                    match ask(&bookie, add(ledger, entry, 1)) {
+                        Reply::Done => {
+                            assert!(!late, "L{ledger}:{entry} was let in behind a fence")
+                        }
+                        Reply::Refused(Refusal::StaleTerm { .. }) => break,
+                        other => panic!("{other:?}"),
+                    }
+                    highest = Some(EntryId(entry));
+                }
+                highest
+            });
+            let reply = ask(&bookie, fence(ledger, 2));
+            fenced.store(true, Ordering::SeqCst);
+            let Reply::Fenced { last, .. } = reply else { panic!("{reply:?}") };
+            (writer.join().unwrap(), last)
+        });
+        assert_eq!(highest, last, "L{ledger}: what the fence found is all that was acknowledged");
+    }
+    // And one right behind the other, before the first is durable.
+    for ledger in 100..160 {
+        done(ask(&bookie, create(ledger, 1)));
+        let (told, tells) = sync_channel(2);
+        for request in [fence(ledger, 2), add(ledger, 0, 1)] {
+            let told = told.clone();
+            let reply = Box::new(move |reply| told.send(reply).unwrap());
+            bookie.send(bookie.incarnation(), request, reply);
+        }
+        let next = || tells.recv_timeout(Duration::from_secs(20)).unwrap();
+        let replies = [next(), next()];
+        let refused = |reply: &&Reply| matches!(reply, Reply::Refused(Refusal::StaleTerm { .. }));
+        assert_eq!(replies.iter().filter(refused).count(), 1, "L{ledger}: {replies:?}");
     }
 }

@@ -139,6 +139,22 @@ fn acks_of_a_replaced_bookie_are_forgotten() {
     assert_eq!(out[0], confirm(0));
 }
 
+/// Elsewhere what was sent again followed from how the two ensembles differ. These do not, and the
+/// ledger hung.
+#[test]
+fn a_bookie_that_takes_its_own_place_again_is_sent_all_that_is_not_confirmed() {
+    let mut w = Writer::new(LedgerId(1), &three());
+    append(&mut w);
+    append(&mut w);
+    answer(&mut w, 0, 0, AddAnswer::Done);
+    assert_eq!(answer(&mut w, 1, 1, lost()), [change(0, &[1])]);
+    let out = renew(&mut w, &committed(0, &[1, 2, 3]), &[1]);
+    assert_eq!(sends(&out), [(1, 1, 0), (1, 1, 1)]);
+    let mut out = Vec::new();
+    w.on_answer(1, 1, EntryId(0), AddAnswer::Done, &mut out);
+    assert_eq!(out[0], confirm(0));
+}
+
 #[test]
 fn a_late_failure_of_a_replaced_bookie_is_not_its_successors() {
     let mut w = Writer::new(LedgerId(1), &three());
