@@ -8,7 +8,7 @@
 //! | [`bookie`] | `egret bookie`: one storage node of a cluster |
 //! | [`init`] | `egret init`: a cluster's authority and certificates |
 //! | [`ledger`] | `egret ledger …`: the ledgers of a cluster |
-//! | `cluster` | where a cluster is |
+//! | `cluster`, `tls_files` | where a cluster is; certificates |
 //! | [`stream`] | `egret stream …`: the log from the shell |
 //! | [`exit`] | errors and what the process ends with |
 //! | `output` | tables, JSON, and the end of a pipe |
@@ -23,6 +23,7 @@ pub mod init;
 pub mod ledger;
 mod output;
 pub mod stream;
+mod tls_files;
 
 use std::process::ExitCode;
 

@@ -9,20 +9,19 @@
 //! ```
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use egret_log::Log;
 use egret_log::client::{ClusterBookies, ClusterConfig, Copies, Ledgers};
 use egret_log::ledger::Quorum;
 use egret_log::registry::Registry;
-use egret_log::rpc::bookie::ClientTls;
 use egret_log::rpc::bookie::server::is_cluster_name;
-use egret_log::rpc::bookie::tls::Pem;
 use egret_schemas::bookie::Role;
 use serde::Deserialize;
 
 use super::exit::Exit;
+use super::tls_files::TlsFiles;
 use crate::metadata_url::open_metadata;
 
 /// The whole file. Relative paths begin at its directory.
@@ -37,14 +36,6 @@ struct ClusterFile {
     tls: Option<TlsFiles>,
     #[serde(default)]
     copies: Option<CopiesTable>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TlsFiles {
-    cert: PathBuf,
-    key: PathBuf,
-    ca: PathBuf,
 }
 
 /// How many copies new ledgers get.
@@ -76,7 +67,7 @@ impl Cluster {
         let Asked { file, role, copies } = asked(&text).map_err(told)?;
         let role = role.unwrap_or(needs);
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
-        let tls = file.tls.as_ref().map(|files| read_tls(files, &base)).transpose()?;
+        let tls = file.tls.as_ref().map(|files| files.client(&base)).transpose()?;
         let metadata = open_metadata(&file.metadata, &base).map_err(refused)?;
         let config = ClusterConfig::new(file.cluster.clone(), role, tls);
         let bookies = ClusterBookies::new(Arc::clone(&metadata), config).map_err(failed)?;
@@ -117,15 +108,6 @@ pub(super) fn asked(text: &str) -> Result<Asked, String> {
         }
     };
     Ok(Asked { file, role, copies })
-}
-
-fn read_tls(files: &TlsFiles, base: &Path) -> Result<ClientTls, Exit> {
-    let read = |path: &Path| {
-        let path = base.join(path);
-        std::fs::read(&path).map_err(|e| Exit::Usage(format!("{}: {e}", path.display())))
-    };
-    let (cert, key, ca) = (read(&files.cert)?, read(&files.key)?, read(&files.ca)?);
-    ClientTls::new(Pem { cert: &cert, key: &key, ca: &ca }).map_err(refused)
 }
 
 fn failed(error: impl fmt::Display) -> Exit {

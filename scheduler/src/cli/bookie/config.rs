@@ -11,6 +11,7 @@ use egret_log::rpc::bookie::ServerLimits;
 use serde::{Deserialize, Serialize};
 
 use super::super::exit::Exit;
+use super::super::tls_files::TlsFiles;
 
 /// Bytes of one journal file on a bookie: an hour of a busy one is a few hundred of them.
 const JOURNAL_FILE_BYTES: u64 = 256 << 20;
@@ -55,7 +56,7 @@ pub(in crate::cli) struct BookieFile {
     pub(in crate::cli) repair: RepairTable,
     /// Its certificate; may be absent on a loopback address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) tls: Option<TlsTable>,
+    pub(super) tls: Option<TlsFiles>,
 }
 
 /// Copies that are lacking are made by the bookies' own processes, one of them at a time.
@@ -91,15 +92,6 @@ impl RepairTable {
             every: Duration::from_millis(self.every_ms.max(100)),
         }
     }
-}
-
-/// Files that `egret init` wrote.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TlsTable {
-    pub(super) cert: PathBuf,
-    pub(super) key: PathBuf,
-    pub(super) ca: PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

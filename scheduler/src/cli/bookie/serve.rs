@@ -13,8 +13,7 @@ use egret_log::ledger::Member;
 use egret_log::metadata::MetaStore;
 use egret_log::registry::{BookieState, Registration, Registry, RegistryError};
 use egret_log::rpc::bookie::server::is_cluster_name;
-use egret_log::rpc::bookie::tls::Pem;
-use egret_log::rpc::bookie::{BookieServer, ClientTls, ServeError, ServerConfig, ServerTls};
+use egret_log::rpc::bookie::{BookieServer, ServeError, ServerConfig};
 use egret_log::{caps, clock};
 use egret_schemas::BookieId;
 use egret_schemas::bookie::Role;
@@ -22,7 +21,7 @@ use serde::Serialize;
 
 use super::super::exit::{Done, Exit};
 use super::super::output;
-use super::config::{BookieFile, TlsTable};
+use super::config::BookieFile;
 use super::signals;
 use crate::metadata_url::open_metadata;
 
@@ -47,7 +46,7 @@ pub(super) fn serve(
         let name = file.cluster.clone();
         return Err(Exit::Usage(ServeError::ClusterName { name }.to_string()));
     }
-    let tls = file.tls.as_ref().map(|tls| read_tls(tls, base)).transpose()?;
+    let tls = file.tls.as_ref().map(|tls| tls.server(base)).transpose()?;
     // First of all, so that a signal while it starts is not lost.
     let asked = signals::asked_to_end().map_err(failed)?;
     let (dir, id) = (base.join(&file.directory), BookieId(file.id));
@@ -128,7 +127,7 @@ fn start_repairer(
     if !file.repair.enabled {
         return Ok(None);
     }
-    let tls = file.tls.as_ref().map(|tls| read_client_tls(tls, base)).transpose()?;
+    let tls = file.tls.as_ref().map(|tls| tls.client(base)).transpose()?;
     let config = ClusterConfig {
         lost_after: Duration::from_millis(file.repair.lost_after_ms),
         ..ClusterConfig::new(file.cluster.clone(), Role::Bookie, tls)
@@ -157,24 +156,6 @@ fn say_ready(ready: &Ready, ready_file: Option<&Path>) -> Done {
         std::fs::rename(&beside, path)?;
     }
     Ok(())
-}
-
-fn read_client_tls(files: &TlsTable, base: &Path) -> Result<ClientTls, Exit> {
-    let read = |path: &Path| {
-        let path = base.join(path);
-        std::fs::read(&path).map_err(|e| Exit::Usage(format!("{}: {e}", path.display())))
-    };
-    let (cert, key, ca) = (read(&files.cert)?, read(&files.key)?, read(&files.ca)?);
-    ClientTls::new(Pem { cert: &cert, key: &key, ca: &ca }).map_err(refused)
-}
-
-fn read_tls(files: &TlsTable, base: &Path) -> Result<ServerTls, Exit> {
-    let read = |path: &Path| {
-        let path = base.join(path);
-        std::fs::read(&path).map_err(|e| Exit::Usage(format!("{}: {e}", path.display())))
-    };
-    let (cert, key, ca) = (read(&files.cert)?, read(&files.key)?, read(&files.ca)?);
-    ServerTls::new(Pem { cert: &cert, key: &key, ca: &ca }).map_err(refused)
 }
 
 fn failed(error: impl fmt::Display) -> Exit {
