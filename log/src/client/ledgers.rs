@@ -215,8 +215,8 @@ impl Ledgers {
         Err(RecordError::from(contended(&key(id))).into())
     }
 
-    /// Creates the ledger on its bookies, its record having been committed. An ack quorum of them is
-    /// enough to begin; others are looked for at once in place of those that would not.
+    /// Creates the ledger on its bookies, its record having been committed. An ack quorum of them, or as
+    /// many that can take their place, is enough to begin; those are asked at once.
     pub fn create_prepared(
         &self,
         id: LedgerId,
@@ -245,7 +245,10 @@ impl Ledgers {
                 other => unreachable!("an answer to a create: {other:?}"),
             }
         }
-        if members.len() - failed.len() < metadata.quorum.ack() {
+        let there = members.len() - failed.len();
+        if there < metadata.quorum.ack()
+            && there + self.others(id, metadata, &failed) < metadata.quorum.ack()
+        {
             return Err(match failed.swap_remove(0).1 {
                 WriterFailure::Refused(why) => CreateError::Refused { ledger: id, why },
                 WriterFailure::Unknown(why) => CreateError::Unknown { ledger: id, why },
@@ -253,6 +256,20 @@ impl Ledgers {
             });
         }
         Ok(LedgerWriter::new(self.clone(), id, metadata, failed))
+    }
+
+    /// How many bookies there are in place of those that did not take the ledger.
+    fn others(
+        &self,
+        id: LedgerId,
+        metadata: &LedgerMetadata,
+        failed: &[(usize, WriterFailure)],
+    ) -> usize {
+        let ensemble = metadata.last_fragment().1;
+        let slots: Vec<usize> = failed.iter().map(|&(slot, _)| slot).collect();
+        let avoid: Vec<Member> = slots.iter().map(|&slot| ensemble.member(slot)).collect();
+        let candidates = self.inner.bookies.candidates();
+        placement::replace(ensemble, &slots, &candidates, &avoid, id.0).len()
     }
 
     /// A ledger's record.

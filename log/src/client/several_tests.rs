@@ -301,6 +301,26 @@ fn a_bookie_that_takes_no_ledger_is_replaced_before_the_first_entry() {
     assert_eq!(holders, [0, 2, 3]);
 }
 
+/// Two bookies of a new ledger died, and are still listed as there.
+#[test]
+fn a_ledger_begins_on_others_when_most_of_its_bookies_do_not_answer() {
+    let world = World::new(5);
+    world.taking(&[0, 1, 2]);
+    (0..2).for_each(|down| world.bookie(down).set_down(true));
+    let id = world.ledgers.reserve().unwrap();
+    let error = world.ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap_err();
+    assert!(matches!(error, CreateError::Unknown { .. }), "there is nobody else: {error}");
+    let id = world.ledgers.reserve().unwrap();
+    let (absent, put, metadata) = world.ledgers.prepare(id, LedgerKind::Plain, Term(1)).unwrap();
+    world.ledgers.metadata().txn(&[absent], &[put]).unwrap();
+    world.taking(&[0, 1, 2, 3, 4]);
+    let writer = world.ledgers.create_prepared(id, &metadata).unwrap();
+    writer.append_wait(text(0)).unwrap();
+    let mut holders = world.holders(id, 0);
+    holders.sort_unstable();
+    assert_eq!(holders, [2, 3, 4]);
+}
+
 #[test]
 fn recovery_ends_with_one_bookie_of_three_gone() {
     let world = World::new(3);
