@@ -6,7 +6,8 @@
 //! In every round, in turn: the limit (direct writes of as many records as are outstanding, each synced,
 //! nothing around them), `fio` doing the same, Redis with `appendfsync always` over loopback, and a log
 //! with one bookie in this process. Where many are outstanding, 16 producers share them, at Redis each on
-//! a connection of its own. Redis and `fio` are left out where they are not installed.
+//! a connection of its own; last, each producer hands its share over in one append. Redis and `fio` are
+//! left out where they are not installed.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
@@ -46,20 +47,26 @@ fn redis(bytes: usize, outstanding: usize, options: &Options) -> anyhow::Result<
     load::closed(&mut connections?, window, &value, options.time(), elsewhere).map(Some)
 }
 
-/// `outstanding` appends at a log with one bookie in this process.
-fn egret(bytes: usize, outstanding: usize, options: &Options) -> anyhow::Result<Row> {
+/// `outstanding` records at a log with one bookie in this process, in appends of `at_once`.
+fn egret(
+    bytes: usize,
+    outstanding: usize,
+    at_once: usize,
+    options: &Options,
+) -> anyhow::Result<Row> {
     let dir = tempfile::tempdir_in(egret_integration::scratch())?;
     let log = Log::open(dir.path(), LogConfig::default())?;
     log.create_stream("bench", StreamConfig { partitions: 1, ..StreamConfig::default() })?;
     let writer = log.writer("bench", 0)?;
-    let (producers, window) = options.shares(outstanding);
-    let mut producers: Vec<_> = (0..producers).map(|_| StreamProducer::new(&writer)).collect();
+    let (producers, window) = options.shares(outstanding / at_once);
+    let producer = |_| StreamProducer::new(&writer).at_once(at_once);
+    let mut producers: Vec<_> = (0..producers).map(producer).collect();
     let value = Bytes::from(vec![7; bytes]);
     // Its segment is begun before the clock runs, as a connection is made.
     producers[0].append_wait(&value)?;
     let row = load::closed(&mut producers, window, &value, options.time(), || 0.0)?;
     log.close()?;
-    Ok(row)
+    Ok(row.of_records(at_once).of_times_the_bytes(at_once))
 }
 
 /// One round of every contender.
@@ -89,7 +96,13 @@ fn round(rows: &mut Rows, bytes: usize, told: &Told) -> anyhow::Result<()> {
         }
         let own = format!("egret: {outstanding} outstanding");
         if wanted(&own) {
-            let row = egret(bytes, outstanding, options)?;
+            let row = egret(bytes, outstanding, 1, options)?;
+            rows.add_against(&own, row, Some(&limit), Some(&peer));
+        }
+        let at_once = outstanding / options.producers.max(1);
+        let own = format!("egret: {outstanding} outstanding, {at_once} an append");
+        if at_once > 1 && wanted(&own) {
+            let row = egret(bytes, outstanding, at_once, options)?;
             rows.add_against(&own, row, Some(&limit), Some(&peer));
         }
     }

@@ -86,4 +86,9 @@ impl Row {
         let records = records as f64;
         Row { rate: self.rate * records, cpu_us: self.cpu_us / records, ..self }
     }
+
+    /// The same run, each of whose operations was of so many times the bytes.
+    pub fn of_times_the_bytes(self, times: usize) -> Row {
+        Row { mb: self.mb * times as f64, ..self }
+    }
 }

@@ -92,12 +92,23 @@ impl Window {
 pub struct StreamProducer {
     writer: PartitionWriter,
     window: Arc<Window>,
+    /// Records of one append.
+    at_once: usize,
 }
 
 impl StreamProducer {
     /// By a handle of the partition's writer.
     pub fn new(writer: &PartitionWriter) -> StreamProducer {
-        StreamProducer { writer: writer.clone(), window: Arc::default() }
+        StreamProducer { writer: writer.clone(), window: Arc::default(), at_once: 1 }
+    }
+
+    /// Each append is of so many records of the value.
+    pub fn at_once(self, records: usize) -> StreamProducer {
+        StreamProducer { at_once: records, ..self }
+    }
+
+    fn records(&self, value: &Bytes) -> Vec<Record> {
+        vec![Record::of(value.clone()); self.at_once]
     }
 
     /// Begins to append all of these as one; [`settle`](Producer::settle) tells when it failed.
@@ -116,12 +127,12 @@ impl StreamProducer {
 
 impl Producer for StreamProducer {
     fn append_wait(&mut self, value: &Bytes) -> anyhow::Result<()> {
-        self.writer.append_wait(&[Record::of(value.clone())])?;
+        self.writer.append_wait(&self.records(value))?;
         Ok(())
     }
 
     fn append(&mut self, value: &Bytes, meant: Instant) -> anyhow::Result<()> {
-        self.append_all(&[Record::of(value.clone())], meant);
+        self.append_all(&self.records(value), meant);
         Ok(())
     }
 

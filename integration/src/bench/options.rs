@@ -17,7 +17,7 @@ pub struct Options {
     #[arg(long, default_value_t = 16)]
     pub producers: usize,
     /// Appends outstanding, of all producers together
-    #[arg(long, value_delimiter = ',', default_value = "16,64,256")]
+    #[arg(long, value_delimiter = ',', default_value = "16,64,256,1024")]
     pub outstanding: Vec<usize>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
