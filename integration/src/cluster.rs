@@ -3,18 +3,31 @@
 //! A program that uses it calls [`serve_if_asked`] first thing in `main`: a bookie's process is the same
 //! program, started with [`SERVE`]. The metadata store is in the program itself, which outlives every
 //! bookie; who is there is written to it as the bookies would.
+//!
+//! With [`Parts`] it is more like a real one: etcd for the store, a network namespace for each bookie, a
+//! disk that can be filled. What the system has not is left out, and [`Cluster::without`] says why.
+
+mod certificates;
+#[cfg(feature = "etcd")]
+mod etcd;
+mod namespace;
+mod run;
+mod small_disk;
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use egret_log::bookie::identity::Identity;
 use egret_log::bookie::{Bookie, BookieConfig};
-use egret_log::client::{ClusterBookies, ClusterConfig, Copies, Ledgers};
+use egret_log::client::{Bookies, ClusterBookies, ClusterConfig, Copies, Ledgers};
 use egret_log::disk::RealDisk;
+use egret_log::ledger::Member;
+use egret_log::message::Transport;
 use egret_log::metadata::{MemoryMeta, MetaStore};
 use egret_log::registry::{BookieState, Presence, Registration, Registry};
 use egret_log::rpc::bookie::server::ServerLimits;
@@ -24,10 +37,19 @@ use egret_schemas::bookie::Role;
 use egret_schemas::{BookieId, Incarnation};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The first argument of a bookie's process; then follow its number and its directory.
+use certificates::Authority;
+pub use namespace::Cut;
+use namespace::Namespace;
+use small_disk::SmallDisk;
+
+/// The first argument of a bookie's process; then follow its number, its directory, where it listens, and
+/// where its certificates are if it is not on loopback.
 pub const SERVE: &str = "--serve-bookie";
 
 const CLUSTER: &str = "small";
+
+/// How long a process takes at most to stand still.
+const STILL: Duration = Duration::from_secs(10);
 
 /// Serves a bookie until the process is killed, if the arguments ask for it.
 pub fn serve_if_asked() {
@@ -36,8 +58,9 @@ pub fn serve_if_asked() {
         return;
     }
     let served = match &arguments[2..] {
-        [number, dir] => serve(number, Path::new(dir)),
-        _ => Err(anyhow!("{SERVE} wants a number and a directory")),
+        [number, dir, listen] => serve(number, Path::new(dir), listen, None),
+        [number, dir, listen, tls] => serve(number, Path::new(dir), listen, Some(Path::new(tls))),
+        _ => Err(anyhow!("{SERVE} wants a number, a directory and an address")),
     };
     if let Err(error) = served {
         println!("failed {error:#}");
@@ -45,17 +68,17 @@ pub fn serve_if_asked() {
     }
 }
 
-fn serve(number: &str, dir: &Path) -> anyhow::Result<()> {
+fn serve(number: &str, dir: &Path, listen: &str, tls: Option<&Path>) -> anyhow::Result<()> {
     let id = BookieId(number.parse().context("a number")?);
     let disk = Arc::new(RealDisk);
     std::fs::create_dir_all(dir)?;
     let identity = Identity::load_or_mint_in(&*disk, dir, CLUSTER, id, 1)?;
     let bookie = Bookie::open(disk, dir, BookieConfig::default())?;
     let config = ServerConfig {
-        listen: "127.0.0.1:0".parse().context("an address")?,
+        listen: listen.parse().context("an address")?,
         cluster: CLUSTER.to_owned(),
         bookie: id,
-        tls: None,
+        tls: tls.map(certificates::read).transpose()?,
         limits: ServerLimits::default(),
     };
     let server = BookieServer::start(bookie, config)?;
@@ -67,20 +90,39 @@ fn serve(number: &str, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a cluster has beside bookies on loopback.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Parts {
+    /// A real etcd for its metadata.
+    pub etcd: bool,
+    /// Bookies in network namespaces.
+    pub namespaces: bool,
+    /// A disk for the first bookie that can be filled.
+    pub small_disk: bool,
+}
+
 /// One bookie's process.
 #[derive(Debug)]
 struct Process {
     child: Child,
     presence: Presence,
+    member: Member,
 }
 
 /// See the [module](self). Everything ends when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
-    dir: tempfile::TempDir,
-    meta: Arc<MemoryMeta>,
+    meta: Arc<dyn MetaStore>,
     registry: Registry,
     processes: Vec<Option<Process>>,
+    #[cfg(feature = "etcd")]
+    etcd: Option<etcd::Etcd>,
+    namespaces: Vec<Namespace>,
+    authority: Option<Authority>,
+    small_disk: Option<SmallDisk>,
+    without: Vec<String>,
+    /// Last, because fields are dropped in this order.
+    dir: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -89,15 +131,65 @@ impl Cluster {
     /// # Errors
     /// When one does not start.
     pub fn start(bookies: usize) -> anyhow::Result<Cluster> {
+        Cluster::with(bookies, Parts::default())
+    }
+
+    /// Starts so many bookies, and what else of `parts` the system has.
+    ///
+    /// # Errors
+    /// When one does not start, or there is no etcd and one was asked for.
+    pub fn with(bookies: usize, parts: Parts) -> anyhow::Result<Cluster> {
         let dir = tempfile::tempdir_in(crate::scratch())?;
-        let meta = Arc::new(MemoryMeta::new());
-        let registry = Registry::new(Arc::clone(&meta) as Arc<dyn MetaStore>);
-        let processes = (0..bookies).map(|_| None).collect();
-        let mut cluster = Cluster { dir, meta, registry, processes };
+        #[cfg(feature = "etcd")]
+        let etcd = parts.etcd.then(|| etcd::Etcd::start(&dir.path().join("etcd"))).transpose()?;
+        #[cfg(feature = "etcd")]
+        let meta = match &etcd {
+            Some(etcd) => etcd.store(CLUSTER)?,
+            None => Arc::new(MemoryMeta::new()) as Arc<dyn MetaStore>,
+        };
+        #[cfg(not(feature = "etcd"))]
+        ensure!(!parts.etcd, "this was built without etcd: build it with `--features etcd`");
+        #[cfg(not(feature = "etcd"))]
+        let meta = Arc::new(MemoryMeta::new()) as Arc<dyn MetaStore>;
+        let registry = Registry::new(Arc::clone(&meta));
+        let mut cluster = Cluster {
+            meta,
+            registry,
+            processes: (0..bookies).map(|_| None).collect(),
+            #[cfg(feature = "etcd")]
+            etcd,
+            namespaces: Vec::new(),
+            authority: None,
+            small_disk: None,
+            without: Vec::new(),
+            dir,
+        };
+        if parts.namespaces {
+            let made: anyhow::Result<Vec<Namespace>> = (0..bookies).map(Namespace::new).collect();
+            match made {
+                Ok(made) => {
+                    cluster.namespaces = made;
+                    cluster.authority = Some(Authority::new()?);
+                }
+                Err(why) => cluster.without.push(format!("no partitions: {why:#}")),
+            }
+        }
+        if parts.small_disk {
+            let (image, at) = (cluster.dir.path().join("image"), cluster.dir.path().join("disk"));
+            match SmallDisk::new(&image, &at) {
+                Ok(disk) => cluster.small_disk = Some(disk),
+                Err(why) => cluster.without.push(format!("no full disk: {why:#}")),
+            }
+        }
         for index in 0..bookies {
             cluster.start_bookie(index)?;
         }
         Ok(cluster)
+    }
+
+    /// What was asked for and is not there, with why.
+    pub fn without(&self) -> &[String] {
+        &self.without
     }
 
     /// How many bookies there are.
@@ -114,8 +206,32 @@ impl Cluster {
         BookieId(index as u64 + 1)
     }
 
-    fn bookie_dir(&self, index: usize) -> PathBuf {
-        self.dir.path().join(format!("b{}", index + 1))
+    /// Where a bookie has its files.
+    pub fn bookie_dir(&self, index: usize) -> PathBuf {
+        match &self.small_disk {
+            Some(disk) if index == 0 => disk.room(),
+            _ => self.dir.path().join(format!("b{}", index + 1)),
+        }
+    }
+
+    /// The command that starts a bookie.
+    fn command(&self, index: usize) -> anyhow::Result<Command> {
+        let program = std::env::current_exe()?;
+        let namespace = self.namespaces.get(index);
+        let mut command = match namespace {
+            Some(namespace) => namespace.command(&program),
+            None => Command::new(&program),
+        };
+        let address = namespace.map_or(Ipv4Addr::LOCALHOST, Namespace::address);
+        let id = Cluster::id(index);
+        command.arg(SERVE).arg(id.0.to_string()).arg(self.bookie_dir(index));
+        command.arg(SocketAddr::new(IpAddr::V4(address), 0).to_string());
+        if let Some(authority) = &self.authority {
+            let dir = self.dir.path().join(format!("tls{}", id.0));
+            authority.write(&dir, (CLUSTER, id), address)?;
+            command.arg(dir);
+        }
+        Ok(command)
     }
 
     /// Starts a bookie that is down, on whatever its directory holds.
@@ -124,17 +240,13 @@ impl Cluster {
     /// When it does not start.
     pub fn start_bookie(&mut self, index: usize) -> anyhow::Result<()> {
         let id = Cluster::id(index);
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(SERVE)
-            .arg(id.0.to_string())
-            .arg(self.bookie_dir(index))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = self.command(index)?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("a pipe")?).read_line(&mut line)?;
         let words: Vec<&str> = line.split_whitespace().collect();
         let ["ready", address, incarnation] = words[..] else {
+            child.wait()?;
             bail!("{id} did not start: {line}");
         };
         let incarnation = Incarnation(incarnation.parse()?);
@@ -148,12 +260,13 @@ impl Cluster {
         };
         self.registry.register(&registration, true)?;
         let presence = self.registry.announce(id, incarnation, caps::BOOKIE_LEASE_MS)?;
-        self.processes[index] = Some(Process { child, presence });
+        let member = Member { bookie: id, incarnation };
+        self.processes[index] = Some(Process { child, presence, member });
         Ok(())
     }
 
-    fn process(&mut self, index: usize) -> anyhow::Result<&mut Process> {
-        self.processes[index].as_mut().context("that bookie is down")
+    fn process(&self, index: usize) -> anyhow::Result<&Process> {
+        self.processes[index].as_ref().context("that bookie is down")
     }
 
     /// Kills a bookie with SIGKILL. Like a lease that ran out, it no longer counts as there.
@@ -168,14 +281,19 @@ impl Cluster {
         Ok(())
     }
 
-    /// Lets a bookie stand still (SIGSTOP), or go on (SIGCONT).
+    /// Lets a bookie stand still (SIGSTOP), or go on (SIGCONT). When this returns, every thread of it does.
     ///
     /// # Errors
-    /// When it is down.
-    pub fn pause(&mut self, index: usize, still: bool) -> anyhow::Result<()> {
-        let process = self.process(index)?;
-        let pid = Pid::from_child(&process.child);
+    /// When it is down, or does not stop in time.
+    pub fn pause(&self, index: usize, still: bool) -> anyhow::Result<()> {
+        let pid = Pid::from_child(&self.process(index)?.child);
         kill_process(pid, if still { Signal::STOP } else { Signal::CONT })?;
+        // The call returns before the threads have stopped, and one that runs still answers.
+        let until = clock::now() + STILL;
+        while still && !stands_still(pid)? {
+            ensure!(clock::now() < until, "{} does not stand still", Cluster::id(index));
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
         Ok(())
     }
 
@@ -191,18 +309,106 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether bookies can be cut off.
+    pub fn has_namespaces(&self) -> bool {
+        !self.namespaces.is_empty()
+    }
+
+    /// Cuts a bookie off from everybody.
+    ///
+    /// # Errors
+    /// When it has no network namespace, or the system refuses.
+    pub fn cut(&self, index: usize, cut: Cut) -> anyhow::Result<()> {
+        self.namespaces.get(index).context("no namespace")?.cut(cut)
+    }
+
+    /// Undoes it.
+    ///
+    /// # Errors
+    /// As [`cut`](Cluster::cut).
+    pub fn heal(&self, index: usize) -> anyhow::Result<()> {
+        self.namespaces.get(index).context("no namespace")?.heal()
+    }
+
+    /// Whether the first bookie has a disk that can be filled.
+    pub fn has_small_disk(&self) -> bool {
+        self.small_disk.is_some()
+    }
+
+    /// Fills the first bookie's disk but for so many bytes.
+    ///
+    /// # Errors
+    /// When it has none of its own, or the system refuses.
+    pub fn fill_disk(&self, leave: u64) -> anyhow::Result<()> {
+        self.small_disk.as_ref().context("no disk of its own")?.fill(leave)
+    }
+
+    /// Frees it again.
+    ///
+    /// # Errors
+    /// As [`fill_disk`](Cluster::fill_disk).
+    pub fn free_disk(&self) -> anyhow::Result<()> {
+        self.small_disk.as_ref().context("no disk of its own")?.empty()
+    }
+
+    /// Whether the metadata store is a process that can be killed.
+    pub fn has_etcd(&self) -> bool {
+        #[cfg(feature = "etcd")]
+        let there = self.etcd.is_some();
+        #[cfg(not(feature = "etcd"))]
+        let there = false;
+        there
+    }
+
+    /// Kills etcd with SIGKILL.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill_etcd(&mut self) -> anyhow::Result<()> {
+        #[cfg(feature = "etcd")]
+        return self.etcd.as_mut().context("no etcd")?.kill();
+        #[cfg(not(feature = "etcd"))]
+        bail!("no etcd")
+    }
+
+    /// Starts it again, and waits until it is well.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn restart_etcd(&mut self) -> anyhow::Result<()> {
+        #[cfg(feature = "etcd")]
+        return self.etcd.as_mut().context("no etcd")?.restart();
+        #[cfg(not(feature = "etcd"))]
+        bail!("no etcd")
+    }
+
+    /// The way to one bookie, and who it is now.
+    ///
+    /// # Errors
+    /// When it is down.
+    pub fn way(
+        &self,
+        ledgers: &Ledgers,
+        index: usize,
+    ) -> anyhow::Result<(Arc<dyn Transport>, Member)> {
+        let member = self.process(index)?.member;
+        Ok((ledgers.bookies().transport(member), member))
+    }
+
     /// Another client of the cluster.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn ledgers(&self, role: Role) -> anyhow::Result<Ledgers> {
-        let meta = Arc::clone(&self.meta) as Arc<dyn MetaStore>;
+        let meta = Arc::clone(&self.meta);
+        let authority = self.authority.as_ref();
+        let tls = authority.map(|authority| authority.client(CLUSTER, role)).transpose()?;
         let config = ClusterConfig {
             refresh: Duration::from_millis(50),
-            ..ClusterConfig::new(CLUSTER.to_owned(), role, None)
+            ..ClusterConfig::new(CLUSTER.to_owned(), role, tls)
         };
         let bookies = ClusterBookies::new(Arc::clone(&meta), config)?;
-        Ok(Ledgers::new(Arc::new(bookies), Copies::default(), meta))
+        Ok(Ledgers::new(Arc::new(bookies) as Arc<dyn Bookies>, Copies::default(), meta))
     }
 
     /// Another client's streams.
@@ -244,6 +450,21 @@ impl Cluster {
     }
 }
 
+/// Whether every thread of a process is stopped (`T`), as its line in `/proc` says.
+fn stands_still(pid: Pid) -> io::Result<bool> {
+    let threads = format!("/proc/{}/task", pid.as_raw_nonzero());
+    for thread in std::fs::read_dir(threads)? {
+        // One that ended meanwhile runs no more.
+        let Ok(line) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+        // The name before it is in parentheses, and may hold any character.
+        let state = line.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        if state != Some('T') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         for process in self.processes.iter_mut().flatten() {
@@ -252,5 +473,26 @@ impl Drop for Cluster {
                 drop(process.child.wait());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The signal is sent before the threads have stopped; whoever counts on that must wait.
+    #[test]
+    fn a_process_stands_still_only_after_it_was_stopped() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        assert!(!stands_still(pid).unwrap());
+        kill_process(pid, Signal::STOP).unwrap();
+        let until = clock::now() + STILL;
+        while !stands_still(pid).unwrap() {
+            assert!(clock::now() < until, "it does not stop");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

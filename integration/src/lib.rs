@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "programs that print figures")]
 
 pub mod bench;
+pub mod bookie_kill;
 pub mod cluster;
 pub mod kill;
 pub mod measure;

@@ -21,7 +21,7 @@
 
 mod calm;
 mod client;
-mod dice;
+pub mod dice;
 mod disk;
 mod fact;
 mod failing;

@@ -1,32 +1,36 @@
-//! Three bookies in processes of their own under writers and readers, while they are killed (SIGKILL), stand
-//! still (SIGSTOP), and lose their disks. In the end everything acknowledged is there once, in order,
-//! nothing is there that nobody appended, and every copy that was lost is made again.
+//! Bookies in processes of their own under writers and readers, while they are killed (SIGKILL), stand still
+//! (SIGSTOP), lose their disks, find bits of them turned over, find them full, and are cut off; and while
+//! their metadata store is killed. In the end everything acknowledged is there once, in order, nothing is
+//! there that nobody appended, and every copy that was lost is made again.
 //!
 //! ```text
-//! bookie_kill [--kills 30 | --seconds 120] [--seed 1] [--writers 4] [--readers 4]
-//! bookie_kill --control        two disks of three are lost at once: the loss must be found
+//! bookie_kill [--kills 30 | --seconds 120] [--seed 1] [--bookies 3] [--writers 4] [--readers 4]
+//!             [--etcd] [--cuts] [--full-disk] [--patience 300]
+//! bookie_kill --control disks   two disks of three are lost at once: the loss must be found
+//! bookie_kill --control flips   every file of every bookie is damaged: that must be found, and nothing served
+//! bookie_kill --control cut     one bookie alone acknowledges nothing
 //! ```
-//! What was acknowledged is remembered here, outside the log.
+//! `--etcd` wants a build with `--features etcd`; `--cuts` and `--full-disk` want root, and say so without.
 
 #![expect(clippy::print_stdout, reason = "a program that says how it went")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
-use clap::Parser;
-use egret_integration::cluster::{Cluster, serve_if_asked};
-use egret_log::client::repair::{self, Pace};
-use egret_log::stream::{Producer, ReadFrom, Record, StreamConfig};
-use egret_log::{Log, clock};
-use egret_schemas::bookie::Role;
+use clap::{Parser, ValueEnum};
+use egret_integration::bookie_kill::deed::{Deeds, Doer};
+use egret_integration::bookie_kill::flip::flip;
+use egret_integration::bookie_kill::mend::{lacking, mend};
+use egret_integration::bookie_kill::numbers::Numbers;
+use egret_integration::bookie_kill::wait;
+use egret_integration::bookie_kill::watch::Watch;
+use egret_integration::cluster::{Cluster, Cut, Parts, serve_if_asked};
+use egret_integration::sim::dice::Dice;
+use egret_log::clock;
 
 #[derive(Parser)]
 struct Options {
-    /// Ends after so many kills and stops.
+    /// Ends after so many kills of bookies.
     #[arg(long)]
     kills: Option<u64>,
     /// Ends after so many seconds.
@@ -34,318 +38,163 @@ struct Options {
     seconds: Option<u64>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[arg(long, default_value_t = 3)]
+    bookies: usize,
     #[arg(long, default_value_t = 4)]
     writers: u32,
     #[arg(long, default_value_t = 4)]
     readers: u32,
-    /// Loses two disks at once, which nothing can survive, and expects that to be found.
+    /// Metadata in a real etcd, which is killed as well.
     #[arg(long)]
-    control: bool,
+    etcd: bool,
+    /// Bookies in network namespaces, which are cut off.
+    #[arg(long)]
+    cuts: bool,
+    /// A disk for the first bookie that is filled.
+    #[arg(long)]
+    full_disk: bool,
+    /// Seconds that one deed may take before that is a failure.
+    #[arg(long, default_value_t = 300)]
+    patience: u64,
+    /// Does what nothing can survive, and expects that to be found.
+    #[arg(long)]
+    control: Option<Control>,
 }
 
-const STREAM: &str = "numbers";
-
-/// A small generator (splitmix64): a seed is a whole schedule.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ z >> 31) % sides
-    }
-}
-
-/// What the writer of a partition knows, outside the log.
-#[derive(Debug, Default)]
-struct Acknowledged {
-    /// So many numbers, from 0 on, are acknowledged.
-    numbers: AtomicU64,
-    /// So many were sent.
-    sent: AtomicU64,
-    /// Appends that had to be tried again.
-    retries: AtomicU64,
-    /// The longest append, in milliseconds.
-    longest_ms: AtomicU64,
-}
-
-fn value(number: u64) -> Bytes {
-    Bytes::from(format!("{number:>200}"))
-}
-
-fn number(value: &[u8]) -> anyhow::Result<u64> {
-    Ok(std::str::from_utf8(value)?.trim().parse()?)
-}
-
-/// Appends numbers, each until it is acknowledged; one that may be there already is known by its sequence.
-fn write(log: &Log, partition: u32, known: &Acknowledged, over: &AtomicBool) -> anyhow::Result<()> {
-    let name = Bytes::from(format!("writer {partition}"));
-    while !over.load(Ordering::Relaxed) {
-        let first = known.numbers.load(Ordering::Acquire);
-        let batch = 1 + first % 5;
-        let records: Vec<Record> = (first..first + batch)
-            .map(|n| Record { key: None, value: value(n), event_time_ms: None, sequence: Some(n) })
-            .collect();
-        known.sent.store(first + batch, Ordering::Release);
-        let producer = Producer { name: name.clone(), note: Bytes::new() };
-        let began = clock::now();
-        let appended = log
-            .writer(STREAM, partition)
-            .map_err(anyhow::Error::from)
-            .and_then(|writer| Ok(writer.append_as_wait(&producer, &records)?));
-        match appended {
-            Ok(_) => {
-                let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                known.longest_ms.fetch_max(took, Ordering::Relaxed);
-                known.numbers.store(first + batch, Ordering::Release);
-            }
-            // Whatever it was: the number is sent again until it is acknowledged.
-            Err(_) => {
-                known.retries.fetch_add(1, Ordering::Relaxed);
-                std::thread::park_timeout(Duration::from_millis(20));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Reads a partition from its start, again and again into its live end: every number once, in order, none
-/// that was not sent.
-fn read(log: &Log, partition: u32, known: &Acknowledged, over: &AtomicBool) -> anyhow::Result<u64> {
-    let mut next = 0;
-    let mut reader = None;
-    while !over.load(Ordering::Relaxed) {
-        let position = match &mut reader {
-            Some(reader) => reader,
-            none => match log.reader(STREAM, partition, ReadFrom::Earliest) {
-                Ok(opened) => {
-                    next = 0;
-                    none.insert(opened)
-                }
-                Err(_) => {
-                    std::thread::park_timeout(Duration::from_millis(20));
-                    continue;
-                }
-            },
-        };
-        match position.next_wait(Duration::from_millis(200)) {
-            Ok(Some(batch)) => next = check(&batch.records, next, known, partition)?,
-            Ok(None) => {}
-            // Too few bookies answered: the same again.
-            Err(_) => reader = None,
-        }
-    }
-    Ok(next)
-}
-
-fn check(
-    records: &[Record],
-    mut next: u64,
-    known: &Acknowledged,
-    partition: u32,
-) -> anyhow::Result<u64> {
-    for record in records {
-        let found = number(&record.value)?;
-        ensure!(found == next, "partition {partition}: {found} where {next} was to come");
-        let sent = known.sent.load(Ordering::Acquire);
-        ensure!(found < sent, "partition {partition}: {found} was never sent, {sent} were");
-        next += 1;
-    }
-    Ok(next)
-}
-
-/// Reads everything once more as somebody new.
-fn verify(cluster: &Cluster, known: &[Arc<Acknowledged>]) -> anyhow::Result<u64> {
-    let log = cluster.log()?;
-    let mut records = 0;
-    for (partition, known) in (0..).zip(known) {
-        // Whoever opens it finds its end.
-        log.writer(STREAM, partition)?;
-        let mut reader = log.reader(STREAM, partition, ReadFrom::Earliest)?;
-        let mut next = 0;
-        while let Some(batch) = reader.next_wait(Duration::from_millis(300))? {
-            next = check(&batch.records, next, known, partition)?;
-        }
-        let acknowledged = known.numbers.load(Ordering::Acquire);
-        ensure!(
-            next >= acknowledged,
-            "partition {partition}: {acknowledged} were acknowledged, {next} are there"
-        );
-        records += next;
-    }
-    Ok(records)
-}
-
-fn wait(time: Duration) {
-    let until = clock::now() + time;
-    while let Some(left) = until.checked_duration_since(clock::now()) {
-        std::thread::park_timeout(left);
-    }
-}
-
-/// What happened to the bookies.
-#[derive(Debug, Default)]
-struct Deeds {
-    kills: u64,
-    stops: u64,
-    disks: u64,
-    copies: u64,
-}
-
-fn mend(cluster: &Cluster) -> anyhow::Result<u64> {
-    let ledgers = cluster.ledgers(Role::Bookie)?;
-    let pace = Pace { bytes_per_second: 1 << 30 };
-    let mut copies = 0;
-    let until = clock::now() + Duration::from_secs(60);
-    loop {
-        let sweep = repair::sweep(&ledgers, pace, |_| true)?;
-        copies += sweep.made.len() as u64;
-        if sweep.failed.is_empty() && sweep.unread.is_empty() {
-            return Ok(copies);
-        }
-        if clock::now() >= until {
-            bail!("copies are still lacking: {:?}", sweep.failed.first());
-        }
-        wait(Duration::from_millis(200));
-    }
-}
-
-fn one_deed(cluster: &mut Cluster, dice: &mut Dice, deeds: &mut Deeds) -> anyhow::Result<()> {
-    let victim = usize::try_from(dice.roll(cluster.size() as u64))?;
-    match dice.roll(10) {
-        0..6 => {
-            cluster.kill(victim)?;
-            deeds.kills += 1;
-            wait(Duration::from_millis(dice.roll(600)));
-            cluster.start_bookie(victim)?;
-        }
-        6..9 => {
-            cluster.pause(victim, true)?;
-            deeds.stops += 1;
-            wait(Duration::from_millis(100 + dice.roll(2_000)));
-            cluster.pause(victim, false)?;
-        }
-        _ => {
-            // Another disk may go only when what went with this one was made again.
-            deeds.copies += mend(cluster)?;
-            cluster.kill(victim)?;
-            cluster.lose_disk(victim)?;
-            deeds.kills += 1;
-            deeds.disks += 1;
-            wait(Duration::from_millis(dice.roll(300)));
-            cluster.start_bookie(victim)?;
-            deeds.copies += mend(cluster)?;
-        }
-    }
-    wait(Duration::from_millis(50 + dice.roll(400)));
-    Ok(())
-}
-
-type Thread<T> = JoinHandle<anyhow::Result<T>>;
-
-fn join<T>(threads: Vec<Thread<T>>) -> anyhow::Result<Vec<T>> {
-    let ended = |thread: Thread<T>| {
-        thread.join().map_err(|_| anyhow::anyhow!("a thread panicked")).and_then(|done| done)
-    };
-    threads.into_iter().map(ended).collect()
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Control {
+    Disks,
+    Flips,
+    Cut,
 }
 
 fn main() -> anyhow::Result<()> {
     serve_if_asked();
     let options = Options::parse();
-    let mut cluster = Cluster::start(if options.control { 3 } else { 4 })?;
-    let log = cluster.log()?;
-    let config = StreamConfig {
-        partitions: options.writers,
-        segment_bytes_max: 256 << 10,
-        ..StreamConfig::default()
+    let watch = Watch::start(Duration::from_secs(options.patience));
+    let parts = Parts {
+        etcd: options.etcd,
+        namespaces: options.cuts || options.control == Some(Control::Cut),
+        small_disk: options.full_disk,
     };
-    log.create_stream(STREAM, config)?;
-    let known: Vec<Arc<Acknowledged>> = (0..options.writers).map(|_| Arc::default()).collect();
-    let over = Arc::new(AtomicBool::new(false));
-    let (mut writers, mut readers) = (Vec::new(), Vec::new());
-    for (partition, known) in (0..).zip(&known) {
-        let (log, known, over) = (log.clone(), Arc::clone(known), Arc::clone(&over));
-        writers.push(std::thread::spawn(move || write(&log, partition, &known, &over)));
+    let mut cluster = Cluster::with(options.bookies, parts)?;
+    for without in cluster.without() {
+        println!("left out: {without}");
     }
-    for reader in 0..options.readers {
-        let partition = reader % options.writers;
-        let known = Arc::clone(known.get(partition as usize).context("a partition")?);
-        let (log, over) = (cluster.log()?, Arc::clone(&over));
-        readers.push(std::thread::spawn(move || read(&log, partition, &known, &over)));
+    match options.control {
+        Some(Control::Cut) if !cluster.has_namespaces() => Ok(()),
+        Some(control) => expect_loss(&options, &mut cluster, control, &watch),
+        None => run(&options, &mut cluster, &watch),
     }
-    let mut dice = Dice(options.seed);
-    let mut deeds = Deeds::default();
+}
+
+fn run(options: &Options, cluster: &mut Cluster, watch: &Watch) -> anyhow::Result<()> {
+    let mut numbers = Numbers::start(cluster, options.writers, options.readers)?;
+    let mut doer = Doer::new(cluster, options.seed);
+    let kills = options.kills.unwrap_or(if options.seconds.is_some() { u64::MAX } else { 30 });
+    let seconds = Duration::from_secs(options.seconds.unwrap_or(u64::from(u32::MAX)));
     let began = clock::now();
     let mut said = began;
-    if options.control {
-        wait(Duration::from_secs(2));
-        for victim in [0, 1] {
-            cluster.kill(victim)?;
-            cluster.lose_disk(victim)?;
-            cluster.start_bookie(victim)?;
+    let seed = || format!("seed {}", options.seed);
+    while doer.deeds.kills < kills && began.elapsed() < seconds && !numbers.has_failed() {
+        if let Err(error) = doer.one(cluster, &numbers, watch) {
+            say(&doer.deeds, &numbers, began);
+            // What a reader found says more than what came of it.
+            numbers.stop().with_context(seed)?;
+            return Err(error.context(seed()));
         }
-        wait(Duration::from_millis(500));
-    } else {
-        let kills = options.kills.unwrap_or(if options.seconds.is_some() { u64::MAX } else { 30 });
-        let seconds = Duration::from_secs(options.seconds.unwrap_or(u64::MAX / 2));
-        while deeds.kills + deeds.stops < kills && began.elapsed() < seconds {
-            if let Err(error) = one_deed(&mut cluster, &mut dice, &mut deeds) {
-                over.store(true, Ordering::Relaxed);
-                return Err(error.context(format!("after {deeds:?}, seed {}", options.seed)));
-            }
-            if said.elapsed() > Duration::from_secs(5) {
-                said = clock::now();
-                say(&deeds, &known, began);
-            }
+        if said.elapsed() > Duration::from_secs(10) {
+            said = clock::now();
+            say(&doer.deeds, &numbers, began);
         }
     }
-    over.store(true, Ordering::Relaxed);
-    let written = join(writers);
-    let read = join(readers);
-    drop(log);
-    let verified = written
-        .and(read)
-        .and_then(|_| if options.control { Ok(0) } else { mend(&cluster) })
-        .and_then(|copies| {
-            deeds.copies += copies;
-            verify(&cluster, &known)
-        });
-    say(&deeds, &known, began);
-    if options.control {
-        return match verified {
-            Err(error) => {
-                println!("control: the loss was found: {error:#}");
-                Ok(())
-            }
-            Ok(_) => bail!("control: two of three disks were lost and nothing was found missing"),
-        };
-    }
-    let records = verified.with_context(|| format!("seed {}", options.seed))?;
+    watch.begin("the end of writers and readers");
+    numbers.stop().with_context(seed)?;
+    watch.begin("the last copies");
+    doer.deeds.copies += mend(cluster)?;
+    watch.begin("the last look");
+    let records = numbers.verify(cluster).with_context(seed)?;
     // Whoever read it last closed what was open, and notes whom it did not hear.
-    mend(&cluster)?;
-    let left = repair::survey(&cluster.ledgers(Role::Bookie)?)?.0.len();
+    watch.begin("what the last look noted");
+    doer.deeds.copies += mend(cluster)?;
+    say(&doer.deeds, &numbers, began);
+    let left = lacking(cluster)?;
     ensure!(left == 0, "{left} copies are lacking after everything was mended");
     println!("{records} records, each acknowledged one there once and in order; every copy made");
     Ok(())
 }
 
-fn say(deeds: &Deeds, known: &[Arc<Acknowledged>], began: Instant) {
-    let sum = |of: fn(&Acknowledged) -> &AtomicU64| -> u64 {
-        known.iter().map(|known| of(known).load(Ordering::Relaxed)).sum()
+/// A run that nothing survives: whoever does not find that finds nothing.
+fn expect_loss(
+    options: &Options,
+    cluster: &mut Cluster,
+    control: Control,
+    watch: &Watch,
+) -> anyhow::Result<()> {
+    watch.begin("a control");
+    let mut numbers = Numbers::start(cluster, options.writers, options.readers)?;
+    wait(Duration::from_secs(2));
+    let before = numbers.sum(|known| &known.numbers);
+    ensure!(before > 0, "nothing was acknowledged before the control began");
+    let found = match control {
+        Control::Disks => {
+            for victim in [0, 1] {
+                cluster.kill(victim)?;
+                cluster.lose_disk(victim)?;
+                cluster.start_bookie(victim)?;
+            }
+            wait(Duration::from_millis(500));
+            numbers.stop().and_then(|()| numbers.verify(cluster))
+        }
+        Control::Flips => {
+            let stopped = numbers.stop();
+            let mut dice = Dice::new(options.seed, "flips");
+            for victim in 0..cluster.size() {
+                cluster.kill(victim)?;
+                flip(&cluster.bookie_dir(victim), 20_000, &mut dice)?;
+            }
+            // One that does not start has found it.
+            let started: anyhow::Result<()> =
+                (0..cluster.size()).try_for_each(|victim| cluster.start_bookie(victim));
+            stopped.and(started).and_then(|()| numbers.verify(cluster))
+        }
+        Control::Cut => {
+            for victim in 1..cluster.size() {
+                cluster.cut(victim, Cut::Both)?;
+            }
+            // What was under way may have arrived.
+            wait(Duration::from_millis(500));
+            let cut = numbers.sum(|known| &known.numbers);
+            wait(Duration::from_secs(5));
+            let more = numbers.sum(|known| &known.numbers) - cut;
+            for victim in 1..cluster.size() {
+                cluster.heal(victim)?;
+            }
+            numbers.stop()?;
+            ensure!(more == 0, "{more} were acknowledged by one bookie alone");
+            println!("control: one bookie alone acknowledged nothing");
+            return Ok(());
+        }
     };
-    let longest = known.iter().map(|k| k.longest_ms.load(Ordering::Relaxed)).max().unwrap_or(0);
+    match found {
+        Err(error) => {
+            let error = format!("{error:#}");
+            println!("control: it was found: {}", error.lines().next().unwrap_or_default());
+            Ok(())
+        }
+        Ok(_) => {
+            bail!("control: what was acknowledged cannot be there and nothing was found missing")
+        }
+    }
+}
+
+fn say(deeds: &Deeds, numbers: &Numbers, began: Instant) {
     println!(
-        "{:.0} s: {} kills, {} stops, {} disks lost, {} copies made; {} acknowledged, {} appends tried \
-         again, the longest {longest} ms",
+        "{:.0} s: {deeds}; {} acknowledged, {} read, {} appends tried again, the longest {} ms",
         began.elapsed().as_secs_f64(),
-        deeds.kills,
-        deeds.stops,
-        deeds.disks,
-        deeds.copies,
-        sum(|k| &k.numbers),
-        sum(|k| &k.retries),
+        numbers.sum(|k| &k.numbers),
+        numbers.sum(|k| &k.read),
+        numbers.sum(|k| &k.retries),
+        numbers.longest_ms(),
     );
 }

@@ -2,11 +2,11 @@
 
 /// A small generator (splitmix64).
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     /// The stream of `concern` under `seed`.
-    pub(crate) fn new(seed: u64, concern: &str) -> Dice {
+    pub fn new(seed: u64, concern: &str) -> Dice {
         let mut hash = super::trace::Fnv::default();
         hash.add(&seed.to_le_bytes());
         hash.add(concern.as_bytes());
@@ -14,7 +14,7 @@ impl Dice {
     }
 
     /// Any number.
-    pub(crate) fn draw(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,32 +23,32 @@ impl Dice {
     }
 
     /// A number below `sides`.
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.draw() % sides
     }
 
     /// A number from `low` to `high`, both possible.
-    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.roll(high - low + 1)
     }
 
     /// An index below `among`.
-    pub(crate) fn pick(&mut self, among: usize) -> usize {
+    pub fn pick(&mut self, among: usize) -> usize {
         usize::try_from(self.roll(among as u64)).expect("below a length in memory")
     }
 
     /// Whether something that happens `n` times in 1000 happens.
-    pub(crate) fn per_mille(&mut self, n: u64) -> bool {
+    pub fn per_mille(&mut self, n: u64) -> bool {
         self.roll(1000) < n
     }
 
     /// One of `these`.
-    pub(crate) fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
+    pub fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
         these[self.pick(these.len())]
     }
 
     /// Puts `these` in a random order.
-    pub(crate) fn shuffle<T>(&mut self, these: &mut [T]) {
+    pub fn shuffle<T>(&mut self, these: &mut [T]) {
         for last in (1..these.len()).rev() {
             these.swap(last, self.pick(last + 1));
         }
