@@ -209,7 +209,9 @@ fn finish(
         );
         return Err(damaged(&last.path, last.bytes, what));
     }
-    if walk.ended && walk.expected > checkpoint_lsn {
+    // Also where a checkpoint covers all that is here: the next file was there before the mark was written,
+    // and the newest is never taken away.
+    if walk.ended {
         let what = format!("the next journal file, {}, is missing", files::name(next_seq));
         return Err(damaged(&last.path, walk.offset, what));
     }
@@ -225,7 +227,7 @@ fn finish(
         return Err(ReplayError::Damaged { damage, last_lsn: lsn });
     }
     // A file that may hold batches nobody needs, or fewer than the checkpoint covers, is left as it is.
-    if later.is_some() || walk.ended || walk.expected <= checkpoint_lsn {
+    if later.is_some() || walk.expected <= checkpoint_lsn {
         let (path, bytes) = (last.path.clone(), last.bytes);
         full.push_back(JournalFile { path, bytes, last_lsn: checkpoint_lsn });
         let next_lsn = checkpoint_lsn + 1;

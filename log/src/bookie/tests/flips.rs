@@ -221,6 +221,42 @@ fn what_something_else_appended_to_a_journal_file_is_not_read() {
     assert_eq!(faults(&bookie, &file, false), Vec::<String>::new());
 }
 
+/// A checkpoint was cut off before it put aside the files it covers, and then the newest file went missing.
+/// Once that went unnoticed: all that was left was covered.
+#[test]
+fn a_missing_newest_file_is_noticed_where_a_checkpoint_covers_the_others() {
+    let disk = FaultyDisk::new();
+    let bookie = open(&disk);
+    done(ask(&bookie, create(1, 1)));
+    let journal = |disk: &FaultyDisk| -> Vec<PathBuf> {
+        let names = disk.files().into_iter().map(|(path, _)| path);
+        names.filter(|path| path.to_string_lossy().contains("/journal/J")).collect()
+    };
+    let mut entry = 0;
+    while journal(&disk).len() < 2 {
+        done(ask(&bookie, add(1, entry, 1)));
+        entry += 1;
+    }
+    let before: Vec<_> =
+        journal(&disk).into_iter().map(|path| (disk.bytes(&path).unwrap(), path)).collect();
+    bookie.checkpoint().unwrap();
+    done(ask(&bookie, add(1, entry, 1)));
+    drop(bookie);
+    let newest = journal(&disk).pop().unwrap();
+    assert_eq!(before.last().unwrap().1, newest, "it was not rolled meanwhile");
+    for (bytes, path) in before.iter().filter(|(_, path)| *path != newest) {
+        let file = crate::disk::Disk::open(&disk, path, OpenHow::CreateNew, false).unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+        file.sync_data().unwrap();
+    }
+    crate::disk::Disk::sync_dir(&disk, newest.parent().unwrap()).unwrap();
+    check_entry(&open(&disk.reboot(0)), 1, entry, 100);
+    crate::disk::Disk::remove(&disk, &newest).unwrap();
+    crate::disk::Disk::sync_dir(&disk, newest.parent().unwrap()).unwrap();
+    let error = try_open(&disk, small()).expect_err("an acknowledged entry was in it");
+    assert!(error.to_string().contains("is missing"), "{error}");
+}
+
 #[test]
 fn a_batch_that_was_cut_never_comes_back() {
     let disk = FaultyDisk::new();
