@@ -41,6 +41,8 @@ mod catch_up_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod loss_tests;
+#[cfg(test)]
 mod lossy_tests;
 #[cfg(test)]
 mod page_tests;
@@ -48,6 +50,8 @@ mod page_tests;
 mod tests;
 #[cfg(test)]
 mod time_tests;
+#[cfg(test)]
+mod waiting_tests;
 
 pub use catalog::{Format, FormatMismatch, Owner, StreamConfig, StreamInfo};
 pub use log::{Ends, Log, PartitionDescription, SegmentDescription, StreamDescription};

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use egret_schemas::{BookieId, EntryId};
+use egret_schemas::EntryId;
 
 use crate::ledger::Member;
 use crate::message::{Reply, Unknown};
@@ -14,7 +14,7 @@ use crate::message::{Reply, Unknown};
 /// The bookies given up, and the reads of them that wait for what others say.
 #[derive(Debug)]
 pub(super) struct GivenUp<'a> {
-    bookies: &'a BTreeSet<BookieId>,
+    members: &'a BTreeSet<Member>,
     reads: BTreeMap<EntryId, Waiting>,
 }
 
@@ -29,12 +29,12 @@ struct Waiting {
 }
 
 impl<'a> GivenUp<'a> {
-    pub(super) fn new(bookies: &'a BTreeSet<BookieId>) -> GivenUp<'a> {
-        GivenUp { bookies, reads: BTreeMap::new() }
+    pub(super) fn new(members: &'a BTreeSet<Member>) -> GivenUp<'a> {
+        GivenUp { members, reads: BTreeMap::new() }
     }
 
     pub(super) fn has(&self, member: Member) -> bool {
-        self.bookies.contains(&member.bookie)
+        self.members.contains(&member)
     }
 
     /// What it says to a fence: nothing there holds anybody up.
@@ -50,7 +50,7 @@ impl<'a> GivenUp<'a> {
 
     /// A read is to be sent. False when the bookie is given up and is not to be asked.
     pub(super) fn on_ask(&mut self, entry: EntryId, slot: usize, to: Member) -> bool {
-        if self.bookies.is_empty() {
+        if self.members.is_empty() {
             return true;
         }
         let given_up = self.has(to);
@@ -93,7 +93,7 @@ impl<'a> GivenUp<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use egret_schemas::Incarnation;
+    use egret_schemas::{BookieId, Incarnation};
 
     const ENTRY: EntryId = EntryId(3);
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn they_deny_an_entry_only_when_all_others_have() {
-        let gone = BTreeSet::from([BookieId(1)]);
+        let gone = BTreeSet::from([member(1)]);
         let no = Reply::NoEntry { lac: None };
         let down = Reply::Unknown(Unknown::Closing);
         for (answers, denies) in [([&no, &no], true), ([&no, &down], false), ([&down, &no], false)]
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn where_nobody_else_was_they_deny_at_once() {
-        let gone = BTreeSet::from([BookieId(1)]);
+        let gone = BTreeSet::from([member(1)]);
         let mut given_up = GivenUp::new(&gone);
         assert!(!given_up.on_ask(ENTRY, 0, member(1)));
         assert_eq!(said(&mut given_up), [(0, true)]);

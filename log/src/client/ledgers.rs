@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use egret_schemas::bytes::{Reader, Writer as _};
@@ -120,6 +121,11 @@ impl Ledgers {
     /// What is done a little later.
     pub(super) fn timer(&self) -> &Timer {
         &self.inner.timer
+    }
+
+    /// Does `deed`, which does not block, in `wait`.
+    pub(crate) fn later(&self, wait: Duration, deed: impl FnOnce() + Send + 'static) {
+        self.timer().after(wait, deed);
     }
 
     pub(super) fn reads(&self) -> &Reads {
@@ -373,13 +379,13 @@ impl Ledgers {
     }
 
     /// Finds the end of a ledger taken into recovery and closes it there, and writes with it what `also`
-    /// makes of that end. What the bookies `gone` had is taken for absent.
+    /// makes of that end. What those `gone` had is taken for absent.
     pub(super) fn close_without(
         &self,
         id: LedgerId,
         term: Term,
         (taken, close): (LedgerMetadata, CloseAt),
-        gone: &BTreeSet<BookieId>,
+        gone: &BTreeSet<Member>,
         also: impl FnOnce(Option<EntryId>) -> Vec<Op>,
     ) -> Result<Option<EntryId>, RecoverError> {
         let end = recover::find_end(self, id, term, taken, close, gone)?;

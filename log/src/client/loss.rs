@@ -22,7 +22,7 @@ use crate::clock;
 use crate::ledger::reader::{Doubt, ReadAnswer};
 use crate::ledger::repair::{self, Standing};
 use crate::ledger::{CloseAt, LedgerKind, LedgerMetadata, LedgerState, Member};
-use crate::message::{Reply, Request, Unknown};
+use crate::message::{Refusal, Reply, Request, Unknown};
 use crate::metadata::{Compare, MetaError, Op, TxnOutcome};
 
 const NOTED: &str = "/unrecoverable/";
@@ -76,10 +76,27 @@ pub enum LossError {
         /// The ledger.
         ledger: LedgerId,
     },
+    /// A bookie that is said to be gone is there.
+    #[error("{bookie} answers for {ledger}: it is not gone, and what it has counts")]
+    Answers {
+        /// The ledger.
+        ledger: LedgerId,
+        /// The bookie.
+        bookie: BookieId,
+    },
+    /// The ledger is not closed, and nobody is said to be gone.
+    #[error(
+        "{ledger} is not closed, and none of its bookies is gone: whoever writes next closes it; if that \
+         fails for a bookie that will not come back, say which (`--gone B2`)"
+    )]
+    NobodyGone {
+        /// The ledger.
+        ledger: LedgerId,
+    },
     /// A bookie that may have more than the others does not answer.
     #[error(
-        "{ledger} may have entries on {bookie}, which does not answer ({why}): start it, or say that its \
-         copies are gone"
+        "{ledger} may have entries on {bookie}, which does not answer ({why}): start or mend it, or \
+         say that its copies are gone (`--gone`)"
     )]
     Unheard {
         /// The ledger.
@@ -91,8 +108,8 @@ pub enum LossError {
     },
     /// A bookie that may have the entry does not say.
     #[error(
-        "{ledger}:{entry} may be on {bookie}, which proves nothing ({why}): start it, or say that its \
-         copies are gone"
+        "{ledger}:{entry} may be on {bookie}, which proves nothing ({why}): start or mend \
+         it, or say that its copies are gone (`--gone`)"
     )]
     NotDecided {
         /// The ledger.
@@ -141,6 +158,7 @@ pub fn assess(
     mut seen: impl FnMut(EntryId),
 ) -> Result<Assessed, LossError> {
     let record = ledgers.describe(id)?;
+    none_answers(ledgers, id, &record, gone)?;
     let last = match record.state {
         LedgerState::Deleting => return Err(LossError::Deleting { ledger: id }),
         LedgerState::Open | LedgerState::InRecovery => {
@@ -148,8 +166,17 @@ pub fn assess(
                 let (ledger, owner) = (id, owner.clone());
                 return Err(RecoverError::Owned { ledger, owner }.into());
             }
-            let without = given_up(ledgers, &record, gone).into_iter().collect();
-            return Ok(Assessed::Open { without });
+            let gone = given_up(ledgers, &record, gone);
+            if gone.is_empty() {
+                return Err(LossError::NobodyGone { ledger: id });
+            }
+            for member in record.last_fragment().1.members() {
+                if let (false, Err(why)) = (gone.contains(member), probe(ledgers, id, *member)) {
+                    return Err(LossError::Unheard { ledger: id, bookie: member.bookie, why });
+                }
+            }
+            let without: BTreeSet<BookieId> = gone.iter().map(|member| member.bookie).collect();
+            return Ok(Assessed::Open { without: without.into_iter().collect() });
         }
         LedgerState::Closed { last } => last,
     };
@@ -196,8 +223,8 @@ pub fn accept(
             let ranges = &loss.ranges;
             ledgers.change_with(id, |held, proposal| held.accept_loss(ranges, proposal), &also)?;
         }
-        Assessed::Open { without } => {
-            let gone: BTreeSet<BookieId> = without.into_iter().collect();
+        Assessed::Open { .. } => {
+            let gone = given_up(ledgers, &ledgers.describe(id)?, &loss.decision.gone);
             let term = Term(ledgers.describe(id)?.term.0 + 1);
             let taken = ledgers.change(id, |held, p| held.start_recovery(term, p))?;
             all_others_answer(ledgers, id, &taken, &gone)?;
@@ -266,10 +293,37 @@ fn given_up(
     ledgers: &Ledgers,
     record: &LedgerMetadata,
     gone: &BTreeSet<BookieId>,
-) -> BTreeSet<BookieId> {
+) -> BTreeSet<Member> {
     let members = record.fragments.values().flat_map(|ensemble| ensemble.members());
-    let without = members.filter(|&&member| has_nothing(ledgers, member, gone));
-    without.map(|member| member.bookie).collect()
+    members.filter(|&&member| has_nothing(ledgers, member, gone)).copied().collect()
+}
+
+/// Nobody gives up a bookie that answers: what it says is proof, and its copies count.
+fn none_answers(
+    ledgers: &Ledgers,
+    id: LedgerId,
+    record: &LedgerMetadata,
+    gone: &BTreeSet<BookieId>,
+) -> Result<(), LossError> {
+    let members = record.fragments.values().flat_map(|ensemble| ensemble.members());
+    let named: BTreeSet<Member> =
+        members.filter(|member| gone.contains(&member.bookie)).copied().collect();
+    match named.into_iter().find(|&member| probe(ledgers, id, member).is_ok()) {
+        None => Ok(()),
+        Some(member) => Err(LossError::Answers { ledger: id, bookie: member.bookie }),
+    }
+}
+
+/// Whether a bookie's word on what it has of a ledger counts; why not.
+fn probe(ledgers: &Ledgers, id: LedgerId, member: Member) -> Result<(), Doubt> {
+    // No ledger has an entry of this number.
+    let request = Request::Read { ledger: id, entry: EntryId(u64::MAX - 1), fence: None };
+    let way = ledgers.bookies().transport(member);
+    let replies = fan_out::ask(vec![(way, member.incarnation, request)], 1, |_| true);
+    match replies.into_iter().next().flatten() {
+        Some(Reply::NoEntry { .. } | Reply::Refused(Refusal::NoLedger)) => Ok(()),
+        other => Err(other.map_or(Doubt::Protocol, doubt)),
+    }
 }
 
 fn has_nothing(ledgers: &Ledgers, member: Member, gone: &BTreeSet<BookieId>) -> bool {
@@ -318,10 +372,10 @@ fn all_others_answer(
     ledgers: &Ledgers,
     id: LedgerId,
     taken: &LedgerMetadata,
-    gone: &BTreeSet<BookieId>,
+    gone: &BTreeSet<Member>,
 ) -> Result<(), LossError> {
     let members = taken.last_fragment().1.members().iter();
-    let left: Vec<Member> = members.filter(|m| !gone.contains(&m.bookie)).copied().collect();
+    let left: Vec<Member> = members.filter(|member| !gone.contains(member)).copied().collect();
     let question = |&member: &Member| {
         let way = ledgers.bookies().transport(member);
         (way, member.incarnation, Request::Fence { ledger: id, term: taken.term })

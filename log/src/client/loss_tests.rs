@@ -151,12 +151,29 @@ fn what_is_on_the_last_bookie_only_is_kept() {
     assert_eq!(world.ledgers.read(id, EntryId(0)), Ok(text(0)));
 }
 
+/// Once, bookies that answered could be given up, and what they had was thrown away.
+#[test]
+fn nobody_gives_up_a_bookie_that_answers() {
+    let world = World::new(5);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    let holders = world.holders(id, 0);
+    for gone in [&holders[..1], &holders[..]] {
+        let error = loss::accept(&world.ledgers, id, decision(gone), |_| {}).unwrap_err();
+        assert!(matches!(error, LossError::Answers { .. }), "{error}");
+    }
+    let error = loss::accept(&world.ledgers, id, decision(&[]), |_| {}).unwrap_err();
+    assert!(matches!(error, LossError::NobodyGone { .. }), "{error}");
+    writer.append_wait(text(1)).expect("its writer was not disturbed");
+}
+
 #[test]
 fn only_its_owner_closes_a_transactional_ledger() {
     let world = World::new(3);
     let id = world.ledgers.reserve().unwrap();
     let kind = LedgerKind::Transactional { owner: "words".to_owned() };
     let _writer = world.ledgers.create(id, kind, Term(1)).unwrap();
+    world.bookie(0).set_down(true);
     let error = loss::accept(&world.ledgers, id, decision(&[0]), |_| {}).unwrap_err();
     assert!(error.to_string().contains("topology `words`"), "{error}");
 }

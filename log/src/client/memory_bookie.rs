@@ -313,6 +313,15 @@ impl MemoryBookie {
         state.ledgers.get_mut(&ledger).unwrap().entries.remove(&entry).unwrap();
     }
 
+    /// Whoever watches is called, for nothing.
+    pub(crate) fn call_watchers(&self) {
+        let mut state = self.state.lock().unwrap();
+        let watchers: Vec<_> =
+            state.ledgers.values_mut().flat_map(|ledger| ledger.watchers.drain(..)).collect();
+        drop(state);
+        watchers.into_iter().for_each(|(_, wake)| wake());
+    }
+
     /// It was never told what readers may see.
     pub(crate) fn forget_lac(&self, ledger: LedgerId) {
         self.state.lock().unwrap().ledgers.get_mut(&ledger).unwrap().lac = None;

@@ -79,7 +79,7 @@ pub(super) fn find_end(
     term: Term,
     taken: LedgerMetadata,
     close: CloseAt,
-    gone: &BTreeSet<BookieId>,
+    gone: &BTreeSet<Member>,
 ) -> Result<End, RecoverError> {
     let answers = Arc::new(Answers::default());
     answers.lock().owed.resize(taken.quorum.ensemble(), 0);

@@ -169,13 +169,23 @@ impl Readers {
             let partition = places[self.turn].partition;
             let watched = self.open.get_mut(&partition).expect("it was opened above");
             idle += 1;
-            if watched.woken.swap(false, Ordering::AcqRel)
-                && let Poll::Batch(batch) = watched.poll(bell).map_err(|e| e.told())?
-            {
-                // There may be another behind it.
-                watched.woken.store(true, Ordering::Release);
-                gathered.add(partition, &batch);
-                idle = 0;
+            if !watched.woken.swap(false, Ordering::AcqRel) {
+                continue;
+            }
+            match watched.poll(bell) {
+                Ok(Poll::Pending) => {}
+                Ok(Poll::Batch(batch)) => {
+                    // There may be another behind it.
+                    watched.woken.store(true, Ordering::Release);
+                    gathered.add(partition, &batch);
+                    idle = 0;
+                }
+                Err(error) if gathered.batches.is_empty() => return Err(error.told()),
+                // What stands before it is answered first; it is met again then.
+                Err(_) => {
+                    watched.woken.store(true, Ordering::Release);
+                    break;
+                }
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use super::catalog::{
 };
 use super::entry_codec;
 use super::error::{CatalogError, OpenWriterError, ReadError};
-use crate::client::{CreateError, LedgerEnd, LedgerWriter, Ledgers};
+use crate::client::{CreateError, LedgerEnd, LedgerWriter, Ledgers, ReadError as LedgerReadError};
 use crate::clock::Wall;
 use crate::directory::LogCloseError;
 use crate::ledger::LedgerKind;
@@ -359,6 +359,18 @@ impl Partition {
         read.map_err(|why| ReadError::Ledger { segment: segment.id, why })
     }
 
+    /// The same, or `None` when its loss was accepted.
+    pub(super) fn read_or_lost(
+        &self,
+        segment: &SegmentRecord,
+        entry: EntryId,
+    ) -> Result<Option<Bytes>, ReadError> {
+        match self.read(segment, entry) {
+            Err(ReadError::Ledger { why: LedgerReadError::Lost { .. }, .. }) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     /// How far a segment may be read now.
     pub(super) fn end_of(&self, segment: &SegmentRecord) -> Result<LedgerEnd, ReadError> {
         let end = self.ledgers().end(segment.ledger);
@@ -373,10 +385,11 @@ impl Partition {
     ) -> Result<u64, ReadError> {
         let mut at = last;
         while let Some(entry) = at {
-            let bytes = self.read(segment, entry)?;
-            let head = entry_codec::decode_head(&bytes);
-            if let Some(head) = head.map_err(|why| decode(segment, entry, why))? {
-                return Ok(head.first_number + head.records);
+            if let Some(bytes) = self.read_or_lost(segment, entry)? {
+                let head = entry_codec::decode_head(&bytes);
+                if let Some(head) = head.map_err(|why| decode(segment, entry, why))? {
+                    return Ok(head.first_number + head.records);
+                }
             }
             at = entry.before();
         }

@@ -19,8 +19,8 @@ use super::partition::{Partition, decode};
 use super::record::Batch;
 use super::seek;
 use crate::client::{LedgerEnd, Scan};
-use crate::clock;
 use crate::message::Wake;
+use crate::{caps, clock};
 
 /// Where a reader begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,9 @@ impl Cursor {
     }
 }
 
+/// After which a ledger is watched again whose bookie called for nothing.
+const WATCH_AGAIN: Duration = Duration::from_millis(caps::WATCH_RETRY_MS);
+
 /// A bookie's promise to call: about which ledger, beyond what.
 type Watched = (LedgerId, Option<EntryId>);
 
@@ -91,8 +94,11 @@ struct SignalState {
     ledger_armed: Option<Watched>,
     /// The bookie called about this.
     fired: Option<Watched>,
-    /// It called and there was no more: the ledger is fenced, and calls at once for ever.
-    fenced: Option<Watched>,
+    /// It called and there was no more. Either the ledger is fenced, and it would call at once for ever, or
+    /// nobody could be asked for a moment: it is watched again after a while.
+    idle: Option<Watched>,
+    /// That while has begun.
+    idle_armed: bool,
 }
 
 impl std::fmt::Debug for Signal {
@@ -265,27 +271,33 @@ impl PartitionReader {
         }
         let watched = (ledger, end.readable());
         if fired == Some(watched) {
-            self.signal.lock().fenced = fired;
+            self.signal.lock().idle = fired;
         }
         Ok(Step::End(Some(watched)))
     }
 
     /// Leaves the wake where it will be called; `false` when it should look again at once.
     fn park(&self, wake: &Wake, version: u64, watched: Option<Watched>) -> bool {
-        let (hub, ledger) = {
+        let (hub, ledger, later) = {
             let mut state = self.signal.lock();
             if state.fired.is_some() && state.fired == watched {
                 return false;
             }
             state.wake = Some(wake.clone());
             let hub = !std::mem::replace(&mut state.hub_armed, true);
-            let armed = state.ledger_armed == watched || state.fenced == watched;
-            let ledger = watched.filter(|_| !armed);
+            let idle = watched.is_some() && state.idle == watched;
+            let ledger = watched.filter(|_| !idle && state.ledger_armed != watched);
             if ledger.is_some() {
                 state.ledger_armed = ledger;
             }
-            (hub, ledger)
+            let later = idle && !std::mem::replace(&mut state.idle_armed, true);
+            (hub, ledger, later)
         };
+        if later {
+            let signal = self.signal.clone();
+            let call = move || signal.call(|state| (state.idle, state.idle_armed) = (None, false));
+            self.partition.ledgers().later(WATCH_AGAIN, call);
+        }
         if hub {
             let signal = self.signal.clone();
             let call = move || signal.call(|state| state.hub_armed = false);

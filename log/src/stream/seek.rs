@@ -57,12 +57,18 @@ fn first_at(
     let (mut low, mut high) = (0, end.0);
     while low < high {
         let middle = low + (high - low) / 2;
-        let entry = EntryId(middle);
-        let bytes = partition.read(segment, entry)?;
-        let head = entry_codec::decode_head(&bytes).map_err(|why| decode(segment, entry, why))?;
+        // The nearest before it that was not lost.
+        let mut found = None;
+        for entry in (low..=middle).rev().map(EntryId) {
+            if let Some(bytes) = partition.read_or_lost(segment, entry)? {
+                let head = entry_codec::decode_head(&bytes);
+                found = head.map_err(|why| decode(segment, entry, why))?.map(|head| (entry, head));
+                break;
+            }
+        }
         // A snapshot stands before the records of its segment.
-        match head.and_then(|head| head.appended_ms) {
-            Some(appended) if appended >= ms => high = middle,
+        match found.and_then(|(entry, head)| Some((entry, head.appended_ms?))) {
+            Some((entry, appended)) if appended >= ms => high = entry.0,
             _ => low = middle + 1,
         }
     }

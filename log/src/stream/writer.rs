@@ -14,13 +14,13 @@ use egret_schemas::{EntryId, Epoch, Position, SegmentId, Term};
 
 use super::catalog::{Closed, SegmentRecord, StreamConfig};
 use super::entry_codec::{self, Entry};
-use super::error::{AppendError, CatalogError, OpenWriterError};
+use super::error::{AppendError, CatalogError, OpenWriterError, ReadError};
 use super::partition::{NextSegment, Partition, decode};
 use super::producers::Producers;
 use super::record::{Producer, ProducerState, Record};
 use super::retention;
 use crate::caps;
-use crate::client::{LedgerWriter, Started};
+use crate::client::{LedgerWriter, ReadError as LedgerReadError, Started};
 use crate::ledger::{CloseAt, LedgerKind};
 
 /// What an append came to.
@@ -316,8 +316,17 @@ impl Open {
         }
         if let Some((segment, last)) = last_with_entries {
             let mut read = 0;
+            let mut scan = partition.ledgers().scan(segment.ledger);
             for entry in (0..=last.0).map(EntryId) {
-                let bytes = partition.read(&segment, entry).map_err(OpenWriterError::Read)?;
+                let bytes = match scan.read(entry, last) {
+                    Ok(bytes) => bytes,
+                    // Its records are gone, and with them what it said of their producers.
+                    Err(LedgerReadError::Lost { .. }) => continue,
+                    Err(why) => {
+                        let segment = segment.id;
+                        return Err(OpenWriterError::Read(ReadError::Ledger { segment, why }));
+                    }
+                };
                 let wrong = |why| OpenWriterError::Read(decode(&segment, entry, why));
                 read += bytes.len() as u64;
                 open.apply(entry_codec::decode(&bytes).map_err(wrong)?);

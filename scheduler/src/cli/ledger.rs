@@ -254,6 +254,13 @@ impl Read {
     fn run(self, cluster: &Cluster) -> Done {
         use std::io::Write;
         let id = parse(&self.ledger)?;
+        if let Some(last) = record(cluster, id)?.closed()
+            && Some(EntryId(self.entry)) > last
+        {
+            let end =
+                last.map_or("has no entries".to_owned(), |last| format!("ends at entry {last}"));
+            return Err(Exit::Refused(format!("{id} {end}")));
+        }
         let bytes = cluster
             .ledgers
             .read_unconfirmed(id, EntryId(self.entry))

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use egret_log::client::loss::{self, Assessed, Decision, Loss, LossError};
 use egret_schemas::{BookieId, EntryId, LedgerId};
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ pub(super) struct AcceptLoss {
     #[arg(long, value_name = "BOOKIE")]
     gone: Vec<String>,
     /// Why, for the record.
-    #[arg(long, value_name = "TEXT", required_if_eq("yes", "true"))]
+    #[arg(long, value_name = "TEXT", required_if_eq("yes", "true"), value_parser = NonEmptyStringValueParser::new())]
     reason: Option<String>,
     /// Who decides, for the record.
     #[arg(long, value_name = "NAME", env = "USER", default_value = "unknown")]
@@ -111,9 +112,6 @@ fn would_be(id: LedgerId, assessed: &Assessed, form: Form) -> Done {
     }
     let what = match assessed {
         Assessed::Closed(lost) => format!("{id}: no copy is left of {}", ranges(lost)),
-        Assessed::Open { without } if without.is_empty() => {
-            format!("{id} is open, and none of its bookies is given up: name those with --gone")
-        }
         Assessed::Open { without } => {
             let without: Vec<String> = without.iter().map(BookieId::to_string).collect();
             format!(
