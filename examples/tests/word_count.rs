@@ -315,6 +315,20 @@ fn the_longest_word_counts_and_a_longer_one_is_refused() {
     assert!(said(&out).contains("the line at byte 4 has no white space"), "{}", said(&out));
 }
 
+/// Once, a standard error that took nothing was a panic.
+#[test]
+fn standard_error_may_be_full() {
+    let world = World::new();
+    let file = world.file("a", b"one two\n");
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for (file, code) in [(&file, 0), (&world.dir.path().join("none"), 1)] {
+        let mut command = Command::new(binary());
+        let out = command.arg("--data").arg(world.data()).arg("--all").arg(file);
+        let out = out.stderr(full()).output().unwrap();
+        assert_eq!(out.status.code(), Some(code), "{}", file.display());
+    }
+}
+
 #[test]
 fn a_file_named_twice_counts_once() {
     let world = World::new();

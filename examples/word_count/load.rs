@@ -100,7 +100,7 @@ pub(crate) fn load(log: &Log, file: &Path) -> Result<Loaded> {
 }
 
 fn load_stdin(writers: &[PartitionWriter]) -> Result<Loaded> {
-    eprintln!("standard input cannot be resumed: if this is interrupted, its lines stay counted");
+    crate::say("standard input cannot be resumed: if this is interrupted, its lines stay counted");
     let bar = bar(0, "standard input");
     let mut loader =
         Loader { writers, producer: None, turn: 0, hash: Xxh3::new(), lines: 0, file_bytes: 0 };

@@ -6,11 +6,11 @@
 //! Kill it at any moment and run it again: loading and counting go on where they stopped, and every
 //! word is counted once. Run it again when it is done: nothing is added twice.
 
-#![expect(clippy::print_stderr, reason = "a program tells its user")]
-
 mod load;
 mod results;
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -135,6 +135,11 @@ fn count(log: &Log, options: &RunArgs, begins: Ends) -> Result<u64> {
     Ok(outcome?.tuples)
 }
 
+/// Tells the user; where nobody can be told, nobody is: `eprintln!` would panic.
+fn say(what: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
 fn run(options: &Options) -> Result<()> {
     let log = options.run.open_log()?;
     let begins = load::ends(&log)?;
@@ -143,23 +148,23 @@ fn run(options: &Options) -> Result<()> {
         let loaded = load::load(&log, file).with_context(|| {
             format!("{} was not loaded whole; the next run counts what was", file.display())
         })?;
-        eprintln!("{loaded}");
+        say(&loaded);
         added += loaded.lines;
     }
-    eprintln!("counting");
+    say("counting");
     let counted = count(&log, &options.run, begins)?;
     match (added, counted) {
-        (0, 0) => eprintln!("nothing new: every line there is was loaded and counted before"),
-        (_, counted) => eprintln!("counted {counted} lines"),
+        (0, 0) => say("nothing new: every line there is was loaded and counted before"),
+        (_, counted) => say(format_args!("counted {counted} lines")),
     }
     results::print(&log, options.all, options.top)?;
-    eprintln!(
+    say(format_args!(
         "streams `lines` and `counts` lie in {}: look at them with `egret stream --data {0} list`",
         options.run.data.display()
-    );
+    ));
     if let Err(error) = log.close() {
         // Everything is printed and durable; the next start reads the journal instead.
-        eprintln!("warning: {error}");
+        say(format_args!("warning: {error}"));
     }
     Ok(())
 }
@@ -170,7 +175,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if results::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", egret::chain(&*error));
+            say(format_args!("error: {}", egret::chain(&*error)));
             ExitCode::FAILURE
         }
     }

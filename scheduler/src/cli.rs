@@ -58,6 +58,8 @@ impl Cli {
                 EnvFilter::try_from_env("EGRET_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
             )
             .with_writer(std::io::stderr)
+            // It would say so on standard error, which is what it cannot write to.
+            .log_internal_errors(false)
             .init();
         let done = match self.verb {
             Verb::Stream(stream) => stream.run(),

@@ -94,7 +94,7 @@ fn run(options: &Options, cluster: &mut Cluster, watch: &Watch) -> anyhow::Resul
     let kills = options.kills.unwrap_or(if options.seconds.is_some() { u64::MAX } else { 30 });
     let seconds = Duration::from_secs(options.seconds.unwrap_or(u64::from(u32::MAX)));
     let began = clock::now();
-    let mut said = began;
+    let (mut said, mut acknowledged) = (began, 0);
     let seed = || format!("seed {}", options.seed);
     while doer.deeds.kills < kills && began.elapsed() < seconds && !numbers.has_failed() {
         if let Err(error) = doer.one(cluster, &numbers, watch) {
@@ -106,6 +106,11 @@ fn run(options: &Options, cluster: &mut Cluster, watch: &Watch) -> anyhow::Resul
         if said.elapsed() > Duration::from_secs(10) {
             said = clock::now();
             say(&doer.deeds, &numbers, began);
+            let now = numbers.sum(|known| &known.numbers);
+            if now == acknowledged {
+                println!("nothing was acknowledged meanwhile: {:?}", numbers.last_errors());
+            }
+            acknowledged = now;
         }
     }
     watch.begin("the end of writers and readers");

@@ -1,8 +1,8 @@
 //! What is written and read: each partition's numbers, from 0 on, each until it is acknowledged. What was
 //! acknowledged is remembered here, outside the log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct Acknowledged {
     pub longest_ms: AtomicU64,
     /// Records that readers have checked.
     pub read: AtomicU64,
+    /// Why the last append that failed did.
+    last_error: Mutex<String>,
 }
 
 type Thread = JoinHandle<anyhow::Result<()>>;
@@ -100,6 +102,15 @@ impl Numbers {
     /// Of all partitions together.
     pub fn sum(&self, of: fn(&Acknowledged) -> &AtomicU64) -> u64 {
         self.known.iter().map(|known| of(known).load(Ordering::Relaxed)).sum()
+    }
+
+    /// Why the last append to each partition that failed did: what to look at when nothing is acknowledged
+    /// any more.
+    pub fn last_errors(&self) -> Vec<String> {
+        let of = |known: &Arc<Acknowledged>| {
+            known.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        self.known.iter().map(of).collect()
     }
 
     /// The longest append, in milliseconds.
@@ -181,8 +192,10 @@ fn write(log: &Log, partition: u32, known: &Acknowledged, over: &AtomicBool) -> 
                 known.numbers.store(first + batch, Ordering::Release);
             }
             // Whatever it was: the number is sent again until it is acknowledged.
-            Err(_) => {
+            Err(error) => {
                 known.retries.fetch_add(1, Ordering::Relaxed);
+                *known.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
+                    format!("{error:#}");
                 wait(Duration::from_millis(20));
             }
         }

@@ -1,6 +1,7 @@
 //! Errors, and what the process ends with: 0 done, 1 failed, 2 wrong usage, 3 refused.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use egret_log::directory::DirectoryError;
@@ -54,17 +55,20 @@ impl From<io::Error> for Exit {
 }
 
 /// Says what a command was done in spite of.
-#[expect(clippy::print_stderr, reason = "what a command has to say beside its answer")]
 pub(super) fn warn(what: &dyn std::error::Error) {
-    eprintln!("egret: warning: {what}");
+    say(format_args!("egret: warning: {what}"));
+}
+
+/// Where nobody can be told, nobody is: `eprintln!` would panic.
+fn say(what: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{what}");
 }
 
 /// Says what went wrong, and gives the code.
-#[expect(clippy::print_stderr, reason = "the last word of a command")]
 pub(super) fn end(done: Done) -> ExitCode {
     let Err(exit) = done else { return ExitCode::SUCCESS };
     if !matches!(exit, Exit::Pipe) {
-        eprintln!("egret: {exit}");
+        say(format_args!("egret: {exit}"));
     }
     ExitCode::from(exit.code())
 }
