@@ -26,6 +26,9 @@ use crate::{caps, clock};
 /// How long the thread waits for a change before it looks whether it is to end.
 const STEP: Duration = Duration::from_millis(100);
 
+/// A watch of the registry is begun anew after it was quiet for so many times [`ClusterConfig::refresh`].
+const QUIET: u32 = 8;
+
 /// How a cluster's bookies are reached.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
@@ -94,8 +97,8 @@ impl ClusterBookies {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared { registry: Registry::new(meta), state, changed });
         shared.read();
-        let (following, pause) = (Arc::clone(&shared), config.refresh);
-        let run = move || following.follow(pause);
+        let (following, refresh) = (Arc::clone(&shared), config.refresh);
+        let run = move || following.follow(refresh);
         let follower = thread::Builder::new().name("egret-registry".to_owned()).spawn(run)?;
         Ok(ClusterBookies { config, shared, follower: Some(follower), io })
     }
@@ -178,24 +181,27 @@ impl Shared {
     }
 
     /// Learns what changes until it is to end.
-    fn follow(&self, pause: Duration) {
+    fn follow(&self, refresh: Duration) {
         while !self.state().stop {
-            let Err(error) = self.follow_on() else { continue };
+            let Err(error) = self.follow_on(refresh * QUIET) else { continue };
             // Whoever closed the store has no use for this any more.
             if matches!(error, RegistryError::Metadata(MetaError::Closed)) {
                 return;
             }
             tracing::warn!(%error, "the bookies of the cluster are not followed");
-            let waited = self.changed.wait_timeout_while(self.state(), pause, |state| !state.stop);
+            let waited =
+                self.changed.wait_timeout_while(self.state(), refresh, |state| !state.stop);
             drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
     }
 
-    /// The same as long as the store answers and keeps what was not seen yet.
-    fn follow_on(&self) -> Result<(), RegistryError> {
+    /// The same as long as the store answers and keeps what was not seen yet. A watch that said nothing
+    /// for `quiet` is not trusted any more: who trusts one that is dead goes where nobody is for ever.
+    fn follow_on(&self, quiet: Duration) -> Result<(), RegistryError> {
         let known = self.registry.known()?;
         let mut watch = self.registry.watch(known.revision + 1)?;
         self.learn(known);
+        let mut heard = clock::now();
         while !self.state().stop {
             let mut next = watch.next(STEP);
             let changed = matches!(next, Ok(Some(_)));
@@ -206,7 +212,11 @@ impl Shared {
             match next {
                 Err(WatchError::Compacted { .. }) => return Ok(()),
                 Err(WatchError::Store(error)) => return Err(error.into()),
-                Ok(_) if changed => self.learn(self.registry.known()?),
+                Ok(_) if changed => {
+                    heard = clock::now();
+                    self.learn(self.registry.known()?);
+                }
+                Ok(_) if clock::now().saturating_duration_since(heard) >= quiet => return Ok(()),
                 Ok(_) => {}
             }
         }
@@ -299,8 +309,10 @@ impl Bookies for ClusterBookies {
 mod tests {
     use super::*;
     use crate::message::{Reply, Request};
-    use crate::metadata::MemoryMeta;
     use crate::metadata::conformance::PATIENCE;
+    use crate::metadata::{
+        Compare, Event, LeaseId, Listing, MemoryMeta, Op, TxnOutcome, Versioned, Watch, WatchSource,
+    };
     use egret_schemas::{Incarnation, LedgerId};
 
     fn registration(bookie: u64, incarnation: u128) -> Registration {
@@ -369,6 +381,56 @@ mod tests {
         meta.close();
         assert_eq!(bookies.candidates().len(), 1);
         drop(there);
+    }
+
+    /// A store whose watches say nothing, as one that lost its connection unnoticed.
+    #[derive(Debug)]
+    struct Deaf(MemoryMeta);
+
+    #[derive(Debug)]
+    struct Silence;
+
+    impl WatchSource for Silence {
+        fn next(&mut self, timeout: Duration) -> Result<Option<Event>, WatchError> {
+            thread::park_timeout(timeout);
+            Ok(None)
+        }
+    }
+
+    impl MetaStore for Deaf {
+        fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError> {
+            self.0.get(key)
+        }
+        fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
+            self.0.list(prefix)
+        }
+        fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
+            self.0.txn(compare, ops)
+        }
+        fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError> {
+            self.0.grant(ttl_ms)
+        }
+        fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError> {
+            self.0.keep_alive(lease)
+        }
+        fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
+            self.0.revoke(lease)
+        }
+        fn watch(&self, _: &str, _: u64) -> Result<Watch, MetaError> {
+            Ok(Watch::new(Box::new(Silence)))
+        }
+    }
+
+    #[test]
+    fn a_watch_that_says_nothing_is_not_trusted_for_long() {
+        let meta: Arc<dyn MetaStore> = Arc::new(Deaf(MemoryMeta::new()));
+        let registry = Registry::new(Arc::clone(&meta));
+        let refresh = Duration::from_millis(20);
+        let config =
+            ClusterConfig { refresh, ..ClusterConfig::new("blue".to_owned(), Role::Client, None) };
+        let bookies = ClusterBookies::new(meta, config).unwrap();
+        registry.register(&registration(1, 7), false).unwrap();
+        until(&bookies, |state| state.known.registered.len() == 1);
     }
 
     #[test]
