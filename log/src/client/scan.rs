@@ -1,7 +1,7 @@
 //! Entries of a ledger one behind the other, read in rows ahead of whoever takes them.
 //!
 //! While one row is taken the next is under way. A row is a shortcut: what it does not bring is
-//! [read alone](super::reads), from whoever has it, and only that decides whether it is missing. Each
+//! read alone (`reads`), from whoever has it, and only that decides whether it is missing. Each
 //! entry's checksum was verified.
 //!
 //! In memory are at most the row being taken and the one under way, which as many replicas may bring as
