@@ -12,7 +12,7 @@ use egret_schemas::bookie::Role;
 use egret_schemas::{EntryId, Incarnation, LedgerId, Term};
 
 use super::flip::flip;
-use super::mend::mend;
+use super::mend::{mend, on_whole_disks};
 use super::numbers::Numbers;
 use super::wait;
 use super::watch::Watch;
@@ -136,7 +136,9 @@ impl Doer {
             }
             Deed::LoseDisk => {
                 self.deeds.copies += mend(cluster)?;
-                self.lose_disk(cluster, victim)?;
+                if on_whole_disks(cluster)? {
+                    self.lose_disk(cluster, victim)?;
+                }
             }
             Deed::FlipBits => self.flip_bits(cluster, victim, numbers)?,
             Deed::FillDisk => self.fill_disk(cluster)?,
@@ -189,6 +191,9 @@ impl Doer {
         numbers: &Numbers,
     ) -> anyhow::Result<()> {
         self.deeds.copies += mend(cluster)?;
+        if !on_whole_disks(cluster)? {
+            return Ok(());
+        }
         cluster.kill(victim)?;
         self.deeds.kills += 1;
         self.deeds.flips += flip(&cluster.bookie_dir(victim), FLIPS, &mut self.dice)?;
