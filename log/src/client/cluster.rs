@@ -314,6 +314,7 @@ mod tests {
         Compare, Event, LeaseId, Listing, MemoryMeta, Op, TxnOutcome, Versioned, Watch, WatchSource,
     };
     use egret_schemas::{Incarnation, LedgerId};
+    use std::sync::mpsc::{Sender, channel};
 
     fn registration(bookie: u64, incarnation: u128) -> Registration {
         Registration {
@@ -385,7 +386,7 @@ mod tests {
 
     /// A store whose watches say nothing, as one that lost its connection unnoticed.
     #[derive(Debug)]
-    struct Deaf(MemoryMeta);
+    struct Deaf(MemoryMeta, Sender<()>);
 
     #[derive(Debug)]
     struct Silence;
@@ -417,18 +418,23 @@ mod tests {
             self.0.revoke(lease)
         }
         fn watch(&self, _: &str, _: u64) -> Result<Watch, MetaError> {
+            // Whoever waits for the first one does not wait for those after it.
+            let _ = self.1.send(());
             Ok(Watch::new(Box::new(Silence)))
         }
     }
 
     #[test]
     fn a_watch_that_says_nothing_is_not_trusted_for_long() {
-        let meta: Arc<dyn MetaStore> = Arc::new(Deaf(MemoryMeta::new()));
+        let (told, tells) = channel();
+        let meta: Arc<dyn MetaStore> = Arc::new(Deaf(MemoryMeta::new(), told));
         let registry = Registry::new(Arc::clone(&meta));
         let refresh = Duration::from_millis(20);
         let config =
             ClusterConfig { refresh, ..ClusterConfig::new("blue".to_owned(), Role::Client, None) };
         let bookies = ClusterBookies::new(meta, config).unwrap();
+        // What was there before the watch began was read.
+        tells.recv_timeout(PATIENCE).expect("it watches");
         registry.register(&registration(1, 7), false).unwrap();
         until(&bookies, |state| state.known.registered.len() == 1);
     }

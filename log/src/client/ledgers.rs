@@ -601,7 +601,7 @@ fn closed_as_asked(
     }
 }
 
-fn damage(record: &str, what: &str) -> MetaError {
+pub(super) fn damage(record: &str, what: &str) -> MetaError {
     MetaError::Record {
         file: "the metadata store".into(),
         record: record.to_owned(),

@@ -16,7 +16,7 @@ use egret_schemas::{BookieId, EntryId, LedgerId, Term};
 
 use super::error::{ReadError, RecordError, RecoverError, doubt};
 use super::fan_out;
-use super::ledgers::Ledgers;
+use super::ledgers::{Ledgers, damage};
 use super::scan::Scan;
 use crate::clock;
 use crate::ledger::reader::{Doubt, ReadAnswer};
@@ -224,8 +224,9 @@ pub fn accept(
             ledgers.change_with(id, |held, proposal| held.accept_loss(ranges, proposal), &also)?;
         }
         Assessed::Open { .. } => {
-            let gone = given_up(ledgers, &ledgers.describe(id)?, &loss.decision.gone);
-            let term = Term(ledgers.describe(id)?.term.0 + 1);
+            let record = ledgers.describe(id)?;
+            let gone = given_up(ledgers, &record, &loss.decision.gone);
+            let term = Term(record.term.0 + 1);
             let taken = ledgers.change(id, |held, p| held.start_recovery(term, p))?;
             all_others_answer(ledgers, id, &taken, &gone)?;
             let also = |last| vec![Loss { closed: Some(last), ..loss.clone() }.put()];
@@ -242,8 +243,7 @@ pub fn accept(
 pub fn accepted(ledgers: &Ledgers) -> Result<Vec<Loss>, RecordError> {
     let mut all = Vec::new();
     for (name, held) in ledgers.metadata().list(ACCEPTED)? {
-        let ledger = name.trim_start_matches(ACCEPTED).split('/').next();
-        let ledger = LedgerId(ledger.and_then(|n| n.parse().ok()).unwrap_or_default());
+        let ledger = ledger_of(&name, ACCEPTED)?;
         let decode = Loss::decode(ledger, &held.value);
         all.push(decode.map_err(|why| RecordError::Decode { ledger, why })?);
     }
@@ -271,8 +271,7 @@ pub(super) fn note(ledgers: &Ledgers, id: LedgerId, entry: EntryId) -> Result<()
 pub fn unrecoverable(ledgers: &Ledgers) -> Result<BTreeMap<LedgerId, Note>, RecordError> {
     let mut all = BTreeMap::new();
     for (name, held) in ledgers.metadata().list(NOTED)? {
-        let number = name.trim_start_matches(NOTED).parse();
-        let ledger = LedgerId(number.unwrap_or_default());
+        let ledger = ledger_of(&name, NOTED)?;
         let note = Note::decode(&held.value);
         all.insert(ledger, note.map_err(|why| RecordError::Decode { ledger, why })?);
     }
@@ -282,6 +281,12 @@ pub fn unrecoverable(ledgers: &Ledgers) -> Result<BTreeMap<LedgerId, Note>, Reco
 /// Lets repairs try a ledger again.
 pub fn forget(ledgers: &Ledgers, id: LedgerId) -> Result<(), RecordError> {
     Ok(ledgers.metadata().txn(&[], &[Op::Delete(noted(id))]).map(drop)?)
+}
+
+/// The ledger a key names, behind its prefix.
+fn ledger_of(key: &str, prefix: &str) -> Result<LedgerId, MetaError> {
+    let number = key.trim_start_matches(prefix).split('/').next().and_then(|n| n.parse().ok());
+    number.map(LedgerId).ok_or_else(|| damage(key, "its name is no ledger's"))
 }
 
 fn noted(id: LedgerId) -> String {

@@ -133,8 +133,8 @@ fn an_open_ledger_is_closed_without_the_bookies_given_up() {
     assert_eq!(world.ledgers.read(id, EntryId(3)), Ok(text(3)));
 }
 
-/// Once, bookies given up denied every entry at once, which proved against the one that had it that it was
-/// never acknowledged.
+/// Also where that bookie was never told what readers may see. In which order the others deny is held by the
+/// tests of `given_up`: here answers come at once.
 #[test]
 fn what_is_on_the_last_bookie_only_is_kept() {
     let world = World::new(5);
