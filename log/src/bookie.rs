@@ -24,6 +24,7 @@ pub(crate) mod journal;
 pub(crate) mod limbo;
 pub mod manifest;
 pub(crate) mod open;
+mod pace;
 mod read_only;
 pub(crate) mod scrub;
 pub(crate) mod shard;

@@ -180,6 +180,10 @@ pub const READ_ENTRIES_MAX: u32 = 4096;
 /// Entries of such an answer that crosses a socket: what is said of each then fits the smallest header.
 pub const WIRE_ENTRIES_MAX: u32 = 512;
 
+/// Of a read thread's time, what catch-up reads may take beside appends, in percent: past it the appends'
+/// p99 suffers more than readers gain (figures: `bench catch_up`).
+pub const CATCH_UP_PERCENT: u8 = 10;
+
 /// Bytes of catch-up reads that wait or are under way, before readers are told to come back.
 pub const CATCH_UP_BYTES_MAX: usize = 8 * READ_BYTES_MAX;
 

@@ -19,6 +19,9 @@ pub struct BookieConfig {
     pub tail_cache_bytes: usize,
     /// Threads that read the medium for requests that were sent.
     pub read_threads: usize,
+    /// Of a read thread's time, what reads of the medium may take while appends come in, in percent; 100
+    /// for no rest.
+    pub catch_up_percent: u8,
     /// Bytes handed in and not yet durable, before callers wait.
     pub queue_bytes_max: usize,
     /// Free space below which nothing grows: for checkpoints, compaction, fences and deletions.
@@ -70,6 +73,7 @@ impl Default for BookieConfig {
             write_cache_bytes: caps::WRITE_CACHE_BYTES,
             tail_cache_bytes: caps::TAIL_CACHE_BYTES,
             read_threads: 1,
+            catch_up_percent: caps::CATCH_UP_PERCENT,
             queue_bytes_max: caps::JOURNAL_QUEUE_BYTES_MAX,
             disk_reserve_bytes: caps::DISK_RESERVE_BYTES,
             copy_reserve_bytes: 0,

@@ -15,6 +15,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod compact;
 pub(crate) mod lead;
 pub(crate) mod lookup;
+mod read_jobs;
 pub(crate) mod space;
 pub(crate) mod threads;
 pub(crate) mod upkeep;
@@ -36,12 +37,14 @@ use super::journal::files::Spares;
 use super::journal::writer::JournalWriter;
 use super::journal::{Lsn, Record};
 use super::manifest::Manifest;
+use super::pace::Pace;
 use super::scrub::ScrubPlace;
 use super::stats::BookieStats;
 use super::term_table::TermTable;
 use crate::disk::Disk;
 use crate::message::{Reply, ReplyTo, Unknown, Wake};
 use lookup::{ReadCount, ReadJob, SentJob};
+use read_jobs::ReadJobs;
 use space::Room;
 
 /// Everything behind a [`Bookie`](super::Bookie).
@@ -105,9 +108,7 @@ pub(crate) struct State {
     callers_wait: usize,
     /// Answers due, in the order of the journal.
     replies: VecDeque<(ReplyTo, Reply)>,
-    read_jobs: VecDeque<SentJob>,
-    /// Bytes they may take, with those under way.
-    read_job_bytes: usize,
+    read_jobs: ReadJobs,
     watches: HashMap<LedgerId, Vec<(Option<EntryId>, Wake)>>,
     poisoned: Option<String>,
     room_left: Room,
@@ -229,6 +230,8 @@ impl Shard {
         own: Incarnation,
         found: Found,
     ) -> Shard {
+        // Without threads of its own nothing may depend on the time.
+        let percent = if config.background { config.catch_up_percent } else { 100 };
         let state = State {
             table: found.table,
             cache: found.cache,
@@ -248,8 +251,7 @@ impl Shard {
             journal_waits: false,
             callers_wait: 0,
             replies: VecDeque::new(),
-            read_jobs: VecDeque::new(),
-            read_job_bytes: 0,
+            read_jobs: ReadJobs::new(Pace::new(percent)),
             watches: HashMap::new(),
             poisoned: None,
             room_left: Room::default(),
@@ -363,7 +365,7 @@ impl Shard {
         state.stopped = true;
         state.closing = true;
         let refused = state.empty_queue(&Reply::Unknown(Unknown::Closing));
-        let jobs: Vec<SentJob> = state.read_jobs.drain(..).collect();
+        let jobs: Vec<SentJob> = state.read_jobs.drain();
         let watches = std::mem::take(&mut state.watches);
         self.work.notify_all();
         self.room.notify_all();

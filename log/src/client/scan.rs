@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use egret_schemas::{EntryId, LedgerId};
@@ -26,6 +26,12 @@ use crate::{caps, clock};
 
 /// Bytes of the first row; each next one has twice as many, up to half of what a scan may have.
 const FIRST_ROW_BYTES: u32 = 64 << 10;
+
+/// Entries from the end within which a reader is taken to follow what is appended.
+const NEAR_THE_END: u32 = 64;
+
+/// How long a bookie may take for a row of history before the next is asked, too.
+const HISTORY_HEDGE: Duration = Duration::from_millis(500);
 
 const ROW_BYTES_MAX: u32 = caps::SCAN_BYTES_MAX / 2;
 
@@ -133,6 +139,13 @@ impl Ahead {
         Request::ReadRange { ledger, from, entries_max, bytes_max }
     }
 
+    /// How long a replica may take before the next is asked, too. A bookie reads history at a pace that
+    /// spares its appends, and to have another read the same would spare nobody; near the end of what
+    /// there is a reader is to be on time.
+    fn patience(&self) -> Duration {
+        if self.count <= NEAR_THE_END { HEDGE } else { HISTORY_HEDGE }
+    }
+
     /// Asks whom the step names, if it names anybody.
     fn send(&mut self, ledgers: &Ledgers) {
         let RowStep::Ask(slot) = self.step else { return };
@@ -166,7 +179,8 @@ impl Ahead {
                 }
                 RowStep::Wait => {
                     let asked = self.last.filter(|_| self.read.can_hedge());
-                    let patience = asked.map(|(_, at)| HEDGE.saturating_sub(at.elapsed()));
+                    let patience =
+                        asked.map(|(_, at)| self.patience().saturating_sub(at.elapsed()));
                     self.step = match self.waiting.next(patience) {
                         Some((slot, answer)) => {
                             if let RowAnswer::Unknown(_) = answer {

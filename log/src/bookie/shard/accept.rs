@@ -313,7 +313,11 @@ impl State {
             return Ok(unknown);
         }
         // A durable fence has all adds accepted before it durable and readable.
-        Ok(self.read(address).into())
+        let answer = match fence {
+            Some(_) => self.read_urgent(address),
+            None => self.read(address),
+        };
+        Ok(answer.into())
     }
 
     fn judge_range(&mut self, from: EntryAddress, bounds: Bounds) -> Result<Verdict, Refusal> {

@@ -191,6 +191,11 @@ impl Shard {
                     self.arm_timer(state);
                 }
                 state.durable_lsn = lsn;
+                let added = batch.records().filter(|record| matches!(record, Record::Add { .. }));
+                let added: usize = added.map(Record::len).sum();
+                if added > 0 {
+                    state.read_jobs.added(added, crate::clock::now());
+                }
                 if state.made_durable(batch, after) {
                     self.want_compaction(state);
                 }
@@ -353,7 +358,7 @@ impl State {
     fn answer(&self, then: Then) -> Answer {
         match then {
             Then::Done => Answer::Reply(Reply::Done),
-            Then::Read(address) => self.read(address),
+            Then::Read(address) => self.read_urgent(address),
             Then::Fenced(ledger) => {
                 let found = self.table.get(ledger);
                 Answer::Reply(Reply::Fenced {

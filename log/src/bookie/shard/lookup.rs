@@ -14,9 +14,6 @@ use crate::caps;
 use crate::message::{RangeEntry, Refusal, Reply, ReplyTo, Request, Unknown, Wake};
 use crate::mutants::{self, Mutant};
 
-/// Reads of the medium that may wait at once. Past it a reader is told to come back.
-const READ_JOBS_MAX: usize = 4096;
-
 /// When to come back.
 const RETRY_AFTER_MS: u32 = 20;
 
@@ -32,6 +29,8 @@ pub(super) enum Lookup<'a> {
 pub(crate) struct ReadJob {
     lac: Option<EntryId>,
     what: What,
+    /// Whether it is a recovery's.
+    pub(super) urgent: bool,
 }
 
 #[derive(Debug)]
@@ -51,8 +50,8 @@ enum Part {
 /// What one batched read may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    entries: u32,
-    bytes: u64,
+    pub(super) entries: u32,
+    pub(super) bytes: u64,
 }
 
 impl Bounds {
@@ -106,6 +105,7 @@ impl State {
             Some(stored) => Lookup::Stored(ReadJob {
                 lac: self.table.get(address.ledger).and_then(|found| found.lac),
                 what: What::One(stored),
+                urgent: false,
             }),
             None => Lookup::Nothing,
         }
@@ -128,9 +128,18 @@ impl State {
         })
     }
 
+    /// As [`read`](State::read), for a recovery.
+    pub(super) fn read_urgent(&self, address: EntryAddress) -> Answer {
+        match self.read(address) {
+            Answer::Read(job) => Answer::Read(ReadJob { urgent: true, ..job }),
+            reply @ Answer::Reply(_) => reply,
+        }
+    }
+
     /// The answer to a batched read, or where its entries are.
     pub(super) fn read_range(&self, from: EntryAddress, bounds: Bounds) -> Answer {
         let ledger = from.ledger;
+        let bounds = self.read_jobs.within(bounds, crate::clock::now());
         let (mut next, mut parts) = (from.entry, Vec::new());
         let (mut entries, mut bytes, mut on_medium) = (0, 0, false);
         while entries < bounds.entries && (parts.is_empty() || bytes < bounds.bytes) {
@@ -162,7 +171,9 @@ impl State {
         let lac = self.table.get(ledger).and_then(|found| found.lac);
         match (parts.is_empty(), on_medium) {
             (true, _) => self.read(from),
-            (false, true) => Answer::Read(ReadJob { lac, what: What::Row(parts, bounds) }),
+            (false, true) => {
+                Answer::Read(ReadJob { lac, what: What::Row(parts, bounds), urgent: false })
+            }
             (false, false) => {
                 let entry = |part| match part {
                     Part::Cached(entry) => Some(entry),
@@ -183,7 +194,7 @@ fn entry_reply(address: EntryAddress, lac: Option<EntryId>, entry: CachedEntry) 
 impl ReadJob {
     /// Reads the entry, or the row.
     pub(super) fn read(self, shard: &Shard) -> Reply {
-        let ReadJob { lac, what } = self;
+        let ReadJob { lac, what, .. } = self;
         let reply = match what {
             What::One(stored) => match stored.read() {
                 Ok(StoredEntry { entry, term, crc, payload }) => {
@@ -268,6 +279,21 @@ impl SentJob {
         }
     }
 
+    /// Whether somebody waits for it who must not: a recovery, or an add. All others catch up.
+    pub(super) fn is_urgent(&self) -> bool {
+        match self {
+            SentJob::Answer(job, _) => job.urgent,
+            SentJob::Compare(..) => true,
+        }
+    }
+
+    /// A row of no entries that counts as so many bytes.
+    #[cfg(test)]
+    pub(super) fn of_nothing(urgent: bool, bytes: u32) -> SentJob {
+        let what = What::Row(Vec::new(), Bounds::new(1, bytes));
+        SentJob::Answer(ReadJob { lac: None, what, urgent }, Box::new(drop))
+    }
+
     /// Answers without reading.
     pub(super) fn refuse(self, answer: Reply) {
         match self {
@@ -283,22 +309,24 @@ impl Shard {
     }
 
     /// Reads for a request that was sent: on the read thread if there is one.
-    pub(super) fn read_later(&self, job: SentJob) {
+    pub(super) fn read_later(&self, mut job: SentJob) {
         if !self.config.background {
             return self.read_now(job);
         }
         let mut state = self.lock();
         let refusal = if state.closing {
             Reply::Unknown(Unknown::Closing)
-        } else if state.read_jobs.len() >= READ_JOBS_MAX
-            || state.read_job_bytes > caps::CATCH_UP_BYTES_MAX
-        {
-            Reply::Refused(Refusal::Overloaded { retry_after_ms: RETRY_AFTER_MS })
         } else {
-            state.read_job_bytes += job.bytes();
-            state.read_jobs.push_back(job);
-            self.reads.notify_one();
-            return;
+            match state.read_jobs.push(job) {
+                None => {
+                    self.reads.notify_one();
+                    return;
+                }
+                Some(refused) => {
+                    job = refused;
+                    Reply::Refused(Refusal::Overloaded { retry_after_ms: RETRY_AFTER_MS })
+                }
+            }
         };
         drop(state);
         job.refuse(refusal);

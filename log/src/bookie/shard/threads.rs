@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::read_jobs::Next;
 use super::{Shard, State};
 use crate::clock;
 use crate::message::{Reply, ReplyTo};
@@ -108,18 +109,25 @@ impl Shard {
     }
 
     fn run_reads(&self) {
+        let threads = self.config.read_threads.max(1);
         let mut state = self.lock();
         while !state.stopped {
-            match state.read_jobs.pop_front() {
-                Some(job) => {
+            state = match state.read_jobs.next(clock::now()) {
+                Next::Job(job) => {
                     drop(state);
-                    let bytes = job.bytes();
+                    let (bytes, urgent, begun) = (job.bytes(), job.is_urgent(), clock::now());
                     self.read_now(job);
-                    state = self.lock();
-                    state.read_job_bytes = state.read_job_bytes.saturating_sub(bytes);
+                    let mut state = self.lock();
+                    let took = (!urgent).then_some((begun, clock::now()));
+                    state.read_jobs.done(bytes, took, threads);
+                    state
                 }
-                None => state = self.reads.wait(state).unwrap_or_else(PoisonError::into_inner),
-            }
+                Next::Rest(rest) => {
+                    let waited = self.reads.wait_timeout(state, rest);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                Next::Nothing => self.reads.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 }
