@@ -11,6 +11,7 @@
 //! | [`loss`], `given_up` | entries of which no copy is left, noted and accepted; bookies that are gone for ever |
 //! | [`scan`] | entries one behind the other, read in rows and ahead |
 //! | [`repair`], [`repairer`] | copies that are lacking, made; by whom and when |
+//! | [`verify`] | every copy of one ledger looked at, and made anew where it is not what was written |
 //! | `copier`, `held` | one such copy; what a bookie has of a ledger already |
 //! | `fan_out`, `timer` | one question to several bookies; things done a little later |
 //! | [`cluster`] | those of a cluster, found through its registry |
@@ -36,6 +37,7 @@ pub mod repair;
 pub mod repairer;
 pub mod scan;
 mod timer;
+pub mod verify;
 pub mod writer;
 
 #[cfg(test)]
@@ -48,6 +50,8 @@ mod row_tests;
 mod several_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verify_tests;
 
 pub use bookies::{Bookies, Candidate, OneBookie};
 pub use cluster::{ClusterBookies, ClusterConfig};

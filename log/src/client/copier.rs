@@ -2,10 +2,10 @@
 //! time, no more than [`REPAIR_IN_FLIGHT_BYTES_MAX`](caps::REPAIR_IN_FLIGHT_BYTES_MAX) allows.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use egret_schemas::{EntryId, LedgerId};
+use egret_schemas::{EntryId, LedgerId, Term};
 
 use super::error::doubt;
 use super::held::Held;
@@ -41,18 +41,31 @@ struct UnderWay {
     changed: Condvar,
 }
 
+/// Copies on their way to one bookie, so many at a time and so fast.
+pub(super) struct Copying<'a> {
+    ledgers: &'a Ledgers,
+    id: LedgerId,
+    /// The ledger's.
+    term: Term,
+    at: Member,
+    pace: Pace,
+    under_way: Arc<UnderWay>,
+    began: Instant,
+    entries: u64,
+    bytes: u64,
+}
+
 impl Copier<'_> {
     /// Copies; entries and bytes that were written.
     pub(super) fn copy(&self, lack: &Lack, pace: Pace) -> Result<(u64, u64), RepairError> {
         let ensemble = self.record.fragment_of(lack.first).1;
-        let under_way = Arc::new(UnderWay::default());
+        let mut copying =
+            Copying::to(self.ledgers, self.id, self.record.term, self.at, pace);
         let mut scan = Scan::new(self.ledgers, self.id);
         let mut held = match lack.why {
             Why::Incomplete => Some(Held::ask(self.ledgers, self.id, self.at, lack.last)),
             Why::Replaced | Why::Leaving => None,
         };
-        let (mut entries, mut bytes) = (0u64, 0u64);
-        let began = clock::now();
         for entry in (lack.first.0..=lack.last.0).map(EntryId) {
             let mine = ensemble.write_set(entry, self.record.quorum).any(|slot| slot == lack.slot);
             let lost = || self.record.lost_with(entry).is_some();
@@ -64,34 +77,60 @@ impl Copier<'_> {
                 entry,
                 why,
             })?;
-            entries += 1;
-            bytes += payload.len() as u64;
-            under_way.room(payload.len()).map_err(|why| self.not_taken(why))?;
-            self.add(&under_way, entry, payload);
-            let due = Duration::from_secs_f64(bytes as f64 / pace.bytes_per_second.max(1) as f64);
-            under_way.rest((began + due).saturating_duration_since(clock::now()));
+            copying.put(entry, payload).map_err(|why| self.not_taken(why))?;
         }
-        under_way.done().map_err(|why| self.not_taken(why))?;
-        Ok((entries, bytes))
+        copying.done().map_err(|why| self.not_taken(why))
     }
 
     fn not_taken(&self, why: Doubt) -> RepairError {
         RepairError::NotTaken { ledger: self.id, why }
     }
+}
 
-    fn add(&self, under_way: &Arc<UnderWay>, entry: EntryId, payload: Bytes) {
+impl<'a> Copying<'a> {
+    /// To a bookie that knows the ledger.
+    pub(super) fn to(
+        ledgers: &'a Ledgers,
+        id: LedgerId,
+        term: Term,
+        at: Member,
+        pace: Pace,
+    ) -> Copying<'a> {
+        let (under_way, began) = (Arc::default(), clock::now());
+        Copying { ledgers, id, term, at, pace, under_way, began, entries: 0, bytes: 0 }
+    }
+
+    /// Sends a copy, when there is room and time for it; not taken was this one or one before.
+    pub(super) fn put(&mut self, entry: EntryId, payload: Bytes) -> Result<(), Doubt> {
+        self.entries += 1;
+        self.bytes += payload.len() as u64;
+        self.under_way.room(payload.len())?;
+        self.add(entry, payload);
+        let due = self.bytes as f64 / self.pace.bytes_per_second.max(1) as f64;
+        let due = self.began + Duration::from_secs_f64(due);
+        self.under_way.rest(due.saturating_duration_since(clock::now()));
+        Ok(())
+    }
+
+    /// Waits until all was taken: entries and bytes.
+    pub(super) fn done(self) -> Result<(u64, u64), Doubt> {
+        self.under_way.done()?;
+        Ok((self.entries, self.bytes))
+    }
+
+    fn add(&self, entry: EntryId, payload: Bytes) {
         let weight = payload.len();
         let request = Request::Add {
             ledger: self.id,
             entry,
-            term: self.record.term,
+            term: self.term,
             // A copy moves nothing.
             lac: None,
             crc: entry_crc(self.id, entry, &payload),
             copy: true,
             payload,
         };
-        let under_way = Arc::clone(under_way);
+        let under_way = Arc::clone(&self.under_way);
         let told = move |reply| under_way.on_reply(weight, reply);
         let way = self.ledgers.bookies().transport(self.at);
         way.send(self.at.incarnation, request, Box::new(told));

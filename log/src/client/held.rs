@@ -8,8 +8,24 @@ use egret_schemas::{EntryId, LedgerId};
 use super::ledgers::Ledgers;
 use crate::caps;
 use crate::ledger::Member;
+use crate::ledger::reader::Doubt;
 use crate::ledger::row::RowAnswer;
-use crate::message::{Reply, Request};
+use crate::message::{Refusal, Reply, Request, Unknown};
+
+/// What a bookie has of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Look {
+    /// As it was written.
+    Intact,
+    /// It proves that it has none.
+    Missing,
+    /// Not as it was written.
+    Damaged,
+    /// None, and it may have lost it.
+    Limbo,
+    /// It did not say.
+    Unheard(Doubt),
+}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -36,13 +52,28 @@ impl<'a> Held<'a> {
         Held { ledgers, id, at, last, highest, shown: EntryId(0) }
     }
 
+    /// The same, asked about every entry: what it does not show may be what it lost.
+    pub(super) fn look_for(
+        ledgers: &'a Ledgers,
+        id: LedgerId,
+        at: Member,
+        last: EntryId,
+    ) -> Held<'a> {
+        Held { ledgers, id, at, last, highest: None, shown: EntryId(0) }
+    }
+
     /// Whether it has the entry as it was written. To be asked in order.
     pub(super) fn has(&mut self, entry: EntryId) -> bool {
-        if entry < self.shown {
-            return true;
-        }
         if self.highest.is_some_and(|highest| Some(entry) > highest) {
             return false;
+        }
+        self.look(entry) == Look::Intact
+    }
+
+    /// What it has of the entry. To be asked in order.
+    pub(super) fn look(&mut self, entry: EntryId) -> Look {
+        if entry < self.shown {
+            return Look::Intact;
         }
         let count = self.last.next().0.saturating_sub(entry.0);
         let entries_max = u32::try_from(count)
@@ -54,9 +85,16 @@ impl<'a> Held<'a> {
         match RowAnswer::judge(self.id, entry, entries_max, reply) {
             RowAnswer::Entries(row) => {
                 self.shown = row.last().map_or(entry, |found| found.entry).next();
-                true
+                Look::Intact
             }
-            RowAnswer::Nothing | RowAnswer::Unknown(_) => false,
+            RowAnswer::Nothing | RowAnswer::Unknown(Doubt::Refused(Refusal::NoLedger)) => {
+                Look::Missing
+            }
+            RowAnswer::Unknown(
+                Doubt::Checksum { .. } | Doubt::Bookie(Unknown::Damaged { .. }),
+            ) => Look::Damaged,
+            RowAnswer::Unknown(Doubt::Bookie(Unknown::Limbo)) => Look::Limbo,
+            RowAnswer::Unknown(why) => Look::Unheard(why),
         }
     }
 }

@@ -32,6 +32,8 @@ struct State {
     refuse_creates: Option<Refusal>,
     /// Nothing is done, and everything is answered at once with this.
     down: Option<Unknown>,
+    /// Its word on what it lacks is worth nothing.
+    limbo: bool,
     /// Nothing is answered; what was asked meanwhile is done and answered afterwards.
     silent: Option<Vec<(Request, ReplyTo)>>,
     adds: usize,
@@ -115,7 +117,11 @@ impl State {
         if !on() {
             return cut();
         }
-        let reply = self.handle(request, wakes);
+        let reads = matches!(request, Request::Read { .. } | Request::ReadRange { .. });
+        let reply = match self.handle(request, wakes) {
+            Reply::NoEntry { .. } if reads && self.limbo => Reply::Unknown(Unknown::Limbo),
+            reply => reply,
+        };
         if on() { reply } else { cut() }
     }
 
@@ -269,6 +275,11 @@ impl MemoryBookie {
         let lost = || Unknown::Unreachable { to: "a bookie".to_owned(), why: "down".to_owned() };
         let mut state = self.state.lock().unwrap();
         (state.down, state.dies_after) = (down.then(lost), None);
+    }
+
+    /// It may have lost what it does not have.
+    pub(crate) fn set_limbo(&self, limbo: bool) {
+        self.state.lock().unwrap().limbo = limbo;
     }
 
     /// Says nothing for a while, or takes up what was asked meanwhile.

@@ -8,7 +8,7 @@
 
 use egret_schemas::{EntryId, Incarnation};
 
-use super::ensemble::Member;
+use super::ensemble::{Ensemble, Member};
 use super::metadata::{LedgerMetadata, LedgerState};
 
 /// What is known of a bookie an ensemble names.
@@ -51,20 +51,27 @@ pub struct Lack {
     pub why: Why,
 }
 
-/// What a ledger lacks, fragment by fragment, slot by slot.
-pub fn lacks(metadata: &LedgerMetadata, standing: impl Fn(Member) -> Standing) -> Vec<Lack> {
+/// The fragments that nobody writes any more, each with its first and last entry.
+pub fn ended(
+    metadata: &LedgerMetadata,
+) -> impl Iterator<Item = (EntryId, EntryId, &Ensemble)> + use<'_> {
     let end = match metadata.state {
-        LedgerState::Deleting => return Vec::new(),
+        LedgerState::Deleting => EntryId(0),
         LedgerState::Closed { last } => EntryId::after(last),
         // The last fragment is not looked at: it ends where it begins.
         LedgerState::Open | LedgerState::InRecovery => metadata.last_fragment().0,
     };
-    let mut found = Vec::new();
-    for (&first, ensemble) in &metadata.fragments {
+    metadata.fragments.iter().filter_map(move |(&first, ensemble)| {
         let next = metadata.fragments.range(first.next()..).next().map(|(&next, _)| next);
-        let Some(last) = next.unwrap_or(end).min(end).before().filter(|last| *last >= first) else {
-            continue;
-        };
+        let last = next.unwrap_or(end).min(end).before().filter(|last| *last >= first)?;
+        Some((first, last, ensemble))
+    })
+}
+
+/// What a ledger lacks, fragment by fragment, slot by slot.
+pub fn lacks(metadata: &LedgerMetadata, standing: impl Fn(Member) -> Standing) -> Vec<Lack> {
+    let mut found = Vec::new();
+    for (first, last, ensemble) in ended(metadata) {
         for (slot, &member) in ensemble.members().iter().enumerate() {
             let why = match standing(member) {
                 Standing::Leaving => Why::Leaving,

@@ -2,6 +2,7 @@
 
 mod loss;
 mod repair;
+mod verified;
 
 use std::path::PathBuf;
 
@@ -35,7 +36,7 @@ enum Verb {
     Describe(Describe),
     /// Write an entry's bytes to standard output, whether readers may see it or not.
     Read(Read),
-    /// Make the copies that are lacking, of one ledger or of all.
+    /// Make the copies that are lacking, of all ledgers; of one that is named every copy is looked at.
     Repair(repair::Repair),
     /// Accept that entries of which no copy is left are lost.
     AcceptLoss(loss::AcceptLoss),

@@ -64,7 +64,7 @@ fn bookie(text: &str) -> Result<BookieId, Exit> {
     number.parse().map(BookieId).map_err(wrong)
 }
 
-fn range(&(first, last): &(EntryId, EntryId)) -> String {
+pub(super) fn range(&(first, last): &(EntryId, EntryId)) -> String {
     if first == last { first.to_string() } else { format!("{first}–{last}") }
 }
 

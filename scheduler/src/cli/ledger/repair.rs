@@ -1,17 +1,25 @@
 //! `egret ledger repair`: makes the copies that are lacking, now, instead of waiting for the bookies to.
+//! Of a ledger that is named every copy is looked at, too.
 
 use clap::Args;
 use egret_log::client::loss;
 use egret_log::client::repair::{self, Pace, Sweep};
-use egret_log::ledger::repair::lacks;
+use egret_log::client::verify::{self, Verified};
+use egret_log::ledger::repair::{Lack, lacks};
+use egret_schemas::LedgerId;
 use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::exit::{Done, Exit};
 use super::super::output::{self, Form};
+use super::verified;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Without a name, what is lacking is what the ledgers' records say. Of a ledger that is \
+named every entry is read on every bookie that should have it, and copies that rotted or are missing are \
+made anew.
+
+Examples:
   egret ledger repair --cluster blue.toml
   egret ledger repair L42 --mb-per-second 200")]
 pub(super) struct Repair {
@@ -31,46 +39,63 @@ pub(super) struct Repair {
 impl Repair {
     pub(super) fn run(self, cluster: &Cluster) -> Done {
         let pace = Pace { bytes_per_second: self.mb_per_second.saturating_mul(1 << 20) };
-        let ledgers = &cluster.ledgers;
-        let failed = |error: &dyn std::fmt::Display| Exit::Failed(error.to_string());
-        let (found, mut sweep) = match &self.ledger {
-            None => repair::survey(ledgers).map_err(|error| failed(&error))?,
-            Some(text) => {
-                let id = super::parse(text)?;
-                let record = super::record(cluster, id)?;
-                let standing = |member| ledgers.bookies().standing(member);
-                let found: Vec<_> =
-                    lacks(&record, standing).into_iter().map(|lack| (id, lack)).collect();
-                let lacking = found.len() as u64;
-                if !self.dry_run {
-                    // Asked for by name: it is tried whatever an earlier repair came to.
-                    loss::forget(ledgers, id).map_err(|error| failed(&error))?;
-                }
-                (found, Sweep { ledgers: 1, lacking, ..Sweep::default() })
-            }
+        let named = self.ledger.as_deref().map(super::parse).transpose()?;
+        let (found, mut sweep) = match named {
+            None => repair::survey(&cluster.ledgers).map_err(failed)?,
+            Some(id) => self.lacking(cluster, id)?,
         };
         if !self.dry_run {
-            let bar = output::progress(found.len() as u64, "copies");
-            for (id, lack) in found {
-                bar.set_message(id.to_string());
-                match repair::make(ledgers, id, &lack, pace) {
-                    Ok(made) => sweep.made.push((id, lack, made)),
-                    Err(why) if why.is_settled() => sweep.lacking -= 1,
-                    Err(why) => sweep.failed.push((id, lack, why)),
-                }
-                bar.inc(1);
-            }
-            bar.finish_and_clear();
+            make(cluster, found, pace, &mut sweep);
         }
+        let verified = match named {
+            None => None,
+            Some(id) => Some((id, self.verify(cluster, id, pace)?)),
+        };
         let left = sweep.lacking - sweep.made.len() as u64;
-        self.answer(&sweep)?;
-        if left == 0 || self.dry_run {
+        self.answer(&sweep, verified.as_ref())?;
+        if self.dry_run {
             return Ok(());
         }
-        Err(Exit::Failed(format!("{left} copies are still lacking: see above, then try again")))
+        if left > 0 {
+            let why = format!("{left} copies are still lacking: see above, then try again");
+            return Err(Exit::Failed(why));
+        }
+        match verified {
+            Some((id, verified)) if !verified.is_whole() => Err(Exit::Failed(format!(
+                "{id} is not whole: see above what is missing and what to do"
+            ))),
+            _ => Ok(()),
+        }
     }
 
-    fn answer(&self, sweep: &Sweep) -> Done {
+    /// What the record of one ledger says.
+    fn lacking(
+        &self,
+        cluster: &Cluster,
+        id: LedgerId,
+    ) -> Result<(Vec<(LedgerId, Lack)>, Sweep), Exit> {
+        let record = super::record(cluster, id)?;
+        let standing = |member| cluster.ledgers.bookies().standing(member);
+        let found: Vec<_> = lacks(&record, standing).into_iter().map(|lack| (id, lack)).collect();
+        let lacking = found.len() as u64;
+        if !self.dry_run {
+            // Asked for by name: it is tried whatever an earlier repair came to.
+            loss::forget(&cluster.ledgers, id).map_err(failed)?;
+        }
+        Ok((found, Sweep { ledgers: 1, lacking, ..Sweep::default() }))
+    }
+
+    fn verify(&self, cluster: &Cluster, id: LedgerId, pace: Pace) -> Result<Verified, Exit> {
+        let entries = super::last(&super::record(cluster, id)?).map_or(0, |last| last + 1);
+        let bar = output::progress(entries, "entries");
+        bar.set_message(id.to_string());
+        let mend = (!self.dry_run).then_some(pace);
+        let verified = verify::verify(&cluster.ledgers, id, mend, |_| bar.inc(1));
+        bar.finish_and_clear();
+        verified.map_err(failed)
+    }
+
+    fn answer(&self, sweep: &Sweep, verified: Option<&(LedgerId, Verified)>) -> Done {
         match self.output {
             Form::Json => {
                 let made: Vec<Value> = sweep
@@ -106,6 +131,7 @@ impl Repair {
                     "made": made,
                     "failed": failed,
                     "unrecoverable": sweep.unrecoverable.keys().map(|id| id.to_string()).collect::<Vec<_>>(),
+                    "verified": verified.map(|(id, verified)| verified::json(*id, verified)),
                 }))?;
             }
             Form::Table => {
@@ -130,8 +156,30 @@ impl Repair {
                     sweep.lacking,
                     sweep.made.len()
                 ))?;
+                if let Some((id, verified)) = verified {
+                    verified::say(*id, verified)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Makes what is lacking, one copy after the other.
+fn make(cluster: &Cluster, found: Vec<(LedgerId, Lack)>, pace: Pace, sweep: &mut Sweep) {
+    let bar = output::progress(found.len() as u64, "copies");
+    for (id, lack) in found {
+        bar.set_message(id.to_string());
+        match repair::make(&cluster.ledgers, id, &lack, pace) {
+            Ok(made) => sweep.made.push((id, lack, made)),
+            Err(why) if why.is_settled() => sweep.lacking -= 1,
+            Err(why) => sweep.failed.push((id, lack, why)),
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+}
+
+fn failed(error: impl std::fmt::Display) -> Exit {
+    Exit::Failed(error.to_string())
 }
