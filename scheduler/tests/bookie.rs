@@ -305,3 +305,36 @@ fn certificates_are_made_once_and_open_the_door() {
     assert!(is_there(&client, 0));
     assert!(matches!(ask(&running.client(None), add(1)), Reply::Unknown(_)));
 }
+
+/// It started, and every client said something about TLS.
+#[test]
+fn a_certificate_that_nobody_would_accept_is_refused_at_the_start() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    for certs in ["certs", "others"] {
+        done(dir, &["init", "--cluster", "blue", "--dir", certs]);
+    }
+    let cert = ["init", "cert", "--dir", "certs", "--role", "bookie"];
+    done(dir, &[&cert[..], &["--name", "b1", "--host", "elsewhere.example"]].concat());
+    let start = |ca: &str| {
+        let files = format!("[tls]\ncert = \"certs/b1.pem\"\nkey = \"certs/b1.key\"\nca = \"{ca}\"\n");
+        configure(dir, &files);
+        not_done(dir, &["bookie", "--config", "b1.toml"])
+    };
+    let (code, why) = start("certs/ca.pem");
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("certs/b1.pem: ") && why.contains("does not name 127.0.0.1"), "{why}");
+    assert!(why.contains("elsewhere.example"), "{why}");
+    let command = "`egret init cert --role bookie --name b1-2 --host 127.0.0.1`";
+    assert!(why.contains(command), "{why}");
+    let (code, why) = start("others/ca.pem");
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("the configured authority did not sign it"), "{why}");
+    assert!(!dir.join("b1").exists(), "nothing was done");
+    // What the message says to do is enough.
+    let other = ["--name", "b1-2", "--host", "127.0.0.1"];
+    done(dir, &[&cert[..], &other].concat());
+    let files = "[tls]\ncert = \"certs/b1-2.pem\"\nkey = \"certs/b1-2.key\"\nca = \"certs/ca.pem\"\n";
+    configure(dir, files);
+    Running::start(dir, &[]);
+}

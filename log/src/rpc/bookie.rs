@@ -17,10 +17,12 @@
 //! | [`client`] | the way to one bookie |
 //! | [`role`] | who may ask what |
 //! | [`tls`] | certificates, and whom they name |
+//! | [`accepted`] | whether others would accept a certificate |
 //! | `convert` | messages to headers and back |
 //! | `wire` | frames over anything that reads and writes |
 //! | `io_thread` | a thread that waits for sockets |
 
+pub mod accepted;
 pub mod client;
 pub(crate) mod convert;
 pub mod io_thread;

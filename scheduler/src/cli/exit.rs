@@ -5,6 +5,9 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use egret_log::directory::DirectoryError;
+use egret_log::rpc::bookie::TlsError;
+
+use super::tls_files::Useless;
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,18 @@ impl From<DirectoryError> for Exit {
     fn from(error: DirectoryError) -> Exit {
         let message = error.to_string();
         if error.is_refusal() { Exit::Refused(message) } else { Exit::Failed(message) }
+    }
+}
+
+impl From<TlsError> for Exit {
+    fn from(error: TlsError) -> Exit {
+        Exit::Refused(error.to_string())
+    }
+}
+
+impl From<Useless> for Exit {
+    fn from(error: Useless) -> Exit {
+        Exit::Refused(error.to_string())
     }
 }
 

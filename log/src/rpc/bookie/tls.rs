@@ -104,30 +104,40 @@ struct Parsed {
 
 impl Pem<'_> {
     fn parse(self) -> Result<Parsed, TlsError> {
-        let told =
-            |what| move |why: &dyn fmt::Display| TlsError::Pem { what, why: why.to_string() };
-        let chain = certificates(self.cert).map_err(|e| told("certificate")(&e))?;
-        let key = PrivateKeyDer::from_pem_slice(self.key).map_err(|e| told("key")(&e))?;
-        let mut roots = RootCertStore::empty();
-        let authorities = certificates(self.ca).map_err(|e| told("authority")(&e))?;
-        if chain.is_empty() {
-            return Err(told("certificate")(&"it is empty"));
-        }
-        if authorities.is_empty() {
-            return Err(told("authority")(&"it is empty"));
-        }
-        for authority in authorities {
-            roots.add(authority).map_err(|e| told("authority")(&e))?;
-        }
-        Ok(Parsed { chain, key, roots: Arc::new(roots) })
+        let chain = self.chain()?;
+        let key = PrivateKeyDer::from_pem_slice(self.key).map_err(|e| told("key", &e))?;
+        Ok(Parsed { chain, key, roots: Arc::new(self.roots()?) })
     }
+
+    /// The certificate, and those between it and the authority.
+    pub(super) fn chain(self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let chain = certificates(self.cert).map_err(|e| told("certificate", &e))?;
+        if chain.is_empty() { Err(told("certificate", &"it is empty")) } else { Ok(chain) }
+    }
+
+    /// The authority.
+    pub(super) fn roots(self) -> Result<RootCertStore, TlsError> {
+        let authorities = certificates(self.ca).map_err(|e| told("authority", &e))?;
+        if authorities.is_empty() {
+            return Err(told("authority", &"it is empty"));
+        }
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            roots.add(authority).map_err(|e| told("authority", &e))?;
+        }
+        Ok(roots)
+    }
+}
+
+fn told(what: &'static str, why: &dyn fmt::Display) -> TlsError {
+    TlsError::Pem { what, why: why.to_string() }
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
     CertificateDer::pem_slice_iter(pem).collect()
 }
 
-fn refused(why: impl fmt::Display) -> TlsError {
+pub(super) fn refused(why: impl fmt::Display) -> TlsError {
     TlsError::Refused(why.to_string())
 }
 

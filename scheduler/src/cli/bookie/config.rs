@@ -167,6 +167,11 @@ impl BookieFile {
         }
     }
 
+    /// Where others reach it; of a port that is taken as it comes, not yet which.
+    pub(super) fn reached_at(&self) -> String {
+        if self.advertise.is_empty() { self.listen.to_string() } else { self.advertise.clone() }
+    }
+
     /// The file with every default.
     pub(in crate::cli) fn print(&self) -> Result<String, Exit> {
         toml::to_string(self).map_err(|error| Exit::Failed(error.to_string()))

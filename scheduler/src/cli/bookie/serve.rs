@@ -46,7 +46,7 @@ pub(super) fn serve(
         let name = file.cluster.clone();
         return Err(Exit::Usage(ServeError::ClusterName { name }.to_string()));
     }
-    let tls = file.tls.as_ref().map(|tls| tls.server(base)).transpose()?;
+    let tls = file.tls.as_ref().map(|tls| tls.server(base, &file.reached_at())).transpose()?;
     // First of all, so that a signal while it starts is not lost.
     let asked = signals::asked_to_end().map_err(failed)?;
     let (dir, id) = (base.join(&file.directory), BookieId(file.id));

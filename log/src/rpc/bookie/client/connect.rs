@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::super::accepted::host_of;
 use super::super::tls::{ClientTls, PeerName};
 use super::super::wire::{FrameReader, FrameWriter};
 use super::ClientConfig;
@@ -109,8 +110,7 @@ async fn secure(
     stream: TcpStream,
 ) -> Result<(Reading, Writing), Unknown> {
     let told = |error: &dyn std::fmt::Display| unreachable(config, &error.to_string());
-    let host = config.address.rsplit_once(':').map_or(&*config.address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = host_of(&config.address).to_owned();
     let name = ServerName::try_from(host).map_err(|e| told(&e))?;
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     let stream = connector.connect(name, stream).await.map_err(|e| told(&e))?;

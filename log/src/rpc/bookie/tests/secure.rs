@@ -1,9 +1,12 @@
 //! Certificates: who gets in, and as what.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+};
 
 use super::*;
 use crate::message::Refusal;
+use crate::rpc::bookie::accepted::{NotAccepted, Shown, is_accepted};
 use crate::rpc::bookie::role::Method;
 use crate::rpc::bookie::tls::Pem;
 use egret_schemas::bookie::Ask;
@@ -25,9 +28,16 @@ impl Authority {
 
     /// Certificate and key for whoever is named.
     fn issue(&self, uri: Option<&str>) -> (String, String) {
+        self.issue_valid(uri, (1975, 4096))
+    }
+
+    /// The same, from the beginning of one year to that of another.
+    fn issue_valid(&self, uri: Option<&str>, years: (i32, i32)) -> (String, String) {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
         params.subject_alt_names.extend(uri.map(|uri| SanType::URI(uri.try_into().unwrap())));
+        (params.not_before, params.not_after) =
+            (date_time_ymd(years.0, 1, 1), date_time_ymd(years.1, 1, 1));
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         (cert.pem(), key.serialize_pem())
@@ -124,6 +134,36 @@ fn a_certificate_that_names_nobody_and_a_key_of_another_are_refused() {
     assert!(matches!(error, TlsError::Refused(_)), "{error}");
     let error = ClientTls::new(pem("nothing", &key, &BLUE.pem)).unwrap_err();
     assert!(matches!(error, TlsError::Pem { what: "certificate", .. }), "{error}");
+}
+
+#[test]
+fn what_nobody_would_accept_is_known_before_it_is_shown() {
+    // The first of January 2020.
+    const NOW_MS: u64 = 1_577_836_800_000;
+    let uri = Some("egret://blue/bookie/b3");
+    let judged = |(cert, key): &(String, String), ca: &str, shown| {
+        is_accepted(pem(cert, key, ca), shown, NOW_MS).unwrap()
+    };
+    let good = BLUE.issue(uri);
+    for address in ["localhost:7400", "127.0.0.1:7400"] {
+        assert_eq!(judged(&good, &BLUE.pem, Shown::At(address)), Ok(()), "{address}");
+    }
+    assert_eq!(judged(&good, &BLUE.pem, Shown::AsClient), Ok(()));
+    for address in ["elsewhere:7400", "[::1]:7400", "10.0.0.1:7400"] {
+        let why = judged(&good, &BLUE.pem, Shown::At(address)).unwrap_err();
+        assert!(matches!(&why, NotAccepted::Host { host, .. } if address.contains(host)), "{why}");
+        assert!(why.to_string().contains("localhost"), "what it does name: {why}");
+    }
+    let why = judged(&good, &BLUE.pem, Shown::At("a b:1")).unwrap_err();
+    assert!(why.to_string().contains("`a b` is no host"), "{why}");
+    let why = judged(&good, &Authority::new().pem, Shown::AsClient).unwrap_err();
+    assert_eq!(why, NotAccepted::OtherAuthority);
+    let old = BLUE.issue_valid(uri, (2018, 2019));
+    let why = judged(&old, &BLUE.pem, Shown::AsClient).unwrap_err();
+    assert_eq!(why.to_string(), "it expired 365 days ago");
+    let early = BLUE.issue_valid(uri, (2021, 2022));
+    let why = judged(&early, &BLUE.pem, Shown::At("localhost:1")).unwrap_err();
+    assert!(why.to_string().contains("in 366 days"), "{why}");
 }
 
 #[test]
