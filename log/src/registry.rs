@@ -3,11 +3,13 @@
 //! ```text
 //! /bookies/registered/<id>  a registration: for ever, until an operator removes it
 //! /bookies/live/<id>        the incarnation that is there now: gone soon after it is
+//! /cluster                  whose metadata this is: for ever
 //! ```
 //! A registration says who a bookie is: an address is no identity, its incarnation is. Another
 //! incarnation under the same id is another bookie, which has none of the entries of the first; it takes
 //! the place only on an operator's word.
 
+pub(crate) mod cluster_name;
 pub(crate) mod live;
 mod presence;
 mod record;
@@ -36,9 +38,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Metadata(#[from] MetaError),
     /// A record is not what a registration is.
-    #[error(
-        "the registration {key} does not decode: {why}: restore the metadata, or register anew"
-    )]
+    #[error("the record {key} does not decode: {why}: restore the metadata, or register anew")]
     Decode {
         /// The record.
         key: String,
@@ -58,6 +58,20 @@ pub enum RegistryError {
         /// Who came.
         own: Incarnation,
     },
+    /// The metadata is another cluster's.
+    #[error(
+        "this is the metadata of cluster `{found}`, not of `{own}`: correct the cluster's name, or name \
+         metadata of its own"
+    )]
+    AnotherCluster {
+        /// Whose it is.
+        found: String,
+        /// Who came.
+        own: String,
+    },
+    /// The cluster's name could not be written.
+    #[error("the cluster's name was neither there nor written at every attempt: try again")]
+    ClusterContended,
     /// There is no such bookie.
     #[error("{bookie} is not registered: start it once, or check the number")]
     Nobody {

@@ -338,3 +338,31 @@ fn a_certificate_that_nobody_would_accept_is_refused_at_the_start() {
     configure(dir, files);
     Running::start(dir, &[]);
 }
+
+/// It registered beside the others, and no client could reach both.
+#[test]
+fn a_bookie_of_another_cluster_is_refused_with_both_names() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let mut running = Running::start(dir, &[]);
+    running.signal(Signal::TERM);
+    assert!(running.child.wait().unwrap().success());
+    let text = std::fs::read_to_string(dir.join("b1.toml")).unwrap();
+    let other = text.replace("id = 1", "id = 2").replace("\"b1\"", "\"b2\"");
+    std::fs::write(dir.join("b2.toml"), other.replace("\"blue\"", "\"red\"")).unwrap();
+    let (code, why) = not_done(dir, &["bookie", "--config", "b2.toml"]);
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("metadata of cluster `blue`, not of `red`"), "{why}");
+    // Nor is anybody else of it told about bookies that are not there.
+    let metadata = "metadata = \"redb:meta/cluster.redb\"\n";
+    std::fs::write(dir.join("red.toml"), format!("cluster = \"red\"\n{metadata}")).unwrap();
+    let (code, why) = not_done(dir, &["bookie", "list", "--cluster", "red.toml"]);
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("metadata of cluster `blue`, not of `red`"), "{why}");
+    // The directory is not spoilt: under the right name it serves.
+    std::fs::write(dir.join("b1.toml"), text).unwrap();
+    std::fs::rename(dir.join("b2"), dir.join("unused")).unwrap();
+    Running::start(dir, &[]);
+    assert!(!dir.join("unused/IDENTITY").exists());
+}

@@ -13,12 +13,13 @@ use crate::ledger::{
 };
 use crate::metadata::Versioned;
 use crate::metadata::redb::records;
-use crate::registry::{BookieState, Registration, live};
+use crate::registry::{BookieState, Registration, cluster_name, live};
 
 pub(super) const TARGETS: &[Target] = &[
     Target { name: "ledger_record", run: ledger, samples: ledger_samples },
     Target { name: "bookie_record", run: bookie, samples: bookie_samples },
     Target { name: "live_bookie", run: live_bookie, samples: live_bookie_samples },
+    Target { name: "cluster_name", run: cluster, samples: cluster_samples },
     Target { name: "accepted_loss", run: accepted_loss, samples: accepted_loss_samples },
     Target { name: "noted_loss", run: noted_loss, samples: noted_loss_samples },
     Target { name: "stored_value", run: stored_value, samples: stored_value_samples },
@@ -104,6 +105,14 @@ fn bookie_samples() -> Vec<Sample> {
         state: BookieState::Draining,
     };
     vec![("draining", held.encode())]
+}
+
+fn cluster(bytes: &[u8]) -> bool {
+    with_checksum(bytes, |bytes| comes_back(bytes, cluster_name::decode, cluster_name::encode))
+}
+
+fn cluster_samples() -> Vec<Sample> {
+    vec![("blue", cluster_name::encode(&"blue".to_owned()))]
 }
 
 /// Key and value, as a listing gives them, with a zero between.

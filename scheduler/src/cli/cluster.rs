@@ -69,10 +69,11 @@ impl Cluster {
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
         let tls = file.tls.as_ref().map(|files| files.client(&base)).transpose()?;
         let metadata = open_metadata(&file.metadata, &base).map_err(refused)?;
+        let registry = Registry::new(Arc::clone(&metadata));
+        registry.check_cluster(&file.cluster)?;
         let config = ClusterConfig::new(file.cluster.clone(), role, tls);
         let bookies = ClusterBookies::new(Arc::clone(&metadata), config).map_err(failed)?;
-        let ledgers = Ledgers::new(Arc::new(bookies), copies, Arc::clone(&metadata));
-        let registry = Registry::new(metadata);
+        let ledgers = Ledgers::new(Arc::new(bookies), copies, metadata);
         Ok(Cluster { name: file.cluster, registry, ledgers })
     }
 

@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use egret_log::directory::DirectoryError;
+use egret_log::metadata::MetaError;
+use egret_log::registry::RegistryError;
 use egret_log::rpc::bookie::TlsError;
 
 use super::tls_files::Useless;
@@ -45,6 +47,31 @@ impl From<DirectoryError> for Exit {
     fn from(error: DirectoryError) -> Exit {
         let message = error.to_string();
         if error.is_refusal() { Exit::Refused(message) } else { Exit::Failed(message) }
+    }
+}
+
+impl From<RegistryError> for Exit {
+    fn from(error: RegistryError) -> Exit {
+        let message = error.to_string();
+        match error {
+            RegistryError::Another { .. }
+            | RegistryError::AnotherCluster { .. }
+            | RegistryError::Nobody { .. } => Exit::Refused(message),
+            RegistryError::Metadata(why) => why.into(),
+            RegistryError::Decode { .. }
+            | RegistryError::Contended { .. }
+            | RegistryError::ClusterContended => Exit::Failed(message),
+        }
+    }
+}
+
+impl From<MetaError> for Exit {
+    fn from(error: MetaError) -> Exit {
+        let message = error.to_string();
+        match error {
+            MetaError::Refused { .. } => Exit::Refused(message),
+            _ => Exit::Failed(message),
+        }
     }
 }
 

@@ -55,10 +55,12 @@ pub(super) fn serve(
     let _lock = RealDisk::lock(&dir).map_err(refused)?;
     let config =
         BookieConfig { journal_file_bytes: file.journal_file_bytes, ..BookieConfig::default() };
-    let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id, config.shards)
-        .map_err(refused)?;
     let metadata = open_metadata(&file.metadata, base).map_err(refused)?;
     let registry = Registry::new(Arc::clone(&metadata));
+    // Before an empty directory becomes one of this cluster for ever.
+    registry.check_cluster(&file.cluster)?;
+    let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id, config.shards)
+        .map_err(refused)?;
     let held = registry.find(id).map_err(failed)?;
     if let Some(held) = held.filter(|held| held.incarnation != identity.incarnation)
         && !replace
@@ -88,6 +90,7 @@ pub(super) fn serve(
         since_ms: clock::wall_ms(),
         state: BookieState::Active,
     };
+    registry.claim_cluster(&file.cluster)?;
     registry.register(&own, replace).map_err(refused)?;
     let presence =
         registry.announce(id, identity.incarnation, caps::BOOKIE_LEASE_MS).map_err(failed)?;
