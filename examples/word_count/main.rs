@@ -159,8 +159,8 @@ fn run(options: &Options) -> Result<()> {
     }
     results::print(&log, options.all, options.top)?;
     say(format_args!(
-        "streams `lines` and `counts` lie in {}: look at them with `egret stream --data {0} list`",
-        options.run.data.display()
+        "look at the streams `lines` and `counts` with `egret stream {} list`",
+        options.run.place()
     ));
     if let Err(error) = log.close() {
         // Everything is printed and durable; the next start reads the journal instead.

@@ -8,13 +8,11 @@
 //! | [`bookie`] | `egret bookie`: one storage node of a cluster |
 //! | [`init`] | `egret init`: a cluster's authority and certificates |
 //! | [`ledger`] | `egret ledger …`: the ledgers of a cluster |
-//! | `cluster`, `tls_files` | where a cluster is; certificates |
 //! | [`stream`] | `egret stream …`: the log from the shell |
 //! | [`exit`] | errors and what the process ends with |
 //! | `output` | tables, JSON, and the end of a pipe |
 
 pub mod bookie;
-mod cluster;
 pub mod exit;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -23,7 +21,6 @@ pub mod init;
 pub mod ledger;
 mod output;
 pub mod stream;
-mod tls_files;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,5 @@
 //! | module | holds |
 //! |---|---|
 //! | [`cli`] | `egret`: what is asked on the command line, and how it is answered |
-//! | [`metadata_url`] | `redb:PATH`, `etcd://…`: where a cluster's metadata is |
 
 pub mod cli;
-pub mod metadata_url;

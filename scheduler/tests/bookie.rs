@@ -317,7 +317,8 @@ fn a_certificate_that_nobody_would_accept_is_refused_at_the_start() {
     let cert = ["init", "cert", "--dir", "certs", "--role", "bookie"];
     done(dir, &[&cert[..], &["--name", "b1", "--host", "elsewhere.example"]].concat());
     let start = |ca: &str| {
-        let files = format!("[tls]\ncert = \"certs/b1.pem\"\nkey = \"certs/b1.key\"\nca = \"{ca}\"\n");
+        let files =
+            format!("[tls]\ncert = \"certs/b1.pem\"\nkey = \"certs/b1.key\"\nca = \"{ca}\"\n");
         configure(dir, &files);
         not_done(dir, &["bookie", "--config", "b1.toml"])
     };
@@ -334,7 +335,8 @@ fn a_certificate_that_nobody_would_accept_is_refused_at_the_start() {
     // What the message says to do is enough.
     let other = ["--name", "b1-2", "--host", "127.0.0.1"];
     done(dir, &[&cert[..], &other].concat());
-    let files = "[tls]\ncert = \"certs/b1-2.pem\"\nkey = \"certs/b1-2.key\"\nca = \"certs/ca.pem\"\n";
+    let files =
+        "[tls]\ncert = \"certs/b1-2.pem\"\nkey = \"certs/b1-2.key\"\nca = \"certs/ca.pem\"\n";
     configure(dir, files);
     Running::start(dir, &[]);
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use clap::Parser;
 use egret_log::{Log, LogConfig};
+use egret_log_cluster::Cluster;
+use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
 
 use crate::runtime::{Progress, RunOptions};
@@ -18,6 +20,9 @@ pub struct RunArgs {
     /// The data directory; created if it does not exist
     #[arg(long, value_name = "DIR", default_value = "egret-data", env = "EGRET_DATA")]
     pub data: PathBuf,
+    /// Run on the streams of a cluster instead of a data directory; the file that says where it is
+    #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER", conflicts_with = "data")]
+    pub cluster: Option<PathBuf>,
     /// Worker threads
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: u32,
@@ -30,16 +35,29 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
+    /// How the `egret` command is told of the streams: `--cluster FILE`, or `--data DIR`.
+    pub fn place(&self) -> String {
+        match &self.cluster {
+            Some(file) => format!("--cluster {}", file.display()),
+            None => format!("--data {}", self.data.display()),
+        }
+    }
+
     /// The run options they stand for.
     pub fn options(&self) -> RunOptions {
         RunOptions { workers: self.workers, commit_ms: self.commit_ms, ..RunOptions::default() }
     }
 
-    /// Opens the data directory and serves it to the `egret` command while it is held.
+    /// Reaches the cluster; without one opens the data directory and serves it to the `egret` command
+    /// while it is held.
     ///
     /// # Errors
-    /// When it is held by another process, damaged, or not writable.
+    /// When the cluster cannot be reached; when the directory is held by another process, damaged, or not
+    /// writable.
     pub fn open_log(&self) -> Result<Log> {
+        if let Some(file) = &self.cluster {
+            return Ok(Cluster::open(file, Role::Client)?.log());
+        }
         Ok(Log::open(&self.data, LogConfig { serve: true, ..LogConfig::default() })?)
     }
 }
@@ -61,7 +79,7 @@ pub struct Args {
 /// Runs a topology as a program: parses arguments, builds, opens the data directory, runs until the
 /// topology finishes or the process is killed. Both are safe at any moment.
 ///
-/// Returns 0 when the topology finished, 1 when it failed, 2 for wrong arguments, 3 when it was
+/// Returns 0 when the topology finished, 1 when it failed or another process took it over, 2 for wrong arguments, 3 when it was
 /// refused before anything ran.
 pub fn main(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>) -> ExitCode {
     let args = Args::parse();
@@ -71,7 +89,7 @@ pub fn main(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>) -> Ex
             // Where nobody can be told, nobody is: `eprintln!` would panic.
             let _ = writeln!(std::io::stderr(), "error: {}", crate::task::chain(&error));
             match error {
-                Error::Failed { .. } => ExitCode::from(1),
+                Error::Failed { .. } | Error::TakenOver { .. } => ExitCode::from(1),
                 _ => ExitCode::from(3),
             }
         }

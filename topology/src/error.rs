@@ -114,6 +114,9 @@ pub enum Error {
     /// The log could not be opened.
     #[error(transparent)]
     Open(Box<egret_log::OpenError>),
+    /// The cluster could not be reached.
+    #[error(transparent)]
+    Cluster(Box<egret_log_cluster::ClusterError>),
     /// The log was not closed in order.
     #[error(transparent)]
     Close(Box<egret_log::LogCloseError>),
@@ -152,6 +155,7 @@ boxed! {
     CreateStreamError => CreateStream,
     OpenWriterError => OpenWriter,
     egret_log::OpenError => Open,
+    egret_log_cluster::ClusterError => Cluster,
     egret_log::LogCloseError => Close,
     MetaError => Meta,
     CreateError => Create,

@@ -59,8 +59,7 @@ impl Copier<'_> {
     /// Copies; entries and bytes that were written.
     pub(super) fn copy(&self, lack: &Lack, pace: Pace) -> Result<(u64, u64), RepairError> {
         let ensemble = self.record.fragment_of(lack.first).1;
-        let mut copying =
-            Copying::to(self.ledgers, self.id, self.record.term, self.at, pace);
+        let mut copying = Copying::to(self.ledgers, self.id, self.record.term, self.at, pace);
         let mut scan = Scan::new(self.ledgers, self.id);
         let mut held = match lack.why {
             Why::Incomplete => Some(Held::ask(self.ledgers, self.id, self.at, lack.last)),

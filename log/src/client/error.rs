@@ -178,6 +178,19 @@ pub enum RecoverError {
     },
 }
 
+impl RecoverError {
+    /// Whether the ledger is being deleted, or was: somebody decided that nothing needs it.
+    pub fn is_deleted(&self) -> bool {
+        match self {
+            RecoverError::Record(RecordError::Transition { why, .. }) => {
+                matches!(why, TransitionError::Deleted)
+            }
+            RecoverError::Recovery { why, .. } => matches!(why, RecoveryFailure::Deleted),
+            _ => false,
+        }
+    }
+}
+
 /// An entry could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {

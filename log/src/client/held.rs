@@ -90,9 +90,9 @@ impl<'a> Held<'a> {
             RowAnswer::Nothing | RowAnswer::Unknown(Doubt::Refused(Refusal::NoLedger)) => {
                 Look::Missing
             }
-            RowAnswer::Unknown(
-                Doubt::Checksum { .. } | Doubt::Bookie(Unknown::Damaged { .. }),
-            ) => Look::Damaged,
+            RowAnswer::Unknown(Doubt::Checksum { .. } | Doubt::Bookie(Unknown::Damaged { .. })) => {
+                Look::Damaged
+            }
             RowAnswer::Unknown(Doubt::Bookie(Unknown::Limbo)) => Look::Limbo,
             RowAnswer::Unknown(why) => Look::Unheard(why),
         }

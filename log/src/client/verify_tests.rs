@@ -76,7 +76,8 @@ fn what_nobody_shows_is_told_with_what_its_bookies_say() {
         panic!("{found:?}");
     };
     let mut named = named.clone();
-    (named.sort_unstable(), bookies.sort_unstable());
+    named.sort_unstable();
+    bookies.sort_unstable();
     assert_eq!(named, bookies);
     assert!(!found.is_whole());
 

@@ -120,7 +120,8 @@ mod tests {
                 })
             });
             let done = claims.map(|claim| claim.join().unwrap());
-            let won: Vec<&str> = done.iter().filter_map(|done| done.as_ref().ok().copied()).collect();
+            let won: Vec<&str> =
+                done.iter().filter_map(|done| done.as_ref().ok().copied()).collect();
             assert_eq!(won, [registry.cluster().unwrap().unwrap()]);
         }
     }

@@ -7,9 +7,7 @@ use std::process::ExitCode;
 use egret_log::directory::DirectoryError;
 use egret_log::metadata::MetaError;
 use egret_log::registry::RegistryError;
-use egret_log::rpc::bookie::TlsError;
-
-use super::tls_files::Useless;
+use egret_log_cluster::{ClusterError, MetadataUrlError, TlsFileError};
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -75,15 +73,32 @@ impl From<MetaError> for Exit {
     }
 }
 
-impl From<TlsError> for Exit {
-    fn from(error: TlsError) -> Exit {
+impl From<TlsFileError> for Exit {
+    fn from(error: TlsFileError) -> Exit {
+        let message = error.to_string();
+        match error {
+            TlsFileError::Read { .. } => Exit::Usage(message),
+            TlsFileError::Tls(_) | TlsFileError::Useless(_) => Exit::Refused(message),
+        }
+    }
+}
+
+impl From<MetadataUrlError> for Exit {
+    fn from(error: MetadataUrlError) -> Exit {
         Exit::Refused(error.to_string())
     }
 }
 
-impl From<Useless> for Exit {
-    fn from(error: Useless) -> Exit {
-        Exit::Refused(error.to_string())
+impl From<ClusterError> for Exit {
+    fn from(error: ClusterError) -> Exit {
+        let message = error.to_string();
+        match error {
+            ClusterError::Read { .. } | ClusterError::File { .. } => Exit::Usage(message),
+            ClusterError::Tls(why) => why.into(),
+            ClusterError::Metadata(why) => why.into(),
+            ClusterError::Registry(why) => why.into(),
+            ClusterError::Thread(_) => Exit::Failed(message),
+        }
     }
 }
 

@@ -3,14 +3,13 @@
 use std::str;
 
 use egret_log::fuzzing::{Sample, Target};
+use egret_log_cluster::{ClusterFile, MetadataUrl};
 use egret_schemas::{Epoch, Position};
 
 use super::bookie::config::BookieFile;
-use super::cluster;
 use super::stream::append::separator;
 use super::stream::since::since;
 use super::stream::text::{Standing, put_json, put_line, take_json, take_line};
-use crate::metadata_url::MetadataUrl;
 
 /// Every target of this package.
 pub fn targets() -> Vec<Target> {
@@ -49,7 +48,7 @@ fn bookie_file_samples() -> Vec<Sample> {
 }
 
 fn cluster_file(bytes: &[u8]) -> bool {
-    str::from_utf8(bytes).is_ok_and(|text| cluster::asked(text).is_ok())
+    str::from_utf8(bytes).is_ok_and(|text| text.parse::<ClusterFile>().is_ok())
 }
 
 fn cluster_file_samples() -> Vec<Sample> {

@@ -13,9 +13,9 @@ use egret_schemas::bookie::Role;
 use egret_schemas::{EntryId, LedgerId};
 use serde_json::{Value, json};
 
-use super::cluster::Cluster;
 use super::exit::{Done, Exit};
 use super::output::{self, Form};
+use egret_log_cluster::Cluster;
 
 /// The ledgers of a cluster.
 #[derive(Debug, Args)]

@@ -23,8 +23,8 @@ use clap::{Args, Subcommand};
 use egret_log::directory::Directory;
 use egret_schemas::bookie::Role;
 
-use super::cluster::Cluster;
 use super::exit::{self, Done, Exit};
+use egret_log_cluster::Cluster;
 
 /// The log from the shell.
 #[derive(Debug, Args)]

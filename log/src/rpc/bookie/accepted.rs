@@ -128,9 +128,10 @@ fn told(why: webpki::Error, shown: Shown<'_>, now: Duration) -> NotAccepted {
         webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => {
             NotAccepted::OtherAuthority
         }
-        webpki::Error::CertNotValidForName(context) => {
-            NotAccepted::Host { host: context.expected.to_str().into_owned(), named: context.presented }
-        }
+        webpki::Error::CertNotValidForName(context) => NotAccepted::Host {
+            host: context.expected.to_str().into_owned(),
+            named: context.presented,
+        },
         webpki::Error::MalformedDnsIdentifier => match shown {
             Shown::At(address) => NotAccepted::Other(format!(
                 "`{}` is no host that a certificate can name",

@@ -8,10 +8,10 @@ use egret_log::caps;
 use egret_log::client::RepairerConfig;
 use egret_log::client::repair::Pace;
 use egret_log::rpc::bookie::ServerLimits;
+use egret_log_cluster::TlsFiles;
 use serde::{Deserialize, Serialize};
 
 use super::super::exit::Exit;
-use super::super::tls_files::TlsFiles;
 
 /// Bytes of one journal file on a bookie: an hour of a busy one is a few hundred of them.
 const JOURNAL_FILE_BYTES: u64 = 256 << 20;

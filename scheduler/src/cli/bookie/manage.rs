@@ -11,9 +11,9 @@ use egret_schemas::BookieId;
 use egret_schemas::bookie::Role;
 use serde_json::{Value, json};
 
-use crate::cli::cluster::Cluster;
 use crate::cli::exit::{Done, Exit};
 use crate::cli::output::{self, Form};
+use egret_log_cluster::Cluster;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -97,7 +97,7 @@ impl Verb {
 }
 
 fn open(at: &Path) -> Result<Cluster, Exit> {
-    Cluster::open(at, Role::Bookie)
+    Ok(Cluster::open(at, Role::Bookie)?)
 }
 
 fn parse(text: &str) -> Result<BookieId, Exit> {

@@ -15,6 +15,7 @@ use egret_log::registry::{BookieState, Registration, Registry, RegistryError};
 use egret_log::rpc::bookie::server::is_cluster_name;
 use egret_log::rpc::bookie::{BookieServer, ServeError, ServerConfig};
 use egret_log::{caps, clock};
+use egret_log_cluster::open_metadata;
 use egret_schemas::BookieId;
 use egret_schemas::bookie::Role;
 use serde::Serialize;
@@ -23,7 +24,6 @@ use super::super::exit::{Done, Exit};
 use super::super::output;
 use super::config::BookieFile;
 use super::signals;
-use crate::metadata_url::open_metadata;
 
 /// What is said when it serves.
 #[derive(Debug, Serialize)]

@@ -9,9 +9,9 @@ use egret_log::client::loss::{self, Assessed, Decision, Loss, LossError};
 use egret_schemas::{BookieId, EntryId, LedgerId};
 use serde_json::{Value, json};
 
-use super::super::cluster::Cluster;
 use super::super::exit::{Done, Exit};
 use super::super::output::{self, Form};
+use egret_log_cluster::Cluster;
 
 #[derive(Debug, Args)]
 #[command(

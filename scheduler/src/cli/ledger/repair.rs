@@ -9,19 +9,21 @@ use egret_log::ledger::repair::{Lack, lacks};
 use egret_schemas::LedgerId;
 use serde_json::{Value, json};
 
-use super::super::cluster::Cluster;
 use super::super::exit::{Done, Exit};
 use super::super::output::{self, Form};
 use super::verified;
+use egret_log_cluster::Cluster;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Without a name, what is lacking is what the ledgers' records say. Of a ledger that is \
+#[command(
+    after_help = "Without a name, what is lacking is what the ledgers' records say. Of a ledger that is \
 named every entry is read on every bookie that should have it, and copies that rotted or are missing are \
 made anew.
 
 Examples:
   egret ledger repair --cluster blue.toml
-  egret ledger repair L42 --mb-per-second 200")]
+  egret ledger repair L42 --mb-per-second 200"
+)]
 pub(super) struct Repair {
     /// One ledger: L42, or 42. Every one of the cluster when none is given.
     ledger: Option<String>,

@@ -1,8 +1,6 @@
 //! Certificates: who gets in, and as what.
 
-use rcgen::{
-    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
-};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 
 use super::*;
 use crate::message::Refusal;

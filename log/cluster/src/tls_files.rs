@@ -1,23 +1,41 @@
 //! Where the files of a certificate are, and what they say: the same for a bookie and for its clients.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use egret_log::clock;
 use egret_log::rpc::bookie::accepted::{NotAccepted, Shown, host_of, is_accepted};
 use egret_log::rpc::bookie::tls::Pem;
-use egret_log::rpc::bookie::{ClientTls, PeerName, ServerTls};
+use egret_log::rpc::bookie::{ClientTls, PeerName, ServerTls, TlsError};
 use egret_schemas::bookie::Role;
 use serde::{Deserialize, Serialize};
-
-use super::exit::Exit;
 
 /// Files that `egret init` wrote.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TlsFiles {
+pub struct TlsFiles {
     cert: PathBuf,
     key: PathBuf,
     ca: PathBuf,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsFileError {
+    /// One of its files cannot be read.
+    #[error("{}: {source}", .file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// They hold something else, or do not go together.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Nobody would accept it.
+    #[error(transparent)]
+    Useless(Box<Useless>),
 }
 
 /// A certificate that nobody would accept.
@@ -27,7 +45,7 @@ pub(super) struct TlsFiles {
      its own: `egret init cert --role {} --name {}-2{hosts}`",
     .file.display(), .own.cluster, .own.role, .own.name
 )]
-pub(super) struct Useless {
+pub struct Useless {
     file: PathBuf,
     why: NotAccepted,
     own: PeerName,
@@ -37,7 +55,10 @@ pub(super) struct Useless {
 
 impl TlsFiles {
     /// As a client uses them; relative paths begin at `base`.
-    pub(super) fn client(&self, base: &Path) -> Result<ClientTls, Exit> {
+    ///
+    /// # Errors
+    /// When they cannot be read, do not go together, or nobody would accept them.
+    pub fn client(&self, base: &Path) -> Result<ClientTls, TlsFileError> {
         let files = self.read(base)?;
         let tls = ClientTls::new(files.pem())?;
         self.check(base, &files, tls.own(), Shown::AsClient)?;
@@ -45,7 +66,10 @@ impl TlsFiles {
     }
 
     /// As a server uses them that is reached at `address`, and that asks others, too.
-    pub(super) fn server(&self, base: &Path, address: &str) -> Result<ServerTls, Exit> {
+    ///
+    /// # Errors
+    /// As [`client`](TlsFiles::client), or when they do not name the address.
+    pub fn server(&self, base: &Path, address: &str) -> Result<ServerTls, TlsFileError> {
         let files = self.read(base)?;
         let tls = ServerTls::new(files.pem())?;
         self.check(base, &files, tls.own(), Shown::AsClient)?;
@@ -53,10 +77,10 @@ impl TlsFiles {
         Ok(tls)
     }
 
-    fn read(&self, base: &Path) -> Result<Files, Exit> {
+    fn read(&self, base: &Path) -> Result<Files, TlsFileError> {
         let read = |path: &Path| {
-            let path = base.join(path);
-            std::fs::read(&path).map_err(|e| Exit::Usage(format!("{}: {e}", path.display())))
+            let file = base.join(path);
+            std::fs::read(&file).map_err(|source| TlsFileError::Read { file, source })
         };
         Ok(Files { cert: read(&self.cert)?, key: read(&self.key)?, ca: read(&self.ca)? })
     }
@@ -67,7 +91,7 @@ impl TlsFiles {
         files: &Files,
         own: &PeerName,
         shown: Shown<'_>,
-    ) -> Result<(), Exit> {
+    ) -> Result<(), TlsFileError> {
         let accepted = is_accepted(files.pem(), shown, clock::wall_ms())?;
         let hosts = match shown {
             Shown::At(address) => format!(" --host {}", host_of(address)),
@@ -75,7 +99,7 @@ impl TlsFiles {
             Shown::AsClient => String::new(),
         };
         let (file, own) = (base.join(&self.cert), own.clone());
-        Ok(accepted.map_err(|why| Useless { file, why, own, hosts })?)
+        accepted.map_err(|why| TlsFileError::Useless(Box::new(Useless { file, why, own, hosts })))
     }
 }
 

@@ -72,7 +72,7 @@ pub enum MetadataUrlError {
     },
     /// This program knows no etcd.
     #[error(
-        "this egret was built without etcd: build it with `cargo build --release -p egret-scheduler --features etcd`, which needs protoc (Debian: apt-get install protobuf-compiler)"
+        "this program was built without etcd: build it with the feature `etcd`, the command line with `cargo build --release -p egret-scheduler --features etcd`; that needs protoc (Debian: apt-get install protobuf-compiler)"
     )]
     NotBuilt,
     /// The file's store.

@@ -1,0 +1,186 @@
+//! The file that says where a cluster is.
+//!
+//! ```toml
+//! cluster = "blue"
+//! metadata = "etcd://127.0.0.1:2379/blue"
+//! # role = "admin"                      # what the certificate says; without one: what the program needs
+//! # tls = { cert = "me.pem", key = "me.key", ca = "ca.pem" }
+//! # copies = { write = 3, ack = 2, fewer_allowed = true }
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use egret_log::Log;
+use egret_log::client::{ClusterBookies, ClusterConfig, Copies, Ledgers};
+use egret_log::ledger::Quorum;
+use egret_log::metadata::MetaStore;
+use egret_log::registry::{Registry, RegistryError};
+use egret_log::rpc::bookie::server::is_cluster_name;
+use egret_schemas::bookie::Role;
+use serde::Deserialize;
+
+use super::metadata_url::{MetadataUrlError, open_metadata};
+use super::tls_files::{TlsFileError, TlsFiles};
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    cluster: String,
+    metadata: String,
+    #[serde(default)]
+    role: Option<String>,
+    #[serde(default)]
+    tls: Option<TlsFiles>,
+    #[serde(default)]
+    copies: Option<CopiesTable>,
+}
+
+/// How many copies new ledgers get.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CopiesTable {
+    write: u8,
+    ack: u8,
+    #[serde(default)]
+    fewer_allowed: bool,
+}
+
+/// A file, and what its texts say. Relative paths in it begin at its directory.
+#[derive(Debug)]
+pub struct ClusterFile {
+    table: Table,
+    role: Option<Role>,
+    copies: Copies,
+}
+
+impl FromStr for ClusterFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ClusterFile, String> {
+        let table: Table =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        if !is_cluster_name(&table.cluster) {
+            return Err(format!("`{}` is no cluster's name", table.cluster));
+        }
+        let role = table.role.as_deref().map(str::parse::<Role>).transpose();
+        let role = role.map_err(|error| error.to_string())?;
+        let copies = match &table.copies {
+            None => Copies::default(),
+            Some(table) => {
+                let quorum = Quorum::new(table.write, table.write, table.ack)
+                    .map_err(|error| format!("copies: {error}"))?;
+                Copies { quorum, fewer_allowed: table.fewer_allowed }
+            }
+        };
+        Ok(ClusterFile { table, role, copies })
+    }
+}
+
+/// Why a cluster is not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The file cannot be read.
+    #[error("{}: {source}: name a readable file with `cluster` and `metadata`", .file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file says something else.
+    #[error("{}: {why}", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with its line where there is one.
+        why: String,
+    },
+    /// Its certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
+    /// Its metadata.
+    #[error(transparent)]
+    Metadata(#[from] MetadataUrlError),
+    /// Its registry, which may be another cluster's.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The system gives no threads.
+    #[error("no thread to reach bookies with: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// A cluster that is reached.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Who its bookies are.
+    pub registry: Registry,
+    /// Its ledgers.
+    pub ledgers: Ledgers,
+}
+
+impl Cluster {
+    /// Reaches the cluster that a file names, in the role that `needs` says when the file has none.
+    ///
+    /// # Errors
+    /// When the file, what it names, or the cluster's metadata is not there or not what it must be.
+    pub fn open(path: &Path, needs: Role) -> Result<Cluster, ClusterError> {
+        let file = || path.to_owned();
+        let read = std::fs::read_to_string(path);
+        let text = read.map_err(|source| ClusterError::Read { file: file(), source })?;
+        let asked = text.parse().map_err(|why| ClusterError::File { file: file(), why })?;
+        let ClusterFile { table, role, copies } = asked;
+        let base = path.parent().map(Path::to_owned).unwrap_or_default();
+        let tls = table.tls.as_ref().map(|files| files.client(&base)).transpose()?;
+        let metadata: Arc<dyn MetaStore> = open_metadata(&table.metadata, &base)?;
+        let registry = Registry::new(Arc::clone(&metadata));
+        registry.check_cluster(&table.cluster)?;
+        let config = ClusterConfig::new(table.cluster.clone(), role.unwrap_or(needs), tls);
+        let bookies = ClusterBookies::new(Arc::clone(&metadata), config);
+        let bookies = Arc::new(bookies.map_err(ClusterError::Thread)?);
+        let ledgers = Ledgers::new(bookies, copies, metadata);
+        Ok(Cluster { name: table.cluster, registry, ledgers })
+    }
+
+    /// Its streams.
+    pub fn log(&self) -> Log {
+        Log::on(self.ledgers.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_does_not_say_it_is_named_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cluster.toml");
+        let said = || Cluster::open(&path, Role::Client).unwrap_err().to_string();
+        assert!(said().contains("cluster.toml") && said().contains("name a readable file"));
+        for (text, why) in [
+            ("cluster = \"a b\"\nmetadata = \"redb:m\"\n", "`a b` is no cluster's name"),
+            ("cluster = \"blue\"\n", "missing field `metadata`"),
+            ("cluster = \"blue\"\nmetadata = \"redb:m\"\nmetdata = 1\n", "line 3"),
+            ("cluster = \"blue\"\nmetadata = \"zk:m\"\n", "write redb:PATH or etcd://"),
+            (
+                "cluster = \"blue\"\nmetadata = \"redb:m\"\ncopies = { write = 2, ack = 3 }\n",
+                "copies: ",
+            ),
+            ("cluster = \"blue\"\nmetadata = \"redb:m\"\nrole = \"king\"\n", "king"),
+            (
+                "cluster = \"blue\"\nmetadata = \"redb:m\"\n\
+                 tls = { cert = \"a\", key = \"b\", ca = \"c\" }\n",
+                "No such file",
+            ),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert!(said().contains(why), "{text}: {}", said());
+        }
+    }
+}

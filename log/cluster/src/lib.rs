@@ -1,0 +1,16 @@
+//! A cluster, as every program reaches it: one small file says where its metadata is and, off this host,
+//! with which certificate.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`file`] | the file, and what it opens |
+//! | [`metadata_url`] | `redb:PATH`, `etcd://…`: where a cluster's metadata is |
+//! | [`tls_files`] | where a certificate is, and whether anybody would accept it |
+
+pub mod file;
+pub mod metadata_url;
+pub mod tls_files;
+
+pub use file::{Cluster, ClusterError, ClusterFile};
+pub use metadata_url::{MetadataUrl, MetadataUrlError, open_metadata};
+pub use tls_files::{TlsFileError, TlsFiles};
