@@ -70,6 +70,12 @@ impl Topology {
                     if !retry || failed_in_a_row >= options.tries {
                         return Err(Error::Failed { topology, why, tries: failed_in_a_row });
                     }
+                    // Whoever was shut out by another process leaves the topology to it: taking it back would
+                    // go on for ever.
+                    let own = generation.shared.first.generation();
+                    if takeover::newest_generation(log, &topology)?.is_some_and(|new| new > own) {
+                        return Err(Error::TakenOver { topology });
+                    }
                     tracing::warn!(topology, why, "restarting from the last commit");
                     restarts += 1;
                 }

@@ -7,7 +7,7 @@ use egret_log::client::Ledgers;
 use egret_log::ledger::{CloseAt, LedgerKind};
 use egret_log::metadata::{Compare, Op, TxnOutcome};
 use egret_log::stream::Owner;
-use egret_schemas::{EntryId, Generation};
+use egret_schemas::{EntryId, Generation, LedgerId, Term};
 use egret_state::commit::{
     Claimant, CommitRecord, Fact, Graph, Opened, Recovery, SinkPosition, StateEnd, Step,
     TopologyRecord, Wanted,
@@ -35,6 +35,20 @@ pub(crate) fn graph(plan: &LogicalPlan) -> Graph {
     let components =
         lines.map(|(c, line)| (c.name.clone(), egret_schemas::key::hash(line.as_bytes())));
     Graph { components: components.collect() }
+}
+
+/// The generation that a topology is in, whoever runs it.
+pub(crate) fn newest_generation(log: &Log, topology: &str) -> Result<Option<Generation>> {
+    Ok(read_record(log, topology)?.map(|(record, _)| record.generation))
+}
+
+fn read_record(log: &Log, topology: &str) -> Result<Option<(TopologyRecord, u64)>> {
+    let Some(held) = log.metadata().get(&key(topology))? else { return Ok(None) };
+    let record = TopologyRecord::decode(&held.value).map_err(|why| Error::TopologyRecord {
+        topology: topology.to_owned(),
+        why: Box::new(why),
+    })?;
+    Ok(Some((record, held.revision)))
 }
 
 struct Driver<'a> {
@@ -91,7 +105,7 @@ pub(crate) fn take_over(
 impl Driver<'_> {
     fn carry_out(&mut self, step: Step) -> Result<Fact> {
         match step {
-            Step::ReadTopology => self.read_topology(),
+            Step::ReadTopology => Ok(Fact::Topology(read_record(self.log, self.topology)?)),
             Step::Reserve { ledgers } => {
                 let ids: Result<_, _> = (0..ledgers).map(|_| self.ledgers.reserve()).collect();
                 Ok(Fact::Reserved(ids?))
@@ -107,9 +121,9 @@ impl Driver<'_> {
                 Ok(Fact::TermsRaised)
             }
             Step::CloseCommitLedgers { ledgers, term } => {
-                let ends: Result<BTreeMap<_, _>, egret_log::client::RecoverError> = ledgers
+                let ends: Result<BTreeMap<_, _>> = ledgers
                     .into_iter()
-                    .map(|id| Ok((id, self.ledgers.recover(id, term, CloseAt::End)?)))
+                    .map(|id| Ok((id, self.close_unneeded(id, term)?)))
                     .collect();
                 Ok(Fact::CommitLedgersClosed(ends?))
             }
@@ -121,11 +135,14 @@ impl Driver<'_> {
             }
             Step::CloseState { ledgers, term } => {
                 for (id, end) in ledgers {
-                    let close = match end {
-                        StateEnd::At(last) => CloseAt::Entry(last),
-                        StateEnd::Unneeded => CloseAt::End,
-                    };
-                    self.ledgers.recover(id, term, close)?;
+                    match end {
+                        StateEnd::At(last) => {
+                            self.ledgers.recover(id, term, CloseAt::Entry(last))?;
+                        }
+                        StateEnd::Unneeded => {
+                            self.close_unneeded(id, term)?;
+                        }
+                    }
                 }
                 Ok(Fact::StateClosed)
             }
@@ -151,6 +168,19 @@ impl Driver<'_> {
         }
     }
 
+    /// Closes a ledger wherever it ends. One whose deletion a crash interrupted has nothing any more: only
+    /// what no commit needs is deleted. The deletion is finished, else it would be in the way for ever.
+    fn close_unneeded(&self, id: LedgerId, term: Term) -> Result<Option<EntryId>> {
+        match self.ledgers.recover(id, term, CloseAt::End) {
+            Ok(end) => Ok(end),
+            Err(error) if error.is_deleted() => {
+                self.ledgers.delete(id)?;
+                Ok(self.ledgers.recover(id, term, CloseAt::End)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// A defect on purpose: where the durable output ends, committed or not.
     fn durable_end(&self, stream: &str, partition: u32) -> Result<Option<SinkPosition>> {
         let described = self.log.describe(stream).map_err(Error::other)?;
@@ -173,17 +203,6 @@ impl Driver<'_> {
             task: partition,
             generation: self.generation,
         }
-    }
-
-    fn read_topology(&self) -> Result<Fact> {
-        let Some(held) = self.log.metadata().get(&key(self.topology))? else {
-            return Ok(Fact::Topology(None));
-        };
-        let record = TopologyRecord::decode(&held.value).map_err(|why| Error::TopologyRecord {
-            topology: self.topology.to_owned(),
-            why: Box::new(why),
-        })?;
-        Ok(Fact::Topology(Some((record, held.revision))))
     }
 
     fn save(&mut self, record: &TopologyRecord, expect: Option<u64>) -> Result<Fact> {
