@@ -419,6 +419,22 @@ impl Cluster {
         Ok(Log::on(self.ledgers(Role::Client)?))
     }
 
+    /// A file that tells programs where the cluster is.
+    ///
+    /// # Errors
+    /// When its metadata is in this process only, or its bookies want certificates.
+    pub fn file(&self) -> anyhow::Result<PathBuf> {
+        ensure!(self.authority.is_none(), "its clients need certificates");
+        #[cfg(feature = "etcd")]
+        let place = self.etcd.as_ref().map(|etcd| etcd.url(CLUSTER));
+        #[cfg(not(feature = "etcd"))]
+        let place: Option<String> = None;
+        let place = place.context("only metadata in etcd can be reached by other processes")?;
+        let file = self.dir.path().join("cluster.toml");
+        std::fs::write(&file, format!("cluster = {CLUSTER:?}\nmetadata = {place:?}\n"))?;
+        Ok(file)
+    }
+
     /// The bookies' files and their bytes.
     ///
     /// # Errors

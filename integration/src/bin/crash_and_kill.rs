@@ -21,7 +21,7 @@ use clap::Parser;
 use egret_integration::kill::commits::Commits;
 use egret_integration::kill::history::{repeats, totals, unkept};
 use egret_integration::kill::input;
-use egret_integration::kill::program::{Ended, Moment, Program, beside};
+use egret_integration::kill::program::{Ended, Moment, Place, Program, beside};
 use egret_integration::kill::reader::{Seen, Tail, cat};
 use egret_integration::words::Numbers;
 use egret_log::clock;
@@ -65,7 +65,7 @@ impl World {
     fn program(&self, name: &str, workers: u32, guarantee: &'static str) -> Program {
         Program {
             binary: self.word_count.clone(),
-            data: self.dir.join(name),
+            place: Place::Data(self.dir.join(name)),
             files: self.files.clone(),
             workers,
             commit_ms: 20,
@@ -114,7 +114,7 @@ fn kill_often(
             }
             Ended::Finished => {}
         }
-        commits.look(&program.data, TOPOLOGY)?;
+        commits.look(program.place.path(), TOPOLOGY)?;
     }
     Ok((killed, phases))
 }
@@ -135,14 +135,14 @@ fn exactly_once(world: &World, workers: u32, kills: u32, numbers: &mut Numbers) 
         round += 1;
         let name = format!("exact{workers}-{round}");
         let program = world.program(&name, workers, "effectively-once");
-        let tail = Tail::begin(&program.data);
+        let tail = Tail::begin(program.place.path());
         let mut commits = Commits::default();
         let (killed, phases) = kill_often(&program, numbers, kills - total, whole, &mut commits)?;
         total += killed;
         let out = program.finish()?;
         let seen = tail.end()?;
-        commits.look(&program.data, TOPOLOGY)?;
-        let Seen { rows, epochs } = cat(&world.egret, &program.data)?;
+        commits.look(program.place.path(), TOPOLOGY)?;
+        let Seen { rows, epochs } = cat(&world.egret, program.place.path())?;
         ensure!(out == world.reference, "{name}: the counts differ from coreutils'");
         ensure!(totals(&rows) == world.reference, "{name}: the stream differs from coreutils'");
         let repeated = repeats(&rows);
@@ -182,7 +182,7 @@ fn control_at_least_once(world: &World, numbers: &mut Numbers) -> Result<()> {
             }
         }
         program.finish()?;
-        let repeated = repeats(&cat(&world.egret, &program.data)?.rows);
+        let repeated = repeats(&cat(&world.egret, program.place.path())?.rows);
         if !repeated.is_empty() {
             println!(
                 "control: at-least-once repeated {} records after {kills} kills, as it must",
@@ -206,15 +206,15 @@ fn control_kept_output(world: &World, numbers: &mut Numbers) -> Result<()> {
         for _ in 0..10 {
             let wait = Duration::from_millis(20 + numbers.below(300) as u64);
             let ended = program.kill(Moment::AfterCounting(wait))?;
-            commits.look(&program.data, TOPOLOGY)?;
+            commits.look(program.place.path(), TOPOLOGY)?;
             match ended {
                 Ended::Killed(_) => kills += 1,
                 Ended::Finished => break,
             }
         }
         program.finish()?;
-        commits.look(&program.data, TOPOLOGY)?;
-        let Seen { rows, epochs } = cat(&world.egret, &program.data)?;
+        commits.look(program.place.path(), TOPOLOGY)?;
+        let Seen { rows, epochs } = cat(&world.egret, program.place.path())?;
         let (repeated, uncovered) = (repeats(&rows), commits.uncovered(&epochs));
         if !repeated.is_empty() && !uncovered.is_empty() {
             println!(

@@ -44,6 +44,11 @@ impl Etcd {
         Ok(Arc::new(EtcdMeta::open(&EtcdConfig::new([endpoint], cluster))?))
     }
 
+    /// How others are told of it.
+    pub(super) fn url(&self, cluster: &str) -> String {
+        format!("etcd://127.0.0.1:{}/{cluster}", self.ports[0])
+    }
+
     pub(super) fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;

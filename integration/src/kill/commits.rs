@@ -37,6 +37,13 @@ impl Commits {
         let copy = tempfile::tempdir_in(data.parent().context("data lies in a directory")?)?;
         copy_files(data, copy.path())?;
         let log = Log::open(copy.path(), LogConfig::default())?;
+        self.read(&log, topology)?;
+        log.close()?;
+        Ok(())
+    }
+
+    /// Adds the records that are in a log while nobody writes any.
+    pub fn read(&mut self, log: &Log, topology: &str) -> Result<()> {
         if let Some(held) = log.metadata().get(&format!("/topology/{topology}"))? {
             for ledger in TopologyRecord::decode(&held.value)?.commit_ledgers {
                 // Its end is where reading stops: it may be open, deleted, or listed and never made.
@@ -46,7 +53,6 @@ impl Commits {
                 }
             }
         }
-        log.close()?;
         Ok(())
     }
 

@@ -1,21 +1,24 @@
 //! The word count as a process: started, watched by what it says, killed.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use egret_log::clock;
+use rustix::process::Pid;
 
 /// How to start it.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// The `word_count` binary.
     pub binary: PathBuf,
-    /// Its data directory.
-    pub data: PathBuf,
+    /// Its data directory, or the file that names its cluster.
+    pub place: Place,
     /// What it counts.
     pub files: Vec<PathBuf>,
     /// Worker threads.
@@ -24,6 +27,31 @@ pub struct Program {
     pub commit_ms: u64,
     /// The guarantee, as it is written on the command line.
     pub guarantee: &'static str,
+}
+
+/// Where its streams are.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In a data directory.
+    Data(PathBuf),
+    /// In the cluster that a file names.
+    Cluster(PathBuf),
+}
+
+impl Place {
+    /// The directory, or the file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Place::Data(path) | Place::Cluster(path) => path,
+        }
+    }
+
+    fn arguments(&self) -> [&OsStr; 2] {
+        match self {
+            Place::Data(dir) => ["--data".as_ref(), dir.as_os_str()],
+            Place::Cluster(file) => ["--cluster".as_ref(), file.as_os_str()],
+        }
+    }
 }
 
 /// When to kill it.
@@ -47,8 +75,7 @@ pub enum Ended {
 impl Program {
     fn spawn(&self) -> Result<Child> {
         Command::new(&self.binary)
-            .arg("--data")
-            .arg(&self.data)
+            .args(self.place.arguments())
             .args(["--workers", &self.workers.to_string()])
             .args(["--commit-ms", &self.commit_ms.to_string()])
             .args(["--guarantee", self.guarantee])
@@ -69,8 +96,8 @@ impl Program {
         Ok(out.stdout)
     }
 
-    /// Starts it and kills it at `moment`. A run that ends by itself before must have succeeded.
-    pub fn kill(&self, moment: Moment) -> Result<Ended> {
+    /// Starts it, with what it says listened to.
+    pub fn start(&self) -> Result<Running> {
         let mut child = self.spawn()?;
         let stderr = child.stderr.take().context("standard error is piped")?;
         let mut stdout = child.stdout.take().context("standard output is piped")?;
@@ -86,18 +113,61 @@ impl Program {
             let mut out = Vec::new();
             stdout.read_to_end(&mut out).map(|_| out)
         });
-        let last = wait(&said, moment);
-        // SIGKILL; an error means that it has ended already, which the status tells.
-        child.kill().unwrap_or_default();
-        let status = child.wait()?;
-        drop(said);
-        listener.join().map_err(|_| anyhow::anyhow!("the listener panicked"))?;
-        sink.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        Ok(Running { child, said, listener, sink })
+    }
+
+    /// Starts it and kills it at `moment`. A run that ends by itself before must have succeeded.
+    pub fn kill(&self, moment: Moment) -> Result<Ended> {
+        let running = self.start()?;
+        let last = running.wait(moment);
+        let (status, _) = running.kill()?;
         match status.code() {
             None => Ok(Ended::Killed(last)),
             Some(0) => Ok(Ended::Finished),
             Some(code) => anyhow::bail!("it ended with {code} by itself, having said: {last}"),
         }
+    }
+}
+
+/// One that was started.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    said: Receiver<String>,
+    listener: JoinHandle<()>,
+    sink: JoinHandle<std::io::Result<Vec<u8>>>,
+}
+
+impl Running {
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Waits for the moment, or for it to say nothing more; the last thing it said.
+    pub fn wait(&self, moment: Moment) -> String {
+        wait(&self.said, moment)
+    }
+
+    /// Kills it, unless it has ended.
+    pub fn kill(mut self) -> Result<(ExitStatus, String)> {
+        // An error means that it has ended already, which the status tells.
+        self.child.kill().unwrap_or_default();
+        self.end()
+    }
+
+    /// Waits until it ends by itself; how, and the last thing it said.
+    pub fn end(self) -> Result<(ExitStatus, String)> {
+        let Running { mut child, said, listener, sink } = self;
+        let mut last = String::from("nothing more");
+        // Until it closes its side, so that it never waits for somebody to listen.
+        while let Ok(line) = said.recv() {
+            last = line;
+        }
+        let status = child.wait()?;
+        listener.join().map_err(|_| anyhow::anyhow!("the listener panicked"))?;
+        sink.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        Ok((status, last))
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, partition: u32, at: Position, epoch: Epoch, row: (Vec<u8>, u64)) {
+    pub(super) fn add(&mut self, partition: u32, at: Position, epoch: Epoch, row: (Vec<u8>, u64)) {
         self.rows.insert((partition, at), row);
         self.epochs.insert((partition, Position { slot: 0, ..at }), epoch);
     }
