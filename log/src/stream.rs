@@ -45,6 +45,8 @@ mod loss_tests;
 #[cfg(test)]
 mod lossy_tests;
 #[cfg(test)]
+mod owner_tests;
+#[cfg(test)]
 mod page_tests;
 #[cfg(test)]
 mod tests;
