@@ -59,6 +59,13 @@ pub const REPAIR_BYTES_PER_SECOND: u64 = 40 << 20;
 /// Between two looks over all ledgers for copies that are lacking.
 pub const REPAIR_SWEEP_MS: u64 = 60_000;
 
+/// How long a ledger that lacks one of its last bookies must have been quiet before its writer counts as
+/// gone: one that is there looks every [`WRITER_LOOKS_MS`], and then changes its bookies by itself.
+pub const LEDGER_QUIET_MS: u64 = 120_000;
+
+/// How often a writer looks whether the bookies it writes to are still there, whether or not it writes.
+pub const WRITER_LOOKS_MS: u64 = 10_000;
+
 /// How long the bookie that repairs may be silent before another one does.
 pub const REPAIR_LEASE_MS: u64 = 30_000;
 

@@ -12,6 +12,7 @@
 //! | [`scan`] | entries one behind the other, read in rows and ahead |
 //! | [`repair`], [`repairer`] | copies that are lacking, made; by whom and when |
 //! | [`verify`] | every copy of one ledger looked at, and made anew where it is not what was written |
+//! | `abandoned` | ledgers whose writer is gone and of whose last bookies one is: kept for their owners |
 //! | `copier`, `held` | one such copy; what a bookie has of a ledger already |
 //! | `fan_out`, `timer` | one question to several bookies; things done a little later |
 //! | [`cluster`] | those of a cluster, found through its registry |
@@ -21,6 +22,7 @@
 //! an idle journal there is no hand-over to another one between an append and its sync. No lock is
 //! held across it: callers on several threads share one journal sync.
 
+mod abandoned;
 pub mod bookies;
 pub mod cluster;
 mod copier;
@@ -40,6 +42,8 @@ mod timer;
 pub mod verify;
 pub mod writer;
 
+#[cfg(test)]
+mod abandoned_tests;
 #[cfg(test)]
 mod loss_tests;
 #[cfg(test)]

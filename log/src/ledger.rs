@@ -35,5 +35,5 @@ mod schedule_tests;
 
 pub use effect::{RecoveryEffect, WriterEffect};
 pub use ensemble::{Ensemble, Member, Quorum, QuorumError};
-pub use metadata::{LedgerKind, LedgerMetadata, LedgerState, Proposal, TransitionError};
+pub use metadata::{Found, LedgerKind, LedgerMetadata, LedgerState, Proposal, TransitionError};
 pub use recovery::CloseAt;

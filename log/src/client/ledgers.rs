@@ -368,14 +368,25 @@ impl Ledgers {
         if let (LedgerKind::Transactional { owner }, CloseAt::End) = (&metadata.kind, close) {
             return Err(RecoverError::Owned { ledger: id, owner: owner.clone() });
         }
-        let taken = match self.change(id, |held, p| held.start_recovery(term, p)) {
-            Ok(taken) => taken,
-            Err(RecordError::Transition { why: TransitionError::Closed { last }, .. }) => {
-                return closed_as_asked(id, last, close);
+        let mut tries = 0;
+        loop {
+            let taken = match self.change(id, |held, p| held.start_recovery(term, p)) {
+                Ok(taken) => taken,
+                Err(RecordError::Transition { why: TransitionError::Closed { last }, .. }) => {
+                    return closed_as_asked(id, last, close);
+                }
+                Err(other) => return Err(other.into()),
+            };
+            let taken = (taken, close);
+            match self.close_without(id, term, taken, &BTreeSet::new(), |_| Vec::new()) {
+                // A repair was in the middle of its copies; once is all it takes.
+                Err(RecoverError::Record(RecordError::Transition {
+                    why: TransitionError::Settled,
+                    ..
+                })) if tries < CAS_TRIES => tries += 1,
+                ended => return ended,
             }
-            Err(other) => return Err(other.into()),
-        };
-        self.close_without(id, term, (taken, close), &BTreeSet::new(), |_| Vec::new())
+        }
     }
 
     /// Finds the end of a ledger taken into recovery and closes it there, and writes with it what `also`
@@ -388,12 +399,10 @@ impl Ledgers {
         gone: &BTreeSet<Member>,
         also: impl FnOnce(Option<EntryId>) -> Vec<Op>,
     ) -> Result<Option<EntryId>, RecoverError> {
-        let end = recover::find_end(self, id, term, taken, close, gone)?;
-        let close = |held: &LedgerMetadata, proposal| {
-            held.close_recovered(term, end.last, end.moved.clone(), &end.unseen, proposal)
-        };
-        self.change_with(id, close, &also(end.last))?;
-        Ok(end.last)
+        let found = recover::find_end(self, id, term, taken, Some(close), gone)?;
+        let close = |held: &LedgerMetadata, proposal| held.close_recovered(&found, proposal);
+        self.change_with(id, close, &also(found.last))?;
+        Ok(found.last)
     }
 
     /// `None` when it is closed now; the record when someone created it meanwhile.

@@ -271,6 +271,10 @@ impl MemoryBookie {
         self.state.lock().unwrap().refuse_creates = refusal;
     }
 
+    pub(crate) fn is_down(&self) -> bool {
+        self.state.lock().unwrap().down.is_some()
+    }
+
     pub(crate) fn set_down(&self, down: bool) {
         let lost = || Unknown::Unreachable { to: "a bookie".to_owned(), why: "down".to_owned() };
         let mut state = self.state.lock().unwrap();

@@ -4,10 +4,10 @@
 //! in which they came. A bookie that owes many answers is not asked more: what it does not say proves
 //! nothing, and the others are enough.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use egret_schemas::{BookieId, EntryId, LedgerId, Term};
+use egret_schemas::{EntryId, LedgerId, Term};
 
 use super::error::RecoverError;
 use super::given_up::GivenUp;
@@ -17,7 +17,7 @@ use crate::ledger::effect::RecoveryEffect;
 use crate::ledger::reader::ReadAnswer;
 use crate::ledger::recovery::Recovery;
 use crate::ledger::writer::AddAnswer;
-use crate::ledger::{CloseAt, Ensemble, LedgerMetadata, Member};
+use crate::ledger::{CloseAt, Ensemble, Found, LedgerMetadata, Member};
 use crate::message::{Refusal, Reply, Request, Unknown};
 
 /// Requests one bookie may owe an answer for before it is passed over.
@@ -60,27 +60,16 @@ impl Answers {
     }
 }
 
-/// What the recovery of a ledger came to.
-#[derive(Debug)]
-pub(super) struct End {
-    /// Where it ends.
-    pub(super) last: Option<EntryId>,
-    /// Other bookies its last entries were written to, from these on.
-    pub(super) moved: BTreeMap<EntryId, Ensemble>,
-    /// Bookies that may lack entries.
-    pub(super) unseen: BTreeSet<BookieId>,
-}
-
-/// Finds the end of a ledger that was taken into recovery; the caller closes it there. Bookies an
-/// operator gave up are not asked: they have nothing, and take nothing.
+/// Finds the end of a ledger that was taken into recovery; the caller closes it there, or leaves it open
+/// when `close` is none. Bookies an operator gave up are not asked: they have nothing, and take nothing.
 pub(super) fn find_end(
     ledgers: &Ledgers,
     id: LedgerId,
     term: Term,
     taken: LedgerMetadata,
-    close: CloseAt,
+    close: Option<CloseAt>,
     gone: &BTreeSet<Member>,
-) -> Result<End, RecoverError> {
+) -> Result<Found, RecoverError> {
     let answers = Arc::new(Answers::default());
     answers.lock().owed.resize(taken.quorum.ensemble(), 0);
     let alone = taken.quorum.ensemble() == 1;
@@ -113,7 +102,10 @@ pub(super) fn find_end(
     let mut given_up = GivenUp::new(gone);
     let say = |slot, asked, reply| answers.lock().answers.push_back((slot, asked, reply));
     let mut out = Vec::new();
-    let mut core = Recovery::start(id, taken.clone(), close, &mut out);
+    let mut core = match close {
+        Some(close) => Recovery::start(id, taken.clone(), close, &mut out),
+        None => Recovery::leave_open(id, taken.clone(), &mut out),
+    };
     loop {
         let mut after = Vec::new();
         for effect in out.drain(..) {
@@ -143,9 +135,7 @@ pub(super) fn find_end(
                     let found = replace(ledgers, id, term, &taken, (&ensemble, &failed), round);
                     core.on_replaced(found, &mut after);
                 }
-                RecoveryEffect::Close { last, moved, unseen } => {
-                    return Ok(End { last, moved, unseen });
-                }
+                RecoveryEffect::Close(found) => return Ok(found),
                 RecoveryEffect::Fail(why) => {
                     return Err(RecoverError::Recovery { ledger: id, why });
                 }
@@ -180,7 +170,7 @@ pub(super) fn find_end(
 }
 
 /// Bookies in place of those that took no copy, with the ledger created on them.
-fn replace(
+pub(super) fn replace(
     ledgers: &Ledgers,
     id: LedgerId,
     term: Term,

@@ -96,6 +96,8 @@ pub struct Sweep {
     pub failed: Vec<(LedgerId, Lack, RepairError)>,
     /// Records that could not be read.
     pub unread: Vec<RecordError>,
+    /// Ledgers nobody closed, of whose last bookies one is gone: their writers' to mend, if they have any.
+    pub ends: BTreeMap<LedgerId, LedgerMetadata>,
     /// Ledgers given up, for want of any copy of an entry: their copies are not counted as lacking.
     pub unrecoverable: BTreeMap<LedgerId, Note>,
 }
@@ -126,8 +128,12 @@ pub fn survey(ledgers: &Ledgers) -> Result<(Vec<(LedgerId, Lack)>, Sweep), Recor
         }
         match ledgers.describe(id) {
             Ok(record) => {
-                let lacks = repair::lacks(&record, |member| ledgers.bookies().standing(member));
+                let standing = |member| ledgers.bookies().standing(member);
+                let lacks = repair::lacks(&record, standing);
                 found.extend(lacks.into_iter().map(|lack| (id, lack)));
+                if !repair::gone_from_the_end(&record, standing).is_empty() {
+                    sweep.ends.insert(id, record);
+                }
             }
             // Deleted since it was listed.
             Err(RecordError::NoLedger { .. }) => {}

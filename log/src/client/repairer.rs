@@ -1,7 +1,8 @@
 //! What every bookie's process does beside serving: mends the cluster, one of them at a time.
 //!
 //! Whoever holds the lease of [`LEADER_KEY`] looks over all ledgers again and again, makes the copies
-//! that are lacking and finishes deletions. A bookie that started in limbo is mended by its own process,
+//! that are lacking, takes over the ends of ledgers that were [abandoned](super::abandoned) and finishes
+//! deletions. A bookie that started in limbo is mended by its own process,
 //! leader or not. Nothing is lost when one ends in the middle, or two believe to be it for a moment:
 //! what is lacking is derived anew, and every change is a compare-and-set.
 
@@ -10,11 +11,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::abandoned::{self, Abandoned};
+use super::error::RecordError;
 use super::ledgers::Ledgers;
 use super::repair::{self, Pace};
-use crate::caps;
 use crate::ledger::Member;
 use crate::metadata::{Compare, LeaseKeeper, MetaError, MetaStore, Op, TxnOutcome};
+use crate::{caps, clock};
 
 /// Names the bookie that repairs, for as long as its lease lasts.
 pub const LEADER_KEY: &str = "/repair/leader";
@@ -26,6 +29,8 @@ pub struct RepairerConfig {
     pub pace: Pace,
     /// Between two sweeps over all ledgers.
     pub every: Duration,
+    /// How long a ledger that lacks one of its last bookies must be quiet before it counts as abandoned.
+    pub grace: Duration,
 }
 
 impl Default for RepairerConfig {
@@ -33,6 +38,7 @@ impl Default for RepairerConfig {
         RepairerConfig {
             pace: Pace::default(),
             every: Duration::from_millis(caps::REPAIR_SWEEP_MS),
+            grace: Duration::from_millis(caps::LEDGER_QUIET_MS),
         }
     }
 }
@@ -107,12 +113,12 @@ impl Shared {
     }
 
     fn run(&self) {
-        let mut lead = None;
+        let (mut lead, mut abandoned) = (None, Abandoned::default());
         while !*self.stop() {
             if (self.in_limbo)() {
                 self.settle();
             }
-            if let Err(error) = self.sweep(&mut lead) {
+            if let Err(error) = self.sweep(&mut lead, &mut abandoned) {
                 tracing::warn!(%error, "the cluster's ledgers were not looked over");
             }
             let stop = self.stop();
@@ -135,14 +141,22 @@ impl Shared {
     }
 
     /// One sweep, if this is the one that repairs.
-    fn sweep(&self, lead: &mut Option<LeaseKeeper>) -> Result<(), super::error::RecordError> {
+    fn sweep(
+        &self,
+        lead: &mut Option<LeaseKeeper>,
+        abandoned: &mut Abandoned,
+    ) -> Result<(), RecordError> {
         if lead.as_ref().is_some_and(LeaseKeeper::is_lost) {
             *lead = None;
         }
         if lead.is_none() {
             *lead = self.stand()?;
         }
-        let Some(keeper) = lead else { return Ok(()) };
+        let Some(keeper) = lead else {
+            // Who repairs in the meantime sees what this one does not.
+            *abandoned = Abandoned::default();
+            return Ok(());
+        };
         let swept =
             repair::sweep(&self.ledgers, self.config.pace, |_| !*self.stop() && !keeper.is_lost())?;
         if swept.lacking > 0 {
@@ -153,6 +167,20 @@ impl Shared {
                 failed = swept.failed.len(),
                 "copies made"
             );
+        }
+        let now = (clock::now(), self.config.grace);
+        for id in abandoned.look(&self.ledgers, &swept.ends, now) {
+            if *self.stop() || keeper.is_lost() {
+                break;
+            }
+            match abandoned::settle(&self.ledgers, id) {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(
+                    ledger = %id, "abandoned, and no bookie takes its end: start another one"
+                ),
+                Err(error) if abandoned::is_settled(&error) => {}
+                Err(error) => tracing::warn!(ledger = %id, %error, "abandoned, and left so"),
+            }
         }
         if !*self.stop()
             && let Err(error) = self.ledgers.finish_deletions()

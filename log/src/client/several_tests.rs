@@ -81,6 +81,10 @@ impl World {
         *self.bookies.taking.lock().unwrap() = these.to_vec();
     }
 
+    pub(super) fn size(&self) -> usize {
+        self.bookies.all.len()
+    }
+
     pub(super) fn bookie(&self, index: usize) -> &MemoryBookie {
         &self.bookies.all[index]
     }
@@ -215,7 +219,7 @@ fn what_a_lost_disk_held_is_copied_to_another_bookie() {
 }
 
 /// Waits until something holds, in bounded time.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = crate::clock::now() + Duration::from_secs(30);
     while !holds() {
         assert!(crate::clock::now() < until, "not in time: {what}");
@@ -235,7 +239,8 @@ fn one_bookie_repairs_and_when_it_ends_another_does() {
         world.bookie(2).set_down(false);
         id
     };
-    let config = RepairerConfig { pace: Pace::default(), every: Duration::from_millis(10) };
+    let every = Duration::from_millis(10);
+    let config = RepairerConfig { every, ..RepairerConfig::default() };
     let start = |n| Repairer::start(world.ledgers.clone(), member(n), || false, config).unwrap();
     let leader = || world.ledgers.metadata().get(repairer::LEADER_KEY).unwrap().map(|v| v.value);
     let first = start(0);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-type Deed = Box<dyn FnOnce() + Send>;
+pub(super) type Deed = Box<dyn FnOnce() + Send>;
 
 struct Due {
     when: Instant,
@@ -69,6 +69,13 @@ impl fmt::Debug for Timer {
 impl Timer {
     /// Does `deed` in `wait`. Should no thread be had, at once.
     pub(super) fn after(&self, wait: Duration, deed: impl FnOnce() + Send + 'static) {
+        if let Err(deed) = self.try_after(wait, Box::new(deed)) {
+            deed();
+        }
+    }
+
+    /// The same; gives the deed back should no thread be had.
+    pub(super) fn try_after(&self, wait: Duration, deed: Deed) -> Result<(), Deed> {
         let when = clock::now() + wait;
         let mut state = self.shared.lock();
         if state.thread.is_none() {
@@ -78,15 +85,15 @@ impl Timer {
                 Ok(thread) => state.thread = Some(thread),
                 Err(error) => {
                     tracing::warn!(%error, "no thread for what is to be done later");
-                    drop(state);
-                    return deed();
+                    return Err(deed);
                 }
             }
         }
         let order = state.orders;
         state.orders += 1;
-        state.due.push(Reverse(Due { when, order, deed: Box::new(deed) }));
+        state.due.push(Reverse(Due { when, order, deed }));
         self.shared.changed.notify_one();
+        Ok(())
     }
 }
 

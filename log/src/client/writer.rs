@@ -9,7 +9,8 @@
 //! process readers see them then; over sockets the word arrives behind the answer.
 //!
 //! Bookies in place of failed ones are found by a thread of its own (`change`), because that asks the
-//! metadata store and waits.
+//! metadata store and waits. A bookie that is gone is replaced though nothing is appended: a ledger of
+//! which none is counts as [abandoned](super::abandoned).
 
 mod change;
 mod started;
@@ -160,6 +161,10 @@ impl LedgerWriter {
             };
             shared.finish(after);
         }
+        // Of one copy there is nobody else to have it.
+        if members.len() > 1 {
+            shared.look_later();
+        }
         LedgerWriter { shared, kind: metadata.kind.clone() }
     }
 
@@ -294,6 +299,12 @@ impl LedgerWriter {
             Some(why) => Err(why.clone()),
             None => Ok(state.core.confirmed()),
         }
+    }
+
+    /// Looks now whether the bookies are still there.
+    #[cfg(test)]
+    pub(crate) fn look(&self) {
+        self.shared.look();
     }
 
     /// Lets readers of a transactional ledger see up to `upto`. Plain ledgers need no telling.

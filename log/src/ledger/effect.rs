@@ -1,11 +1,10 @@
 //! What the cores ask to have done.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bytes::Bytes;
-use egret_schemas::{BookieId, EntryId};
+use egret_schemas::EntryId;
 
 use super::ensemble::{Ensemble, Member};
+use super::metadata::Found;
 use super::recovery::RecoveryFailure;
 use super::writer::WriterFailure;
 use crate::outcome::Outcome;
@@ -101,15 +100,9 @@ pub enum RecoveryEffect {
         /// Who is in the slots now.
         ensemble: Ensemble,
     },
-    /// Close the ledger by compare-and-set.
-    Close {
-        /// At this last entry.
-        last: Option<EntryId>,
-        /// Other bookies from these entries on: part of the same compare-and-set.
-        moved: BTreeMap<EntryId, Ensemble>,
-        /// Bookies that may lack entries.
-        unseen: BTreeSet<BookieId>,
-    },
+    /// Close the ledger by compare-and-set, or [leave it open](super::metadata::LedgerMetadata::settle)
+    /// if that is what was begun.
+    Close(Found),
     /// Give up; the ledger stays in recovery.
     Fail(RecoveryFailure),
 }

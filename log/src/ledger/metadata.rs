@@ -81,6 +81,34 @@ pub struct LedgerMetadata {
     pub proposal: Proposal,
 }
 
+/// What a recovery found: to be [closed](LedgerMetadata::close_recovered) by whoever may, or
+/// [left open](LedgerMetadata::settle).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Found {
+    term: Term,
+    /// The last fragment, as it was when recovery began.
+    from: (EntryId, Ensemble),
+    /// The last entry that may have been acknowledged, or the one it was to be closed at.
+    pub last: Option<EntryId>,
+    /// Other bookies that some of the last entries were written to, from these on.
+    pub moved: BTreeMap<EntryId, Ensemble>,
+    /// Bookies that may lack some of what the last fragment, or one of those, holds.
+    pub unseen: BTreeSet<BookieId>,
+}
+
+impl Found {
+    /// Of a ledger that was taken into recovery as this.
+    pub fn new(
+        taken: &LedgerMetadata,
+        last: Option<EntryId>,
+        moved: BTreeMap<EntryId, Ensemble>,
+        unseen: BTreeSet<BookieId>,
+    ) -> Found {
+        let (first, ensemble) = taken.last_fragment();
+        Found { term: taken.term, from: (first, ensemble.clone()), last, moved, unseen }
+    }
+}
+
 /// Fragments a ledger may have: its record is one value in the metadata store, and a segment rolls
 /// long before.
 pub const FRAGMENTS_MAX: usize = 1024;
@@ -131,6 +159,9 @@ pub enum TransitionError {
         /// Who was to be replaced.
         bookie: BookieId,
     },
+    /// Somebody who saw to its copies gave its last entries to other bookies.
+    #[error("the ledger's last bookies were changed while it was recovered: recover it again")]
+    Settled,
     /// Its bookies changed too often.
     #[error("the ledger has {FRAGMENTS_MAX} fragments: begin another")]
     TooManyFragments,
@@ -227,34 +258,75 @@ impl LedgerMetadata {
         Ok(LedgerMetadata { state: LedgerState::Closed { last }, proposal, ..self.clone() })
     }
 
-    /// [Closes](LedgerMetadata::close) a ledger that was recovered. Some of its last entries may have
-    /// been written to other bookies: each ensemble of `moved` holds the entries from its own first one
-    /// on. `unseen` bookies may lack some of what the last fragment, or one of those, holds.
+    /// [Closes](LedgerMetadata::close) a ledger that was recovered.
     pub fn close_recovered(
         &self,
-        term: Term,
-        last: Option<EntryId>,
-        moved: BTreeMap<EntryId, Ensemble>,
-        unseen: &BTreeSet<BookieId>,
+        found: &Found,
         proposal: Proposal,
     ) -> Result<LedgerMetadata, TransitionError> {
-        let mut next = self.close(term, last, proposal)?;
+        let mut next = self.close(found.term, found.last, proposal)?;
         if self.closed().is_none() {
-            let from = self.last_fragment().0;
-            for (first, ensemble) in moved {
-                let size = ensemble.members().len();
-                assert_eq!(size, self.quorum.ensemble(), "an ensemble of full size");
-                assert!(first >= self.last_fragment().0, "only the last fragment may change");
-                next.fragments.insert(first, ensemble);
-            }
-            for (&first, ensemble) in next.fragments.range(from..) {
-                let members = ensemble.members().iter().map(|member| member.bookie);
-                let lacking = members.filter(|bookie| unseen.contains(bookie));
-                next.lacking.extend(lacking.map(|bookie| (first, bookie)));
-            }
-            next.forget_empty_fragments(last);
+            self.check_unsettled(found)?;
+            next.take_in(found);
+            next.forget_empty_fragments(found.last);
         }
         Ok(next)
+    }
+
+    /// Leaves a ledger open that was recovered by somebody who is not to close it. It goes on behind
+    /// what was found with the bookies of `next`, on which the ledger is there at the recoverer's term;
+    /// what lies before is immutable, and its copies are repair's.
+    ///
+    /// Only a recovery that began after this may close it: one that began before does not know what
+    /// this one found, nor whom it shut out.
+    pub fn settle(
+        &self,
+        found: &Found,
+        next: Ensemble,
+        proposal: Proposal,
+    ) -> Result<LedgerMetadata, TransitionError> {
+        match self.state {
+            LedgerState::Closed { last } => return Err(TransitionError::Closed { last }),
+            LedgerState::Deleting => return Err(TransitionError::Deleted),
+            LedgerState::Open | LedgerState::InRecovery => self.check_term(found.term)?,
+        }
+        self.check_unsettled(found)?;
+        assert_eq!(next.members().len(), self.quorum.ensemble(), "an ensemble of full size");
+        let mut settled = LedgerMetadata { proposal, ..self.clone() };
+        settled.take_in(found);
+        let first = EntryId::after(found.last);
+        assert!(first >= settled.last_fragment().0, "it goes on behind what was found");
+        let is_in = |bookie| next.members().iter().any(|member| member.bookie == bookie);
+        settled.lacking.retain(|&(fragment, bookie)| fragment != first || is_in(bookie));
+        settled.fragments.insert(first, next);
+        match settled.fragments.len() {
+            0..=FRAGMENTS_MAX => Ok(settled),
+            _ => Err(TransitionError::TooManyFragments),
+        }
+    }
+
+    fn check_unsettled(&self, found: &Found) -> Result<(), TransitionError> {
+        let (first, ensemble) = &found.from;
+        match self.last_fragment() == (*first, ensemble) {
+            true => Ok(()),
+            false => Err(TransitionError::Settled),
+        }
+    }
+
+    /// Notes where a recovery put copies, and whose it did not see.
+    fn take_in(&mut self, found: &Found) {
+        let from = self.last_fragment().0;
+        for (&first, ensemble) in &found.moved {
+            let size = ensemble.members().len();
+            assert_eq!(size, self.quorum.ensemble(), "an ensemble of full size");
+            assert!(first >= from, "only the last fragment may change");
+            self.fragments.insert(first, ensemble.clone());
+        }
+        for (&first, ensemble) in self.fragments.range(from..) {
+            let members = ensemble.members().iter().map(|member| member.bookie);
+            let lacking = members.filter(|bookie| found.unseen.contains(bookie));
+            self.lacking.extend(lacking.map(|bookie| (first, bookie)));
+        }
     }
 
     /// A fragment behind the end holds nothing, and nothing can be lacking there.
@@ -467,6 +539,37 @@ pub(crate) mod tests {
         assert!(matches!(closed.start_recovery(Term(9), P), Err(TransitionError::Closed { .. })));
         assert!(three().start_delete(P).is_err());
         assert_eq!(closed.start_delete(P).unwrap().state, LedgerState::Deleting);
+    }
+
+    /// Were it to close what was settled since, it could end below what the settling recovery kept: that is
+    /// before the last fragment, where readers see everything.
+    #[test]
+    fn a_recovery_that_began_before_another_settled_closes_nothing() {
+        let found = |taken: &LedgerMetadata, last| {
+            Found::new(taken, Some(EntryId(last)), BTreeMap::new(), BTreeSet::from([BookieId(3)]))
+        };
+        let taken = three().start_recovery(Term(2), P).unwrap();
+        let settled = taken.settle(&found(&taken, 9), members(&[1, 2, 4]), P).unwrap();
+        assert_eq!((settled.state, settled.term), (LedgerState::InRecovery, Term(2)));
+        assert_eq!(settled.last_fragment(), (EntryId(10), &members(&[1, 2, 4])));
+        let lacking: Vec<_> = settled.lacking.iter().copied().collect();
+        assert_eq!(lacking, [(EntryId(0), BookieId(3))], "repair looks at what it had");
+        for last in [8, 9, 12] {
+            let close = settled.close_recovered(&found(&taken, last), P);
+            assert_eq!(close, Err(TransitionError::Settled), "{last}");
+            let again = settled.settle(&found(&taken, last), members(&[1, 4, 5]), P);
+            assert_eq!(again, Err(TransitionError::Settled));
+        }
+        let anew = settled.start_recovery(Term(2), P).unwrap();
+        let again = anew.settle(&found(&anew, 9), members(&[1, 4, 5]), P).unwrap();
+        assert_eq!(again.fragments.len(), 2, "an empty fragment is replaced");
+        let closed = again.start_recovery(Term(3), P).unwrap();
+        let closed = closed.close_recovered(&found(&closed, 9), P).unwrap();
+        assert_eq!(closed.closed(), Some(Some(EntryId(9))));
+        assert!(matches!(
+            closed.settle(&found(&anew, 9), members(&[1, 4, 5]), P),
+            Err(TransitionError::Closed { .. })
+        ));
     }
 
     #[test]

@@ -17,6 +17,9 @@
 //!
 //! Anything undecided gives up and leaves the ledger in recovery, to be tried again. Several may
 //! recover at once: the compare-and-set of the close makes them agree.
+//!
+//! Whoever only [sees to the copies](Recovery::leave_open) of a ledger finds its end all the same, and
+//! leaves it open: where it is closed is its owner's to say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +30,7 @@ use super::ahead::{Ahead, Heard};
 use super::coverage::{Answer, covered};
 use super::effect::RecoveryEffect;
 use super::ensemble::Ensemble;
-use super::metadata::{LedgerMetadata, LedgerState};
+use super::metadata::{Found, LedgerMetadata, LedgerState};
 use super::reader::{Doubt, ReadAnswer};
 use super::writer::AddAnswer;
 use crate::message::{Refusal, Reply};
@@ -124,6 +127,8 @@ pub struct Recovery {
     /// As it was when recovery began: reads go to these bookies, whatever changes meanwhile.
     metadata: LedgerMetadata,
     close: CloseAt,
+    /// Copies tell nobody what may be read: of a transactional ledger more is acknowledged than that.
+    tells_nobody: bool,
     /// Acknowledged for certain; also the LAC that copies carry. Fixed once fenced.
     floor: Option<EntryId>,
     doubt: Option<Doubt>,
@@ -149,11 +154,36 @@ impl Recovery {
         close: CloseAt,
         out: &mut Vec<RecoveryEffect>,
     ) -> Recovery {
-        assert_eq!(metadata.state, LedgerState::InRecovery, "the compare-and-set comes first");
         assert!(
             close != CloseAt::End || !metadata.kind.is_transactional(),
             "only its owner ends a transactional ledger, at a committed entry"
         );
+        Recovery::begin(ledger, metadata, close, out)
+    }
+
+    /// Starts to find the last entry that may have been acknowledged, and to copy what too few bookies
+    /// have, of a ledger of any kind. What its [`RecoveryEffect::Close`] says is where the owner may
+    /// close it at the highest: [`LedgerMetadata::settle`] keeps it open.
+    ///
+    /// # Panics
+    /// When the metadata was not taken into recovery at the recoverer's term.
+    pub fn leave_open(
+        ledger: LedgerId,
+        metadata: LedgerMetadata,
+        out: &mut Vec<RecoveryEffect>,
+    ) -> Recovery {
+        let tells_nobody = metadata.kind.is_transactional();
+        let begun = Recovery::begin(ledger, metadata, CloseAt::End, out);
+        Recovery { tells_nobody, ..begun }
+    }
+
+    fn begin(
+        ledger: LedgerId,
+        metadata: LedgerMetadata,
+        close: CloseAt,
+        out: &mut Vec<RecoveryEffect>,
+    ) -> Recovery {
+        assert_eq!(metadata.state, LedgerState::InRecovery, "the compare-and-set comes first");
         let ensemble = metadata.last_fragment().1;
         for (slot, &to) in ensemble.members().iter().enumerate() {
             out.push(RecoveryEffect::Fence { slot, to });
@@ -163,6 +193,7 @@ impl Recovery {
             ledger,
             metadata,
             close,
+            tells_nobody: false,
             floor: None,
             doubt: None,
             ahead: Ahead::default(),
@@ -334,15 +365,16 @@ impl Recovery {
             assert!(copying.failed >> slot & 1 == 1, "only slots that failed are filled anew");
             copying.failed &= !(1 << slot);
         }
-        let (entry, lac) = (copying.entry, self.floor);
+        let entry = copying.entry;
         let set: Vec<usize> = ensemble.write_set(entry, self.metadata.quorum).collect();
+        let lac = lac_with(entry, self.floor, self.tells_nobody);
         for slot in set.into_iter().filter(|slot| renewed.contains(slot)) {
             copying.waiting |= 1 << slot;
             out.push(RecoveryEffect::Add {
                 slot,
                 to: ensemble.member(slot),
                 entry,
-                lac: if mutants::on(Mutant::CopiesMoveLac) { Some(entry) } else { lac },
+                lac,
                 crc: copying.crc,
                 payload: copying.payload.clone(),
             });
@@ -451,7 +483,7 @@ impl Recovery {
                 slot,
                 to: home.member(slot),
                 entry,
-                lac: if mutants::on(Mutant::CopiesMoveLac) { Some(entry) } else { self.floor },
+                lac: lac_with(entry, self.floor, self.tells_nobody),
                 crc,
                 payload: payload.clone(),
             });
@@ -490,13 +522,21 @@ impl Recovery {
         let unseen = (0..members.len()).filter(|slot| self.whole >> slot & 1 == 0);
         let mut unseen: BTreeSet<BookieId> = unseen.map(|slot| members[slot].bookie).collect();
         unseen.append(&mut self.unsure);
-        out.push(RecoveryEffect::Close { last, moved, unseen });
+        out.push(RecoveryEffect::Close(Found::new(&self.metadata, last, moved, unseen)));
     }
 
     fn fail(&mut self, failure: RecoveryFailure, out: &mut Vec<RecoveryEffect>) {
         self.phase = Phase::Done;
         out.push(RecoveryEffect::Fail(failure));
     }
+}
+
+/// What a copy of an entry tells of what may be read.
+fn lac_with(entry: EntryId, floor: Option<EntryId>, tells_nobody: bool) -> Option<EntryId> {
+    if mutants::on(Mutant::CopiesMoveLac) {
+        return Some(entry);
+    }
+    floor.filter(|_| !tells_nobody)
 }
 
 /// Refusals after which trying other bookies is pointless.

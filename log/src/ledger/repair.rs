@@ -1,13 +1,14 @@
 //! Which copies a ledger lacks, from its record and from what is known of bookies.
 //!
 //! Only fragments that cannot change any more are looked at: all of a closed ledger, all but the last of
-//! an open one. The last fragment of an open ledger is its writer's to mend, by another ensemble; or
-//! whoever recovers it.
+//! an open one. The last fragment of an open ledger is its writer's to mend, by another ensemble. When
+//! [one of its bookies is gone](gone_from_the_end) and there is no writer, others take the end over.
 //!
 //! Nothing is remembered: a repair that was interrupted is found again, one that was done is not.
 
 use egret_schemas::{EntryId, Incarnation};
 
+use super::coverage::{Answer, covered};
 use super::ensemble::{Ensemble, Member};
 use super::metadata::{LedgerMetadata, LedgerState};
 
@@ -87,6 +88,32 @@ pub fn lacks(metadata: &LedgerMetadata, standing: impl Fn(Member) -> Standing) -
     found
 }
 
+/// Slots of the last fragment of a ledger that is not closed whose bookies are gone, where those that are
+/// left can still prove what was acknowledged: no slot otherwise, for then nobody can.
+pub fn gone_from_the_end(
+    metadata: &LedgerMetadata,
+    standing: impl Fn(Member) -> Standing,
+) -> Vec<usize> {
+    if !matches!(metadata.state, LedgerState::Open | LedgerState::InRecovery) {
+        return Vec::new();
+    }
+    let members = metadata.last_fragment().1.members();
+    let standing: Vec<Standing> = members.iter().map(|&member| standing(member)).collect();
+    let gone = (0..members.len()).filter(|&slot| is_gone(standing[slot])).collect();
+    // One that is to go still answers, or does not: then the recovery says so, and nothing is lost.
+    let answer = |standing: &Standing| match standing {
+        Standing::Replaced { .. } => Answer::Unknown,
+        Standing::Present | Standing::Leaving => Answer::Yes,
+    };
+    let answers: Vec<Answer> = standing.iter().map(answer).collect();
+    if covered(&answers, Answer::Yes, metadata.quorum) { gone } else { Vec::new() }
+}
+
+/// Whether copies there are to be elsewhere.
+pub fn is_gone(standing: Standing) -> bool {
+    !matches!(standing, Standing::Present)
+}
+
 /// The first entry of which every copy was on a bookie whose directory is another one now: no repair
 /// can make another.
 pub fn hopeless(
@@ -147,6 +174,30 @@ mod tests {
             [(0, 4, 2, Why::Leaving)],
             "nothing behind the end"
         );
+    }
+
+    #[test]
+    fn the_end_of_an_open_ledger_is_taken_over_while_it_can_be_proven() {
+        let of = |standing: [Standing; 3]| {
+            move |m: Member| match m.bookie.0 {
+                1 => standing[0],
+                2 => standing[1],
+                _ => standing[2],
+            }
+        };
+        let (there, leaving) = (Standing::Present, Standing::Leaving);
+        let other = Standing::Replaced { by: Incarnation(9) };
+        let gone = |record: &LedgerMetadata, standing| gone_from_the_end(record, of(standing));
+        let open = changed();
+        assert_eq!(gone(&open, [there, there, there]), [0; 0]);
+        assert_eq!(gone(&open, [there, other, there]), [1]);
+        assert_eq!(gone(&open, [leaving, other, there]), [0, 1]);
+        assert_eq!(gone(&open, [leaving; 3]), [0, 1, 2]);
+        assert_eq!(gone(&open, [other, other, there]), [0; 0], "what one had nobody can tell");
+        let taken = open.start_recovery(Term(2), P).unwrap();
+        assert_eq!(gone(&taken, [other, there, there]), [0]);
+        let closed = open.close(Term(1), Some(EntryId(7)), P).unwrap();
+        assert_eq!(gone(&closed, [other, there, there]), [0; 0]);
     }
 
     #[test]

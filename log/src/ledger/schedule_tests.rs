@@ -15,7 +15,7 @@ use super::reader::ReadAnswer;
 use super::recovery::{CloseAt, Recovery};
 use super::writer::{AddAnswer, Writer, WriterFailure};
 use super::{
-    LedgerKind, LedgerMetadata, LedgerState, Proposal, RecoveryEffect, TransitionError,
+    Found, LedgerKind, LedgerMetadata, LedgerState, Proposal, RecoveryEffect, TransitionError,
     WriterEffect,
 };
 use crate::message::{Refusal, Reply, Unknown, entry_crc};
@@ -159,6 +159,24 @@ enum Message {
     Changed(Result<(LedgerMetadata, Vec<usize>), Option<TransitionError>>),
 }
 
+impl Message {
+    /// Which recoverer asked, or is told.
+    fn recoverer(&self) -> Option<usize> {
+        match *self {
+            Message::Add { who: Who::Recoverer(who), .. }
+            | Message::Added { who: Who::Recoverer(who), .. }
+            | Message::Fence { who, .. }
+            | Message::Fenced { who, .. }
+            | Message::Read { who, .. }
+            | Message::Answered { who, .. } => Some(who),
+            _ => None,
+        }
+    }
+}
+
+/// Of the recoverers the one that sees to copies, at whatever term it finds, and closes nothing.
+const MENDER: usize = 2;
+
 struct Recoverer {
     term: Term,
     core: Option<Recovery>,
@@ -178,6 +196,8 @@ struct World {
     writer: Option<Writer>,
     acked: Option<EntryId>,
     recoverers: Vec<Recoverer>,
+    /// How often the mender gave the ledger other bookies.
+    settled: u64,
 }
 
 fn payload(entry: EntryId) -> Bytes {
@@ -203,7 +223,8 @@ impl World {
             spares: !seed.is_multiple_of(3),
             messages: Vec::new(),
             acked: None,
-            recoverers: vec![recoverer(2), recoverer(3)],
+            recoverers: vec![recoverer(2), recoverer(3), recoverer(2)],
+            settled: 0,
         }
     }
 
@@ -312,12 +333,21 @@ impl World {
         if recoverer.done {
             return;
         }
+        // Whoever begins anew hears nothing that was meant for the attempt before.
+        self.messages.retain(|message| message.recoverer() != Some(who));
+        if who == MENDER {
+            let raised = u64::from(self.metadata.state == LedgerState::Open);
+            recoverer.term = Term(self.metadata.term.0 + raised);
+        }
         let proposal = Proposal { process: 1, operation: who as u64 };
         match self.metadata.start_recovery(recoverer.term, proposal) {
             Ok(next) => {
                 self.metadata = next.clone();
                 let mut out = Vec::new();
-                recoverer.core = Some(Recovery::start(LEDGER, next, self.close, &mut out));
+                recoverer.core = Some(match who {
+                    MENDER => Recovery::leave_open(LEDGER, next, &mut out),
+                    _ => Recovery::start(LEDGER, next, self.close, &mut out),
+                });
                 self.carry_recovery(who, out);
             }
             Err(TransitionError::Closed { .. } | TransitionError::StaleTerm { .. }) => {
@@ -345,14 +375,18 @@ impl World {
                     let found = self.replace(&ensemble, &failed);
                     self.with_recovery(who, |core, out| core.on_replaced(found, out));
                 }
-                RecoveryEffect::Close { last, moved, unseen } => {
+                RecoveryEffect::Close(found) if who == MENDER => self.mended(&found),
+                RecoveryEffect::Close(found) => {
                     self.recoverers[who].done = true;
-                    self.changes += moved.len() as u64;
-                    let p = Proposal::default();
-                    match self.metadata.close_recovered(term, last, moved, &unseen, p) {
+                    self.changes += found.moved.len() as u64;
+                    match self.metadata.close_recovered(&found, Proposal::default()) {
                         Ok(next) => self.metadata = next,
                         // A recoverer at a higher term was first: its compare-and-set decided.
                         Err(_) if self.metadata.term > term => {}
+                        // Once more, with what the mender found.
+                        Err(TransitionError::Settled) => {
+                            self.recoverers[who] = Recoverer { term, core: None, done: false };
+                        }
                         Err(other) => panic!("divergence: {other}"),
                     }
                 }
@@ -367,6 +401,23 @@ impl World {
                     self.recoverers[who].core = None;
                 }
             }
+        }
+    }
+
+    /// The mender found the end: the ledger goes on behind it with others in one slot.
+    fn mended(&mut self, found: &Found) {
+        self.recoverers[MENDER].core = None;
+        let slot = self.dice.pick(self.metadata.quorum.ensemble());
+        let last = found.moved.values().next_back();
+        let ensemble = last.unwrap_or(self.metadata.last_fragment().1).clone();
+        let Some((next, _)) = self.replace(&ensemble, &[slot]) else { return };
+        match self.metadata.settle(found, next, Proposal::default()) {
+            Ok(next) => {
+                self.settled += 1;
+                self.metadata = next;
+            }
+            Err(TransitionError::Closed { .. } | TransitionError::StaleTerm { .. }) => {}
+            Err(other) => panic!("{other}"),
         }
     }
 
@@ -452,7 +503,7 @@ impl World {
             }
             93 => self.writer = None,
             94..96 => {
-                let who = self.dice.pick(2);
+                let who = self.dice.pick(3);
                 if self.recoverers[who].core.is_none() && self.dice.roll(3) == 0 {
                     self.start_recovery(who);
                 }
@@ -521,12 +572,13 @@ fn run(seed: u64, reads_fence: bool) -> World {
 
 #[test]
 fn acknowledged_entries_survive_and_closers_agree() {
-    let (mut acked, mut changes) = (0, 0);
+    let (mut acked, mut changes, mut settled) = (0, 0, 0);
     for seed in 0..6000 {
         match std::panic::catch_unwind(|| run(seed, true)) {
             Ok(world) => {
                 acked += world.acked.map_or(0, |last| last.0 + 1);
                 changes += world.changes;
+                settled += world.settled;
             }
             Err(panic) => {
                 eprintln!("seed {seed}: replay with run({seed}, true)");
@@ -536,6 +588,7 @@ fn acknowledged_entries_survive_and_closers_agree() {
     }
     assert!(acked > 12_000, "the schedules acknowledge something: {acked}");
     assert!(changes > 2_000, "and change ensembles: {changes}");
+    assert!(settled > 300, "and give what comes next to others: {settled}");
 }
 
 /// The control: were recovery reads not to fence (Apache BookKeeper up to 4.13), these schedules
@@ -610,7 +663,7 @@ fn a_committed_entry_that_is_gone_is_damage_never_a_lower_end() {
                 core.on_add(slot, entry, answer, &mut out);
             }
             RecoveryEffect::Replace { .. } => core.on_replaced(None, &mut out),
-            RecoveryEffect::Close { last, .. } => panic!("closed at {last:?}"),
+            RecoveryEffect::Close(found) => panic!("closed at {:?}", found.last),
             RecoveryEffect::Fail(why) => failure = Some(why),
         }
     }

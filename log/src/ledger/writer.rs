@@ -422,11 +422,22 @@ impl Writer {
 
     /// Whether every write set a next entry could have holds an ack quorum of live bookies.
     fn can_append(&self) -> bool {
+        self.can_append_without(self.failed)
+    }
+
+    fn can_append_without(&self, failed: u32) -> bool {
         let size = self.quorum.ensemble();
         (0..size as u64).all(|entry| {
             let set = self.ensemble.write_set(EntryId(entry), self.quorum);
-            set.filter(|&slot| self.failed & bit(slot) == 0).count() >= self.quorum.ack()
+            set.filter(|&slot| failed & bit(slot) == 0).count() >= self.quorum.ack()
         })
+    }
+
+    /// Whether it goes on should nobody be found in place of this slot's bookie.
+    pub fn can_spare(&self, slot: usize) -> bool {
+        self.failure.is_none()
+            && self.change.is_none()
+            && self.can_append_without(self.failed | bit(slot))
     }
 
     /// Confirms what an ack quorum has, in order; not while an ensemble is being changed.

@@ -1,11 +1,12 @@
 //! A recoverer: what its core asks for, and its changes of the record.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use egret_log::ledger::recovery::{Recovery, RecoveryFailure};
-use egret_log::ledger::{CloseAt, Ensemble, Member, Proposal, RecoveryEffect, TransitionError};
-use egret_schemas::{BookieId, EntryId, Term};
+use egret_log::ledger::{
+    CloseAt, Ensemble, Found, Member, Proposal, RecoveryEffect, TransitionError,
+};
+use egret_schemas::{EntryId, Term};
 
 use super::World;
 use crate::call::{Ask, Call, LEDGER, Stage, Who, payload};
@@ -19,17 +20,9 @@ pub(super) enum Turn {
     /// Its core waits for answers to this.
     Running(Arc<Recovery>, Ask),
     /// It found the end and closes.
-    Closing(Arc<End>),
+    Closing(Arc<Found>),
     /// It is closed, or somebody newer recovers, or it has given up.
     Done,
-}
-
-/// The end a recoverer found, and where copies went meanwhile.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct End {
-    last: Option<EntryId>,
-    moved: BTreeMap<EntryId, Ensemble>,
-    unseen: BTreeSet<BookieId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,10 +45,7 @@ impl World {
         let term = self.recoverers[at].term;
         let next = match &self.recoverers[at].turn {
             Turn::Idle => self.record.start_recovery(term, proposal),
-            Turn::Closing(end) => {
-                let End { last, moved, unseen } = &**end;
-                self.record.close_recovered(term, *last, moved.clone(), unseen, proposal)
-            }
+            Turn::Closing(found) => self.record.close_recovered(found, proposal),
             Turn::Running(..) | Turn::Done => unreachable!("it has nothing to change"),
         };
         match next {
@@ -129,12 +119,13 @@ impl World {
                 RecoveryEffect::Replace { failed, ensemble, .. } => {
                     self.replace_for_copies(n, &failed, &ensemble);
                 }
-                RecoveryEffect::Close { last, moved, unseen } => {
+                RecoveryEffect::Close(found) => {
+                    let last = found.last;
                     let heard = self.recoverers[at].heard;
                     if heard > last {
                         self.broken(format!("closes at {last:?}, and readers saw up to {heard:?}"));
                     }
-                    self.recoverers[at].turn = Turn::Closing(Arc::new(End { last, moved, unseen }));
+                    self.recoverers[at].turn = Turn::Closing(Arc::new(found));
                 }
                 RecoveryEffect::Fail(RecoveryFailure::Superseded { .. }) => {
                     self.recoverers[at].turn = Turn::Done;

@@ -3,12 +3,10 @@
 //! Every record carries who proposed it: after a conflict or a lost answer the record is read back, and
 //! when the proposal found is our own, it succeeded.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use egret_log::ledger::metadata_codec;
-use egret_log::ledger::{Ensemble, LedgerMetadata, LedgerState, Proposal, TransitionError};
+use egret_log::ledger::{Ensemble, Found, LedgerMetadata, LedgerState, Proposal, TransitionError};
 use egret_log::metadata::{Compare, Op, TxnOutcome};
-use egret_schemas::{BookieId, EntryId, LedgerId, Term};
+use egret_schemas::{EntryId, LedgerId, Term};
 
 use super::{Action, MetaAnswer, record_key};
 use crate::sim::fault::Fault;
@@ -27,12 +25,7 @@ pub(crate) enum Transition {
         last: Option<EntryId>,
     },
     /// By a recoverer.
-    CloseRecovered {
-        term: Term,
-        last: Option<EntryId>,
-        moved: BTreeMap<EntryId, Ensemble>,
-        unseen: BTreeSet<BookieId>,
-    },
+    CloseRecovered(Found),
     /// By the writer of an open ledger.
     ChangeEnsemble {
         term: Term,
@@ -94,9 +87,7 @@ impl Change {
                 LedgerState::InRecovery => Err(TransitionError::InRecovery { held: held.term }),
                 _ => held.close(term, last, proposal),
             },
-            Transition::CloseRecovered { term, last, moved, unseen } => {
-                held.close_recovered(*term, *last, moved.clone(), unseen, proposal)
-            }
+            Transition::CloseRecovered(found) => held.close_recovered(found, proposal),
             Transition::ChangeEnsemble { term, first, ensemble } => {
                 held.change_ensemble(*term, *first, ensemble.clone(), proposal)
             }

@@ -6,7 +6,7 @@ use egret_log::client::Candidate;
 use egret_log::ledger::reader::ReadAnswer;
 use egret_log::ledger::recovery::{Recovery, RecoveryFailure};
 use egret_log::ledger::writer::AddAnswer;
-use egret_log::ledger::{CloseAt, LedgerMetadata, RecoveryEffect, metadata_codec};
+use egret_log::ledger::{CloseAt, Found, LedgerMetadata, RecoveryEffect, metadata_codec};
 use egret_log::message::{Reply, Request, Unknown};
 use egret_log::metadata::{Compare, Op, TxnOutcome};
 use egret_schemas::{EntryId, LedgerId, Term};
@@ -161,8 +161,8 @@ impl Recoverer {
             // As far as it knows nothing was ever written.
             let last = taken.last_fragment().0.before();
             let (moved, unseen) = (BTreeMap::new(), BTreeSet::new());
-            let term = taken.term;
-            let transition = Transition::CloseRecovered { term, last, moved, unseen };
+            let found = Found::new(&taken, last, moved, unseen);
+            let transition = Transition::CloseRecovered(found);
             let change = self.change(transition, out);
             self.stage = Stage::Closing(change);
             return;
@@ -209,12 +209,11 @@ impl Recoverer {
                     };
                     self.replacing = Some(Replacement::start(wanted, self.searches, out));
                 }
-                RecoveryEffect::Close { last, moved, unseen } => {
-                    if !moved.is_empty() {
+                RecoveryEffect::Close(found) => {
+                    if !found.moved.is_empty() {
                         out.push(Action::Hit(Fault::CopiesMoved));
                     }
-                    let close = Transition::CloseRecovered { term, last, moved, unseen };
-                    let change = self.change(close, out);
+                    let change = self.change(Transition::CloseRecovered(found), out);
                     self.stage = Stage::Closing(change);
                 }
                 RecoveryEffect::Fail(failure) => self.on_failure(&failure, out),

@@ -15,9 +15,10 @@ use crate::client::error::RecordError;
 use crate::client::fan_out;
 use crate::client::placement;
 use crate::ledger::metadata::{FRAGMENTS_MAX, TransitionError};
+use crate::ledger::repair::is_gone;
 use crate::ledger::writer::WriterFailure;
 use crate::ledger::{Ensemble, LedgerMetadata, Member};
-use crate::message::{Refusal, Reply, Request};
+use crate::message::{Refusal, Reply, Request, Unknown};
 use crate::{caps, clock};
 
 /// An ensemble the core asks for.
@@ -54,6 +55,51 @@ impl Shared {
         state.retrying = true;
         state.core.retry_bookies(&mut state.effects);
         state.retrying &= !state.effects.is_empty();
+    }
+
+    /// Looks [again and again](caps::WRITER_LOOKS_MS) whether the bookies are still there, for as long as
+    /// somebody has this writer.
+    pub(super) fn look_later(self: &Arc<Self>) {
+        let writer = Arc::downgrade(self);
+        let look = move || {
+            let Some(shared) = writer.upgrade() else { return };
+            if shared.lock().core.failure().is_none() && !shared.abandoned.load(Ordering::Acquire) {
+                shared.look();
+                shared.look_later();
+            }
+        };
+        let every = Duration::from_millis(caps::WRITER_LOOKS_MS);
+        // Without a thread for it nobody looks, and an append finds what is gone.
+        drop(self.ledgers.timer().try_after(every, Box::new(look)));
+    }
+
+    /// Asks for another bookie in place of one that is gone, or is to go, though no append failed there. One
+    /// at a time, and only where there is somebody.
+    pub(super) fn look(self: &Arc<Self>) {
+        let (ensemble, live) = {
+            let core = &self.lock().core;
+            (core.ensemble().clone(), core.live().collect::<Vec<usize>>())
+        };
+        let standing = |slot: usize| self.ledgers.bookies().standing(ensemble.member(slot));
+        let Some(slot) = live.into_iter().find(|&slot| is_gone(standing(slot))) else { return };
+        let first = EntryId::after(self.lock().core.confirmed());
+        let change = Change { first, failed: vec![slot], ensemble, again: false };
+        if self.choose(&change, &self.avoid(&change)).is_empty() {
+            return;
+        }
+        let after = {
+            let mut state = self.lock();
+            let State { core, effects, .. } = &mut *state;
+            if core.ensemble() != &change.ensemble || !core.can_spare(slot) {
+                return;
+            }
+            let to = change.ensemble.member(slot).bookie.to_string();
+            let why = "it is gone, or is to go".to_owned();
+            let failure = WriterFailure::Unknown(Unknown::Unreachable { to, why });
+            core.on_slot_failed(slot, failure, effects);
+            self.collect(&mut state)
+        };
+        self.finish(after);
     }
 
     /// Starts to look for bookies; at once what follows when there are none.

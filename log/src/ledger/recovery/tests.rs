@@ -68,13 +68,15 @@ fn reading_begins_behind_what_is_acknowledged_for_certain() {
     // BookKeeper issue 2615: recovery went back into old fragments).
     let changed =
         three().change_ensemble(Term(1), EntryId(7), members(&[1, 4, 5]), Proposal::default());
-    let mut core = start(&changed.unwrap(), CloseAt::End);
+    let changed = changed.unwrap();
+    let mut core = start(&changed, CloseAt::End);
     fenced(&mut core, 1, None);
     assert_eq!(reads(&fenced(&mut core, 2, None)), [7, 7, 7]);
     read(&mut core, 1, 7, ReadAnswer::NoEntry);
     let unseen = BTreeSet::from([BookieId(1)]);
     let (last, moved) = (Some(EntryId(6)), BTreeMap::new());
-    let close = RecoveryEffect::Close { last, moved, unseen };
+    let taken = changed.start_recovery(Term(2), Proposal::default()).unwrap();
+    let close = RecoveryEffect::Close(Found::new(&taken, last, moved, unseen));
     assert_eq!(read(&mut core, 2, 7, ReadAnswer::NoEntry), [close]);
 }
 
@@ -138,10 +140,10 @@ fn a_bookie_that_takes_no_copy_is_replaced_with_the_close() {
     let moved = BTreeMap::from([(EntryId(0), members(&[1, 3]))]);
     let last = Some(EntryId(1));
     let unseen = BTreeSet::from([BookieId(2)]);
-    let close = RecoveryEffect::Close { last, moved: moved.clone(), unseen: unseen.clone() };
-    assert_eq!(end, [close]);
+    let found = Found::new(&taken, last, moved, unseen);
+    assert_eq!(end, [RecoveryEffect::Close(found.clone())]);
     let p = Proposal::default();
-    let closed = taken.close_recovered(Term(2), last, moved, &unseen, p).unwrap();
+    let closed = taken.close_recovered(&found, p).unwrap();
     assert_eq!(closed.lacking, BTreeSet::new(), "bookie 2 is in no fragment any more");
     assert_eq!(closed.fragments, BTreeMap::from([(EntryId(0), members(&[1, 3]))]));
 }
@@ -220,7 +222,7 @@ fn committed_entries_are_read_ahead_once_one_was_seen_and_none_beyond_the_commit
         assert_eq!(read(&mut core, 1, n, entry(n)), [], "not its turn");
     }
     let end = read(&mut core, 2, 1, entry(1));
-    let [RecoveryEffect::Close { last, unseen, .. }] = &end[..] else { panic!("{end:?}") };
+    let [RecoveryEffect::Close(Found { last, unseen, .. })] = &end[..] else { panic!("{end:?}") };
     assert_eq!((*last, unseen.len()), (Some(EntryId(4)), 3));
     assert_eq!(read(&mut core, 0, 3, entry(3)), [], "too late to matter");
 }
@@ -239,7 +241,10 @@ fn what_was_read_ahead_is_copied_only_when_its_turn_comes() {
     assert_eq!(read(&mut core, 1, 2, entry(2)), [], "while another is copied");
     out.clear();
     core.on_add(2, EntryId(1), AddAnswer::Done, &mut out);
-    assert!(matches!(&out[..], [RecoveryEffect::Close { last: Some(EntryId(2)), .. }]), "{out:?}");
+    assert!(
+        matches!(&out[..], [RecoveryEffect::Close(found)] if found.last == Some(EntryId(2))),
+        "{out:?}"
+    );
 }
 
 #[test]

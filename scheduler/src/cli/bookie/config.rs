@@ -90,6 +90,7 @@ impl RepairTable {
         RepairerConfig {
             pace: Pace { bytes_per_second: self.mb_per_second.max(1).saturating_mul(1 << 20) },
             every: Duration::from_millis(self.every_ms.max(100)),
+            ..RepairerConfig::default()
         }
     }
 }
