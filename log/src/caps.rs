@@ -296,9 +296,9 @@ pub const META_KEY_BYTES_MAX: usize = 4096;
 /// otherwise; what fits the embedded store must fit a cluster's.
 pub const META_TXN_BYTES_MAX: usize = 1 << 20;
 
-/// Conditions, or writes, of one metadata transaction: a stream of [`PARTITIONS_MAX`] partitions is
-/// created at once. etcd takes 128 unless started with `--max-txn-ops`.
-pub const META_TXN_OPS_MAX: usize = 2048;
+/// Conditions, or writes, of one metadata transaction: what etcd takes unless told otherwise. What fits
+/// the embedded store must fit a cluster's.
+pub const META_TXN_OPS_MAX: usize = 128;
 
 /// Changes an embedded metadata store remembers for its watches: a watcher that slept through so many
 /// lists again, which costs about the same.

@@ -24,6 +24,8 @@ use crate::disk::located;
 use crate::outcome::Outcome;
 
 mod history;
+#[cfg(test)]
+pub(crate) mod hooked;
 pub mod keeper;
 pub mod lease;
 mod local;
@@ -295,8 +297,8 @@ impl MetaError {
 /// 5. **Watches** give every change from their revision on, once, in order, the changes of a
 ///    transaction together; or they end and say why. See [`watch`].
 ///
-/// Every store takes transactions of 128 conditions and 128 writes and of
-/// [`META_TXN_BYTES_MAX`](caps::META_TXN_BYTES_MAX) bytes; beyond that it may answer
+/// Every store takes transactions of [`META_TXN_OPS_MAX`](caps::META_TXN_OPS_MAX) conditions, as many
+/// writes, and [`META_TXN_BYTES_MAX`](caps::META_TXN_BYTES_MAX) bytes, and none takes more: that is
 /// [`TooLarge`](MetaError::TooLarge).
 pub trait MetaStore: Send + Sync + fmt::Debug {
     /// The value of a key.

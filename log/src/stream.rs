@@ -11,6 +11,7 @@
 //! | [`transactional`] | partitions owned by a topology: durable first, visible when committed |
 //! | [`reader`] | from any position, through history, into the live tail |
 //! | [`seek`] | where the records of a time begin |
+//! | `create` | a stream made, in as many transactions as it takes |
 //! | [`truncate`] | forgetting the start of a partition, or a stream; [`retention`] when to |
 //! | [`users`] | the components of topologies that read and write a stream |
 //! | [`error`] | one error enum for each operation |
@@ -20,6 +21,7 @@
 //! holds an entry; one that is left behind stays listed as garbage until it is deleted.
 
 pub mod catalog;
+mod create;
 pub mod entry_codec;
 pub mod error;
 mod follow;
@@ -40,6 +42,8 @@ pub mod writer;
 mod catch_up_tests;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod create_tests;
 #[cfg(test)]
 mod loss_tests;
 #[cfg(test)]

@@ -98,7 +98,6 @@ fn spawn(dir: &Path, [client, peer]: [u16; 2]) -> anyhow::Result<Child> {
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("a={peer}")])
-        .args(["--max-txn-ops", "4096"])
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()

@@ -2,9 +2,7 @@
 //! them, and where they end stays their owners' to say.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use egret_schemas::{EntryId, LedgerId, Term};
@@ -15,9 +13,7 @@ use super::several_tests::{World, eventually, text};
 use super::*;
 use crate::clock;
 use crate::ledger::{CloseAt, LedgerKind, LedgerMetadata, LedgerState};
-use crate::metadata::{
-    Compare, LeaseId, Listing, MetaError, MetaStore, Op, TxnOutcome, Versioned, Watch,
-};
+use crate::metadata::hooked::Hooked;
 
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -220,46 +216,6 @@ fn a_repairer_takes_over_what_was_abandoned() {
     assert_eq!(world.ledgers.describe(id).unwrap().state, LedgerState::InRecovery);
 }
 
-/// A store that does something before its second transaction.
-struct Between {
-    store: Arc<dyn MetaStore>,
-    txns: AtomicUsize,
-    deed: Box<dyn Fn() + Send + Sync>,
-}
-
-impl fmt::Debug for Between {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Between")
-    }
-}
-
-impl MetaStore for Between {
-    fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError> {
-        self.store.get(key)
-    }
-    fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
-        self.store.list(prefix)
-    }
-    fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
-        if self.txns.fetch_add(1, Ordering::SeqCst) == 1 {
-            (self.deed)();
-        }
-        self.store.txn(compare, ops)
-    }
-    fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError> {
-        self.store.grant(ttl_ms)
-    }
-    fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError> {
-        self.store.keep_alive(lease)
-    }
-    fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
-        self.store.revoke(lease)
-    }
-    fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, MetaError> {
-        self.store.watch(prefix, from_revision)
-    }
-}
-
 /// The owner came first, and the repairer was done while it still read: it reads again, and closes.
 #[test]
 fn an_owner_that_recovers_while_the_end_is_given_away_begins_again() {
@@ -268,8 +224,14 @@ fn an_owner_that_recovers_while_the_end_is_given_away_begins_again() {
     drop(writer);
     lose(&world, holders[0]);
     let (repairer, meta) = (world.ledgers.clone(), Arc::clone(world.ledgers.metadata()));
-    let deed = Box::new(move || assert_eq!(settle(&repairer, id), Ok(true)));
-    let between = Arc::new(Between { store: meta, txns: AtomicUsize::new(0), deed });
+    let before = move |txn| {
+        // The first takes it into recovery, the second is to close it.
+        if txn == 1 {
+            assert_eq!(settle(&repairer, id), Ok(true));
+        }
+        Ok(())
+    };
+    let between = Arc::new(Hooked::new(meta, Box::new(before)));
     let bookies = Arc::clone(world.ledgers.bookies());
     let owner = Ledgers::new(bookies, Copies::default(), between);
     assert_eq!(owner.recover(id, Term(2), CloseAt::End), Ok(Some(EntryId(9))));

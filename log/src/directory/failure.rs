@@ -57,6 +57,7 @@ impl Told for CreateStreamError {
             | CreateStreamError::NothingKept
             | CreateStreamError::OwnedRetention { .. } => Code::Refused,
             CreateStreamError::Exists { .. } => Code::Exists,
+            CreateStreamError::Unfinished { why } => why.code(),
             CreateStreamError::Catalog(error) => error.code(),
         }
     }

@@ -6,8 +6,8 @@ use egret_schemas::{EntryId, Epoch, Generation, LedgerId, Position, SegmentId, T
 use super::{Sample, Target, comes_back, with_checksum};
 use crate::ledger::Proposal;
 use crate::stream::catalog::{
-    Closed, PartitionRecord, SegmentRecord, StreamRecord, decode_partition, decode_stream,
-    encode_partition, encode_stream,
+    Closed, PartitionRecord, SegmentRecord, StreamRecord, StreamState, decode_partition,
+    decode_stream, encode_partition, encode_stream,
 };
 use crate::stream::entry_codec::{self, Entry, Head};
 use crate::stream::pages::PageRef;
@@ -30,7 +30,8 @@ fn stream(bytes: &[u8]) -> bool {
 }
 
 fn stream_samples() -> Vec<Sample> {
-    let plain = StreamRecord { deleting: false, config: StreamConfig::default(), proposal: BY };
+    let plain =
+        StreamRecord { state: StreamState::There, config: StreamConfig::default(), proposal: BY };
     let config = StreamConfig {
         partitions: 12,
         format: Format::Postcard("words.v1".to_owned()),
@@ -39,7 +40,7 @@ fn stream_samples() -> Vec<Sample> {
         retention_bytes: Some(1 << 30),
         ..StreamConfig::default()
     };
-    let owned = StreamRecord { deleting: true, config, proposal: BY };
+    let owned = StreamRecord { state: StreamState::Deleting, config, proposal: BY };
     vec![("plain", encode_stream(&plain)), ("owned", encode_stream(&owned))]
 }
 

@@ -1,7 +1,8 @@
 //! Records of streams and partitions in the metadata store.
 //!
 //! ```text
-//! /stream/<name>          version u8 = 2 | deleting u8 | partitions u32 | format text
+//! /stream/<name>          version u8 = 2 | state u8 (0 there, 1 being deleted, 2 being made)
+//!                         partitions u32 | format text
 //!                         segment_bytes_max u64 | owned u8, [owner text]
 //!                         retention_ms u64 | retention_bytes u64 (0: no end) | proposal | crc32c
 //! /partition/<name>/<n>   version u8 = 2 | term u64 | first: segment u64 entry u64 slot u32
@@ -158,11 +159,22 @@ impl fmt::Display for Owner {
     }
 }
 
+/// Where a stream is in its life. Only one that is there is anything to anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamState {
+    /// It and its partitions are there.
+    There,
+    /// Its partitions go, one after the other.
+    Deleting,
+    /// Its partitions come: more than fit one transaction.
+    Making,
+}
+
 /// A stream's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamRecord {
-    /// Whether it is being deleted.
-    pub deleting: bool,
+    /// Where it is in its life.
+    pub state: StreamState,
     /// What it was created with.
     pub config: StreamConfig,
     /// Who proposed this record.
@@ -276,7 +288,12 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
 
 /// Encodes a stream's record.
 pub fn encode_stream(record: &StreamRecord) -> Vec<u8> {
-    let mut out = vec![VERSION, u8::from(record.deleting)];
+    let state = match record.state {
+        StreamState::There => 0,
+        StreamState::Deleting => 1,
+        StreamState::Making => 2,
+    };
+    let mut out = vec![VERSION, state];
     out.put_u32(record.config.partitions);
     out.put_bytes(record.config.format.to_string().as_bytes());
     out.put_u64(record.config.segment_bytes_max);
@@ -292,7 +309,12 @@ pub fn encode_stream(record: &StreamRecord) -> Vec<u8> {
 /// Decodes a stream's record.
 pub fn decode_stream(bytes: &[u8]) -> Result<StreamRecord, DecodeError> {
     let mut r = unseal(bytes, VERSION, "stream record")?;
-    let deleting = flag(&mut r, "deleting")?;
+    let state = match r.u8("state")? {
+        0 => StreamState::There,
+        1 => StreamState::Deleting,
+        2 => StreamState::Making,
+        _ => return Err(r.wrong("state", "not known to this build")),
+    };
     let partitions = r.u32("partitions")?;
     if !(1..=caps::PARTITIONS_MAX).contains(&partitions) {
         return Err(r.wrong("partitions", "out of range"));
@@ -316,7 +338,7 @@ pub fn decode_stream(bytes: &[u8]) -> Result<StreamRecord, DecodeError> {
     };
     let proposal = proposal(&mut r)?;
     r.end("stream record")?;
-    Ok(StreamRecord { deleting, config, proposal })
+    Ok(StreamRecord { state, config, proposal })
 }
 
 /// Encodes a partition's record.
@@ -516,7 +538,8 @@ mod tests {
             retention_bytes,
             ..StreamConfig::default()
         };
-        StreamRecord { deleting: false, config, proposal: Proposal { process: 1, operation: 2 } }
+        let (state, proposal) = (StreamState::There, Proposal { process: 1, operation: 2 });
+        StreamRecord { state, config, proposal }
     }
 
     fn partition() -> PartitionRecord {
@@ -559,8 +582,10 @@ mod tests {
         for format in
             [Format::Bytes, Format::Utf8, Format::Json, Format::Postcard("x.y".to_owned())]
         {
-            let record = stream(format);
-            assert_eq!(decode_stream(&encode_stream(&record)), Ok(record));
+            for state in [StreamState::There, StreamState::Deleting, StreamState::Making] {
+                let record = StreamRecord { state, ..stream(format.clone()) };
+                assert_eq!(decode_stream(&encode_stream(&record)), Ok(record));
+            }
         }
         assert_eq!(decode_partition(&encode_partition(&partition())), Ok(partition()));
     }

@@ -121,6 +121,12 @@ pub enum CreateStreamError {
         /// The stream.
         stream: String,
     },
+    /// A former one of its name was half made or half deleted, and could not be removed.
+    #[error("what is left of a former stream of its name is in the way: {why}")]
+    Unfinished {
+        /// Why it could not.
+        why: Box<TruncateError>,
+    },
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

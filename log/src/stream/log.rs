@@ -8,26 +8,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use egret_schemas::{EntryId, LedgerId, Position, SegmentId, Term};
 
 use super::catalog::{
-    Closed, Format, Owner, PartitionRecord, StreamConfig, StreamInfo, StreamRecord, check_name,
-    decode_stream, encode_partition, encode_stream,
+    Closed, Format, Owner, PartitionRecord, StreamConfig, StreamInfo, StreamState, decode_stream,
 };
+use super::create;
 use super::error::{
     CatalogError, CreateStreamError, OpenWriterError, ReadError, TruncateError, UseError,
 };
 use super::follow::Follower;
 use super::pages::while_pages_go;
-use super::partition::{Below, CAS_TRIES, Catalog, Partition, partition_key, stream_key};
+use super::partition::{Below, Catalog, Partition};
 use super::reader::{PartitionReader, ReadFrom};
 use super::transactional::{Committed, TransactionalWriter};
 use super::truncate;
 use super::users::{self, User, Users};
 use super::writer::PartitionWriter;
-use crate::caps;
 use crate::client::{LedgerEnd, Ledgers};
 use crate::clock::Wall;
 use crate::directory::LogCloseError;
 use crate::message::Transport;
-use crate::metadata::{Compare, MetaStore, Op, TxnOutcome, txn_or_conflict};
+use crate::metadata::MetaStore;
 
 /// One segment, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,49 +165,7 @@ impl Log {
         name: &str,
         config: StreamConfig,
     ) -> Result<StreamInfo, CreateStreamError> {
-        check_name(name)?;
-        if let Some(owner) = &config.transactional {
-            check_name(owner)?;
-        }
-        if !(1..=caps::PARTITIONS_MAX).contains(&config.partitions) {
-            return Err(CreateStreamError::Partitions { asked: config.partitions });
-        }
-        check_retention(&config)?;
-        self.catalog().check_open()?;
-        let proposal = self.ledgers().proposal();
-        let record = StreamRecord { deleting: false, config, proposal };
-        let partition = encode_partition(&PartitionRecord::new(proposal));
-        let mut ops = vec![Op::Put(stream_key(name), encode_stream(&record))];
-        ops.extend(
-            (0..record.config.partitions)
-                .map(|number| Op::Put(partition_key(name, number), partition.clone())),
-        );
-        let absent = [Compare::Absent(stream_key(name))];
-        for _ in 0..CAS_TRIES {
-            let meta = &**self.metadata();
-            let done = txn_or_conflict(meta, &absent, &ops).map_err(CatalogError::Meta)?;
-            let ours = match done {
-                TxnOutcome::Committed { .. } => true,
-                TxnOutcome::Conflict => match meta.get(&stream_key(name)) {
-                    Ok(Some(held)) => {
-                        let key = stream_key(name);
-                        let held = decode_stream(&held.value)
-                            .map_err(|why| CatalogError::Decode { key, why })?;
-                        if held.proposal != proposal {
-                            return Err(CreateStreamError::Exists { stream: name.to_owned() });
-                        }
-                        true
-                    }
-                    // Lost before it was carried out, or created by someone and deleted since.
-                    Ok(None) => false,
-                    Err(why) => return Err(CatalogError::Meta(why).into()),
-                },
-            };
-            if ours {
-                return Ok(StreamInfo { name: name.to_owned(), config: record.config });
-            }
-        }
-        Err(CatalogError::Contended { key: stream_key(name) }.into())
+        create::create(self.catalog(), name, config)
     }
 
     /// A stream.
@@ -224,7 +181,7 @@ impl Log {
             let name = key["/stream/".len()..].to_owned();
             let record =
                 decode_stream(&held.value).map_err(|why| CatalogError::Decode { key, why })?;
-            if !record.deleting {
+            if record.state == StreamState::There {
                 streams.push(StreamInfo { name, config: record.config });
             }
         }
@@ -489,20 +446,6 @@ impl Log {
 
     fn writers(&self) -> MutexGuard<'_, Writers> {
         self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Refuses to keep nothing, and to forget what belongs to a topology.
-fn check_retention(config: &StreamConfig) -> Result<(), CreateStreamError> {
-    let limits = [config.retention_ms, config.retention_bytes];
-    if limits.contains(&Some(0)) {
-        return Err(CreateStreamError::NothingKept);
-    }
-    match &config.transactional {
-        Some(owner) if limits.iter().any(Option::is_some) => {
-            Err(CreateStreamError::OwnedRetention { owner: owner.clone() })
-        }
-        _ => Ok(()),
     }
 }
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use egret_schemas::{EntryId, Position, SegmentId, Term};
 
 use super::catalog::{
-    Closed, PartitionRecord, SegmentRecord, StreamInfo, StreamRecord, decode_partition,
-    decode_stream, encode_partition,
+    Closed, PartitionRecord, SegmentRecord, StreamInfo, StreamRecord, StreamState,
+    decode_partition, decode_stream, encode_partition,
 };
 use super::entry_codec;
 use super::error::{CatalogError, OpenWriterError, ReadError};
@@ -133,20 +133,20 @@ impl Catalog {
         self.hubs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A stream that is not being deleted.
+    /// A stream that is there.
     pub(super) fn stream(&self, name: &str) -> Result<StreamInfo, CatalogError> {
         let (record, _) = self.stream_record(name)?;
         Ok(StreamInfo { name: name.to_owned(), config: record.config })
     }
 
-    /// The record of a stream that is not being deleted, and its revision.
+    /// The record of a stream that is there, and its revision.
     pub(super) fn stream_record(&self, name: &str) -> Result<(StreamRecord, u64), CatalogError> {
         self.check_open()?;
         let missing = || CatalogError::NoStream { stream: name.to_owned() };
         let key = stream_key(name);
         let held = self.ledgers.metadata().get(&key)?.ok_or_else(missing)?;
         let record = decode_stream(&held.value).map_err(|why| CatalogError::Decode { key, why })?;
-        if record.deleting {
+        if record.state != StreamState::There {
             return Err(missing());
         }
         Ok((record, held.revision))

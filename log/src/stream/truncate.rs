@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use egret_schemas::{LedgerId, Position, SegmentId};
 
-use super::catalog::{StreamRecord, decode_stream, encode_stream};
+use super::catalog::{StreamRecord, StreamState, decode_stream, encode_stream};
 use super::error::{CatalogError, TruncateError};
 use super::partition::{Catalog, Partition, partition_key, stream_key};
 use super::retention;
@@ -102,14 +102,14 @@ pub(super) fn mark_deleted(
             Some(found) => found,
             None => return Err(CatalogError::NoStream { stream: name.to_owned() }.into()),
         };
-        if record.deleting {
+        if record.state == StreamState::Deleting {
             return Ok(());
         }
         let (users, same_users) = users::load(catalog, name)?;
-        if !force {
+        if !force && record.state == StreamState::There {
             check_unused(name, record.config.transactional.as_deref(), &users)?;
         }
-        record.deleting = true;
+        record.state = StreamState::Deleting;
         record.proposal = catalog.ledgers.proposal();
         let ops =
             [Op::Put(key.clone(), encode_stream(&record)), Op::Delete(users::users_key(name))];
@@ -118,6 +118,24 @@ pub(super) fn mark_deleted(
         let done = txn_or_conflict(&**meta, &compare, &ops).map_err(CatalogError::Meta)?;
         if done != TxnOutcome::Conflict {
             return Ok(());
+        }
+    }
+}
+
+/// Removes what is left of a stream that was half made or half deleted. Whoever makes it yet gives up.
+pub(super) fn finish_stream(catalog: &Arc<Catalog>, name: &str) -> Result<(), TruncateError> {
+    match load_stream(catalog, name)? {
+        Some((record, _)) if record.state != StreamState::There => {}
+        _ => return Ok(()),
+    }
+    match mark_deleted(catalog, name, false) {
+        // Somebody was faster; or it was finished, and is in use.
+        Err(TruncateError::Catalog(CatalogError::NoStream { .. }) | TruncateError::Used { .. }) => {
+            Ok(())
+        }
+        marked => {
+            marked?;
+            delete_marked(catalog, name)
         }
     }
 }
@@ -188,8 +206,8 @@ pub(super) fn finish(catalog: &Arc<Catalog>) -> Result<(), TruncateError> {
     for (key, held) in meta.list("/stream/").map_err(CatalogError::Meta)? {
         let name = key["/stream/".len()..].to_owned();
         let record = decode_stream(&held.value).map_err(|why| CatalogError::Decode { key, why })?;
-        if record.deleting {
-            delete_marked(catalog, &name)?;
+        if record.state != StreamState::There {
+            finish_stream(catalog, &name)?;
             continue;
         }
         for number in 0..record.config.partitions {

@@ -8,6 +8,7 @@
 //! | `conformance.rs` | what every store must do |
 //! | `crashes.rs` | etcd killed and started again under transactions and watches |
 //! | `stalls.rs` | etcd stopped or gone: deadlines hold |
+//! | `streams.rs` | streams of many partitions |
 //! | `leases.rs` | a client that stops, and what hung on its lease |
 //! | `tls.rs` | certificates on both sides |
 
@@ -19,4 +20,5 @@ mod crashes;
 mod leases;
 mod server;
 mod stalls;
+mod streams;
 mod tls;

@@ -108,7 +108,14 @@ fn limits_are_told_and_definite(store: &dyn MetaStore) {
     let taken = caps::META_TXN_BYTES_MAX - "/large".len();
     committed(store.txn(&[], &large(taken)).unwrap());
     assert_eq!(store.get("/large").unwrap().unwrap().value.len(), taken);
-    committed(store.txn(&[], &many(128)).unwrap());
+    let absent = |n: usize| {
+        (0..n).map(|n| Compare::Absent(format!("/absent/{n}"))).collect::<Vec<Compare>>()
+    };
+    // What etcd takes: what fits another store must fit a cluster's.
+    assert_eq!(caps::META_TXN_OPS_MAX, 128);
+    committed(store.txn(&absent(128), &many(128)).unwrap());
+    let error = store.txn(&absent(129), &many(1)).unwrap_err();
+    assert!(matches!(error, MetaError::TooLarge { max: 128, .. }), "{error}");
     let long = Op::Put("k".repeat(caps::META_KEY_BYTES_MAX + 1), Vec::new());
     for ops in [large(taken + 1), many(caps::META_TXN_OPS_MAX + 1), vec![long]] {
         let error = store.txn(&[], &ops).unwrap_err();

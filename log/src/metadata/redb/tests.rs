@@ -210,8 +210,8 @@ fn damage_come_upon_by_a_transaction_is_told_with_its_place() {
     // More than redb keeps in memory.
     let key = |i| format!("/key/{i:04}");
     let value = "x".repeat(3000);
-    for i in (0..1000).step_by(250) {
-        let some: Vec<_> = (i..i + 250).map(|i| put(&key(i), &value)).collect();
+    for i in (0..1000).step_by(125) {
+        let some: Vec<_> = (i..i + 125).map(|i| put(&key(i), &value)).collect();
         store.txn(&[], &some).unwrap();
     }
     let len = disk.bytes(Path::new(PATH)).unwrap().len();
