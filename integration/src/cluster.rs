@@ -5,11 +5,13 @@
 //! bookie; who is there is written to it as the bookies would.
 //!
 //! With [`Parts`] it is more like a real one: etcd for the store, a network namespace for each bookie, a
-//! disk that can be filled. What the system has not is left out, and [`Cluster::without`] says why.
+//! disk that can be filled. What the system has not is left out, and [`Cluster::without`] says why. What a
+//! program that was killed left of them is removed by the next.
 
 mod certificates;
 #[cfg(feature = "etcd")]
 mod etcd;
+mod leftovers;
 mod namespace;
 mod run;
 mod small_disk;
@@ -139,7 +141,9 @@ impl Cluster {
     /// # Errors
     /// When one does not start, or there is no etcd and one was asked for.
     pub fn with(bookies: usize, parts: Parts) -> anyhow::Result<Cluster> {
-        let dir = tempfile::tempdir_in(crate::scratch())?;
+        let scratch = crate::scratch();
+        leftovers::remove(&scratch);
+        let dir = tempfile::Builder::new().prefix(&leftovers::dir_prefix()).tempdir_in(scratch)?;
         #[cfg(feature = "etcd")]
         let etcd = parts.etcd.then(|| etcd::Etcd::start(&dir.path().join("etcd"))).transpose()?;
         #[cfg(feature = "etcd")]
@@ -175,7 +179,8 @@ impl Cluster {
             }
         }
         if parts.small_disk {
-            let (image, at) = (cluster.dir.path().join("image"), cluster.dir.path().join("disk"));
+            let (image, at) =
+                (cluster.dir.path().join("image"), cluster.dir.path().join(leftovers::DISK));
             match SmallDisk::new(&image, &at) {
                 Ok(disk) => cluster.small_disk = Some(disk),
                 Err(why) => cluster.without.push(format!("no full disk: {why:#}")),

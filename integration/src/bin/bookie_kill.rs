@@ -123,6 +123,7 @@ fn run(options: &Options, cluster: &mut Cluster, watch: &Watch) -> anyhow::Resul
     watch.begin("what the last look noted");
     doer.deeds.copies += mend(cluster)?;
     say(&doer.deeds, &numbers, began);
+    println!("the deeds, mending included: {}", doer.took());
     let left = lacking(cluster)?;
     ensure!(left == 0, "{left} copies are lacking after everything was mended");
     println!("{records} records, each acknowledged one there once and in order; every copy made");

@@ -2,12 +2,13 @@
 //! whole schedule. One deed ends before the next begins, and what no quorum survives is never done: a
 //! second disk goes only when every copy that went with the first was made again.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use egret_log::caps;
 use egret_log::message::{Reply, Request, Transport, Unknown, entry_crc};
+use egret_log::{caps, clock};
 use egret_schemas::bookie::Role;
 use egret_schemas::{EntryId, Incarnation, LedgerId, Term};
 
@@ -23,7 +24,7 @@ use crate::sim::dice::Dice;
 const FLIPS: u64 = 200;
 
 /// What can be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Deed {
     Kill,
     Stop,
@@ -90,6 +91,8 @@ impl fmt::Display for Deeds {
 pub struct Doer {
     dice: Dice,
     possible: Vec<(Deed, u64)>,
+    /// How often each was done, and how long all of them took.
+    took: BTreeMap<Deed, (u64, Duration)>,
     /// What was done.
     pub deeds: Deeds,
 }
@@ -104,7 +107,16 @@ impl Doer {
             Deed::KillEtcd => cluster.has_etcd(),
         };
         let possible = WEIGHTS.into_iter().filter(possible).collect();
-        Doer { dice: Dice::new(seed, "deeds"), possible, deeds: Deeds::default() }
+        let (dice, took) = (Dice::new(seed, "deeds"), BTreeMap::new());
+        Doer { dice, possible, took, deeds: Deeds::default() }
+    }
+
+    /// Where the time went.
+    pub fn took(&self) -> String {
+        let all = self.took.iter().map(|(deed, (times, took))| {
+            format!("{deed:?} {times} in {:.0} s", took.as_secs_f64())
+        });
+        all.collect::<Vec<String>>().join(", ")
     }
 
     /// The next one.
@@ -126,6 +138,7 @@ impl Doer {
         });
         let deed = drawn.context("below their sum")?.0;
         watch.begin(format!("{deed:?} of bookie {}", victim + 1));
+        let began = clock::now();
         match deed {
             Deed::Kill => self.kill(cluster, victim, 600)?,
             Deed::Stop => {
@@ -156,6 +169,8 @@ impl Doer {
                 cluster.restart_etcd()?;
             }
         }
+        let (times, took) = self.took.entry(deed).or_default();
+        (*times, *took) = (*times + 1, *took + began.elapsed());
         wait(Duration::from_millis(50 + self.dice.roll(400)));
         Ok(())
     }

@@ -22,8 +22,12 @@ const QUIET: Duration = Duration::from_millis(500);
 /// How long what was acknowledged may take to be readable while everything is written to.
 const VISIBLE: Duration = Duration::from_secs(20);
 
-/// After so many records a reader begins again at the start.
+/// A reader begins again at the start when so many records came since it began, and it read them too.
 const AGAIN: u64 = 50_000;
+
+/// The least an append takes, resting included: what a run writes is bounded by its time, for a disk that
+/// is lost costs all of it again.
+const APPEND: Duration = Duration::from_millis(4);
 
 /// What the writer of a partition knows.
 #[derive(Debug, Default)]
@@ -190,6 +194,7 @@ fn write(log: &Log, partition: u32, known: &Acknowledged, over: &AtomicBool) -> 
                 let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 known.longest_ms.fetch_max(took, Ordering::Relaxed);
                 known.numbers.store(first + batch, Ordering::Release);
+                wait(APPEND.saturating_sub(began.elapsed()));
             }
             // Whatever it was: the number is sent again until it is acknowledged.
             Err(error) => {
@@ -206,13 +211,14 @@ fn write(log: &Log, partition: u32, known: &Acknowledged, over: &AtomicBool) -> 
 /// Reads a partition from its start, again and again into its live end: every number once, in order, none
 /// that was not sent.
 fn read(log: &Log, partition: u32, known: &Acknowledged, over: &AtomicBool) -> anyhow::Result<()> {
-    let (mut next, mut reader) = (0, None);
+    let (mut next, mut until, mut reader) = (0, 0, None);
     while !over.load(Ordering::Relaxed) {
         let position = match &mut reader {
             Some(reader) => reader,
             none => match log.reader(STREAM, partition, ReadFrom::Earliest) {
                 Ok(opened) => {
                     next = 0;
+                    until = known.numbers.load(Ordering::Acquire) + AGAIN;
                     none.insert(opened)
                 }
                 Err(_) => {
@@ -226,7 +232,7 @@ fn read(log: &Log, partition: u32, known: &Acknowledged, over: &AtomicBool) -> a
                 let before = next;
                 next = check(&batch.records, next, known, partition)?;
                 known.read.fetch_add(next - before, Ordering::Relaxed);
-                if before / AGAIN != next / AGAIN {
+                if next >= until {
                     reader = None;
                 }
             }

@@ -91,7 +91,7 @@ fn spawn(dir: &Path, [client, peer]: [u16; 2]) -> anyhow::Result<Child> {
     let client = format!("http://127.0.0.1:{client}");
     let peer = format!("http://127.0.0.1:{peer}");
     let log = File::options().create(true).append(true).open(dir.join("log"))?;
-    Command::new("etcd")
+    let child = Command::new("etcd")
         .args(["--name", "a", "--logger", "zap", "--log-level", "error"])
         .arg("--data-dir")
         .arg(dir.join("data"))
@@ -101,7 +101,9 @@ fn spawn(dir: &Path, [client, peer]: [u16; 2]) -> anyhow::Result<Child> {
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
-        .context("etcd (Debian: etcd-server)")
+        .context("etcd (Debian: etcd-server)")?;
+    std::fs::write(dir.join("pid"), child.id().to_string())?;
+    Ok(child)
 }
 
 impl Drop for Etcd {

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 
+use super::leftovers::NAMESPACE;
 use super::run::run;
 
 /// Nobody's.
@@ -33,12 +34,17 @@ pub(super) struct Namespace {
     addresses: [Ipv4Addr; 2],
 }
 
+/// The link's end in the world.
+pub(super) fn outside(process: u32, index: usize) -> String {
+    format!("eg{process}w{index}")
+}
+
 impl Namespace {
     /// Makes the `index`th one of this process.
     pub(super) fn new(index: usize) -> anyhow::Result<Namespace> {
         let process = std::process::id();
-        let name = format!("egret-{process}-{index}");
-        let links = [format!("eg{process}w{index}"), format!("eg{process}b{index}")];
+        let name = format!("{NAMESPACE}{process}-{index}");
+        let links = [outside(process, index), format!("eg{process}b{index}")];
         // A net of four addresses for each.
         let [low, high, ..] = process.to_le_bytes();
         let at = |host: u8| {
