@@ -144,8 +144,12 @@ fn expect_loss(
     ensure!(before > 0, "nothing was acknowledged before the control began");
     let found = match control {
         Control::Disks => {
+            // Both before either is back: a writer that goes on without the first survives the second.
             for victim in [0, 1] {
                 cluster.kill(victim)?;
+            }
+            wait(Duration::from_millis(500));
+            for victim in [0, 1] {
                 cluster.lose_disk(victim)?;
                 cluster.start_bookie(victim)?;
             }
