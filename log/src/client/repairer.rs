@@ -1,7 +1,7 @@
 //! What every bookie's process does beside serving: mends the cluster, one of them at a time.
 //!
 //! Whoever holds the lease of [`LEADER_KEY`] looks over all ledgers again and again, makes the copies
-//! that are lacking, takes over the ends of ledgers that were [abandoned](super::abandoned) and finishes
+//! that are lacking, takes over the ends of ledgers that were abandoned and finishes
 //! deletions. A bookie that started in limbo is mended by its own process,
 //! leader or not. Nothing is lost when one ends in the middle, or two believe to be it for a moment:
 //! what is lacking is derived anew, and every change is a compare-and-set.

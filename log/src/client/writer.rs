@@ -10,7 +10,7 @@
 //!
 //! Bookies in place of failed ones are found by a thread of its own (`change`), because that asks the
 //! metadata store and waits. A bookie that is gone is replaced though nothing is appended: a ledger of
-//! which none is counts as [abandoned](super::abandoned).
+//! which none is counts as abandoned.
 
 mod change;
 mod started;
