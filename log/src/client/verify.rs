@@ -192,6 +192,9 @@ impl<'a> Fragment<'a> {
             }
         }
         if !intact {
+            // As a set: those behind one another are told together.
+            limbo.sort_unstable();
+            unheard.sort_unstable();
             return Some(match (unheard.is_empty(), limbo.is_empty()) {
                 (false, _) => NowhereWhy::Unheard { bookies: unheard },
                 (true, false) => NowhereWhy::Limbo { bookies: limbo },
