@@ -110,6 +110,14 @@ fn what_was_appended_outlives_a_bookie_and_is_mended_when_it_returns() {
     append(dir, 0..500);
     assert_eq!(orders(dir), (0..500).collect::<Vec<u32>>());
 
+    // What follows the metadata in the background says nothing of an orderly end.
+    for _ in 0..20 {
+        for args in [&["stream", "list"][..], &["ledger", "list"], &["bookie", "list"]] {
+            let output = egret(dir, args).output().expect("egret runs");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+        }
+    }
+
     drop(bookies.remove(1));
     append(dir, 500..1000);
     assert_eq!(orders(dir), (0..1000).collect::<Vec<u32>>(), "with one bookie of three killed");

@@ -116,19 +116,34 @@ impl EtcdMeta {
         runtime.as_ref().map(|runtime| runtime.handle().clone()).ok_or(MetaError::Closed)
     }
 
-    /// Carries out a request on the runtime, and waits for it here.
-    fn wait<T, F>(&self, request: impl FnOnce(Asker) -> F) -> Result<T, MetaError>
+    /// Carries out a request on the runtime, and waits for it here; `None` when the store was closed in the
+    /// middle of it.
+    fn wait<T, F>(&self, request: impl FnOnce(Asker) -> F) -> Result<Option<T>, MetaError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, MetaError>> + Send + 'static,
     {
-        let answer = wait_on(&self.handle()?, request(self.asker.clone()));
-        // Closed in the middle of it.
-        answer.unwrap_or_else(|| {
-            Err(MetaError::Unreachable {
-                at: self.asker.at.to_string(),
-                why: "this side was closed before the answer came".to_owned(),
-            })
+        wait_on(&self.handle()?, request(self.asker.clone())).transpose()
+    }
+
+    /// A request that changes nothing: closed in the middle of it is closed before.
+    fn read<T, F>(&self, request: impl FnOnce(Asker) -> F) -> Result<T, MetaError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, MetaError>> + Send + 'static,
+    {
+        self.wait(request)?.ok_or(MetaError::Closed)
+    }
+
+    /// One that may have been carried out all the same.
+    fn write<T, F>(&self, request: impl FnOnce(Asker) -> F) -> Result<T, MetaError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, MetaError>> + Send + 'static,
+    {
+        self.wait(request)?.ok_or_else(|| MetaError::Unreachable {
+            at: self.asker.at.to_string(),
+            why: "this side was closed before the answer came".to_owned(),
         })
     }
 
@@ -369,12 +384,12 @@ impl Asker {
 impl MetaStore for EtcdMeta {
     fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError> {
         let key = self.asker.keys.outer(key)?;
-        self.wait(|asker| asker.get(key))
+        self.read(|asker| asker.get(key))
     }
 
     fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
         let prefix = self.asker.keys.outer_prefix(prefix)?;
-        self.wait(|asker| asker.list(prefix))
+        self.read(|asker| asker.list(prefix))
     }
 
     fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
@@ -383,20 +398,20 @@ impl MetaStore for EtcdMeta {
             return Ok(TxnOutcome::Conflict);
         };
         let lease = ops.iter().find_map(Op::lease);
-        self.wait(|asker| asker.txn(txn, lease))
+        self.write(|asker| asker.txn(txn, lease))
     }
 
     fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError> {
         let seconds = i64::try_from(ttl_ms.div_ceil(1000)).unwrap_or(i64::MAX);
-        self.wait(|asker| asker.grant(seconds))
+        self.write(|asker| asker.grant(seconds))
     }
 
     fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError> {
-        self.wait(|asker| asker.keep_alive(lease))
+        self.read(|asker| asker.keep_alive(lease))
     }
 
     fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
-        self.wait(|asker| asker.revoke(lease))
+        self.write(|asker| asker.revoke(lease))
     }
 
     fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, MetaError> {

@@ -90,3 +90,25 @@ fn a_closed_store_answers_nothing_and_ends_its_watches() {
     let end = watch.next(AT_MOST).unwrap_err();
     assert_eq!(end, MetaError::Closed.into());
 }
+
+/// Whoever follows in the background took the one for the other, and warned at the end of every short
+/// command.
+#[test]
+fn a_store_that_is_closed_under_a_request_is_closed_and_not_unreachable() {
+    let Some(etcd) = etcd() else { return };
+    let store = etcd.store("a");
+    etcd.stop();
+    std::thread::scope(|scope| {
+        let read = scope.spawn(|| store.get("/a"));
+        let listed = scope.spawn(|| store.list("/"));
+        let written = scope.spawn(|| store.txn(&[], &[put("/a", "1")]));
+        // They are under way, or come too late; no moment of theirs may be told as anything else.
+        std::thread::park_timeout(Duration::from_millis(200));
+        store.close();
+        assert_eq!(read.join().unwrap(), Err(MetaError::Closed));
+        assert_eq!(listed.join().unwrap().unwrap_err(), MetaError::Closed);
+        let error = written.join().unwrap().unwrap_err();
+        assert!(matches!(error, MetaError::Unreachable { .. } | MetaError::Closed), "{error}");
+    });
+    etcd.go_on();
+}
