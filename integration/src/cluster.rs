@@ -421,7 +421,7 @@ impl Cluster {
     /// # Errors
     /// As [`ledgers`](Cluster::ledgers).
     pub fn log(&self) -> anyhow::Result<Log> {
-        Ok(Log::on(self.ledgers(Role::Client)?))
+        Ok(Log::on(self.ledgers(Role::Client)?)?)
     }
 
     /// A file that tells programs where the cluster is.

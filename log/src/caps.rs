@@ -309,3 +309,7 @@ pub const META_HISTORY_BYTES_MAX: usize = 8 << 20;
 
 /// Leases of an embedded metadata store: thousands of members of a cluster have one each.
 pub const META_LEASES_MAX: usize = 65_536;
+
+/// How long a watch of the partitions may be quiet before it is begun anew: whoever reads what others append
+/// waits so long at most behind a watch that is dead. Beginning anew lists all partitions.
+pub const PARTITIONS_QUIET_MS: u64 = 15_000;

@@ -12,6 +12,7 @@
 //! | [`lease`] | leases, and the clock of embedded stores |
 //! | [`keeper`] | a lease kept alive in the background, on any store |
 //! | `local` | what both embedded stores are; `history` what their watches read |
+//! | `deaf` | a store whose watches say nothing, for tests |
 //! | `conformance` | what every store must do, for tests (feature `testing`) |
 //!
 //! A cluster's store is etcd, in a package of its own: `log/etcd`.
@@ -23,6 +24,8 @@ use crate::caps;
 use crate::disk::located;
 use crate::outcome::Outcome;
 
+#[cfg(test)]
+pub(crate) mod deaf;
 mod history;
 #[cfg(test)]
 pub(crate) mod hooked;

@@ -56,7 +56,7 @@ impl RunArgs {
     /// writable.
     pub fn open_log(&self) -> Result<Log> {
         if let Some(file) = &self.cluster {
-            return Ok(Cluster::open(file, Role::Client)?.log());
+            return Ok(Cluster::open(file, Role::Client)?.log()?);
         }
         Ok(Log::open(&self.data, LogConfig { serve: true, ..LogConfig::default() })?)
     }

@@ -126,7 +126,7 @@ fn a_commit_is_seen_before_what_it_left_is_trimmed() {
     under.create_stream("lines", StreamConfig::default()).unwrap();
     let watched = Watched::over(&under);
     let bookies = Arc::clone(under.ledgers().bookies());
-    let log = Log::on(Ledgers::new(bookies, Copies::ONE, watched.clone()));
+    let log = Log::on(Ledgers::new(bookies, Copies::ONE, watched.clone())).unwrap();
     let mut t = TopologyBuilder::new("copies");
     let lines = t.spout("lines", 1, LogSpout::<Blob>::from_stream("lines")).unwrap();
     let counts = lines.fields(|line| line.as_bytes()).keyed("count", 1, || Count).unwrap();

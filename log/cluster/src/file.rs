@@ -148,8 +148,11 @@ impl Cluster {
     }
 
     /// Its streams.
-    pub fn log(&self) -> Log {
-        Log::on(self.ledgers.clone())
+    ///
+    /// # Errors
+    /// When the system gives no thread to follow them with.
+    pub fn log(&self) -> Result<Log, ClusterError> {
+        Log::on(self.ledgers.clone()).map_err(ClusterError::Thread)
     }
 }
 

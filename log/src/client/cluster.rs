@@ -195,13 +195,11 @@ impl Shared {
         }
     }
 
-    /// The same as long as the store answers and keeps what was not seen yet. A watch that said nothing
-    /// for `quiet` is not trusted any more: who trusts one that is dead goes where nobody is for ever.
+    /// The same as long as the store answers, keeps what was not seen yet, and does not fall silent.
     fn follow_on(&self, quiet: Duration) -> Result<(), RegistryError> {
         let known = self.registry.known()?;
-        let mut watch = self.registry.watch(known.revision + 1)?;
+        let mut watch = self.registry.watch(known.revision + 1)?.trusted_for(quiet);
         self.learn(known);
-        let mut heard = clock::now();
         while !self.state().stop {
             let mut next = watch.next(STEP);
             let changed = matches!(next, Ok(Some(_)));
@@ -210,13 +208,9 @@ impl Shared {
                 next = watch.next(Duration::ZERO);
             }
             match next {
-                Err(WatchError::Compacted { .. }) => return Ok(()),
+                Err(WatchError::Compacted { .. } | WatchError::Quiet { .. }) => return Ok(()),
                 Err(WatchError::Store(error)) => return Err(error.into()),
-                Ok(_) if changed => {
-                    heard = clock::now();
-                    self.learn(self.registry.known()?);
-                }
-                Ok(_) if clock::now().saturating_duration_since(heard) >= quiet => return Ok(()),
+                Ok(_) if changed => self.learn(self.registry.known()?),
                 Ok(_) => {}
             }
         }
@@ -310,11 +304,10 @@ mod tests {
     use super::*;
     use crate::message::{Reply, Request};
     use crate::metadata::conformance::PATIENCE;
-    use crate::metadata::{
-        Compare, Event, LeaseId, Listing, MemoryMeta, Op, TxnOutcome, Versioned, Watch, WatchSource,
-    };
+    use crate::metadata::MemoryMeta;
+    use crate::metadata::deaf::Deaf;
     use egret_schemas::{Incarnation, LedgerId};
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::channel;
 
     fn registration(bookie: u64, incarnation: u128) -> Registration {
         Registration {
@@ -384,50 +377,10 @@ mod tests {
         drop(there);
     }
 
-    /// A store whose watches say nothing, as one that lost its connection unnoticed.
-    #[derive(Debug)]
-    struct Deaf(MemoryMeta, Sender<()>);
-
-    #[derive(Debug)]
-    struct Silence;
-
-    impl WatchSource for Silence {
-        fn next(&mut self, timeout: Duration) -> Result<Option<Event>, WatchError> {
-            thread::park_timeout(timeout);
-            Ok(None)
-        }
-    }
-
-    impl MetaStore for Deaf {
-        fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError> {
-            self.0.get(key)
-        }
-        fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
-            self.0.list(prefix)
-        }
-        fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
-            self.0.txn(compare, ops)
-        }
-        fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError> {
-            self.0.grant(ttl_ms)
-        }
-        fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError> {
-            self.0.keep_alive(lease)
-        }
-        fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
-            self.0.revoke(lease)
-        }
-        fn watch(&self, _: &str, _: u64) -> Result<Watch, MetaError> {
-            // Whoever waits for the first one does not wait for those after it.
-            let _ = self.1.send(());
-            Ok(Watch::new(Box::new(Silence)))
-        }
-    }
-
     #[test]
     fn a_watch_that_says_nothing_is_not_trusted_for_long() {
         let (told, tells) = channel();
-        let meta: Arc<dyn MetaStore> = Arc::new(Deaf(MemoryMeta::new(), told));
+        let meta: Arc<dyn MetaStore> = Arc::new(Deaf::new(told));
         let registry = Registry::new(Arc::clone(&meta));
         let refresh = Duration::from_millis(20);
         let config =

@@ -9,9 +9,10 @@
 //! one. So whoever starts over goes on at the last revision plus one.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::MetaError;
+use crate::clock;
 
 /// One change of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,12 @@ pub enum WatchError {
         /// The oldest revision from which a watch may begin now; a hint, it may have moved on.
         oldest: u64,
     },
+    /// Nothing was said for longer than it is [trusted](Watch::trusted_for).
+    #[error("nothing was said for {quiet_ms} ms: list again, and watch from the listing's revision")]
+    Quiet {
+        /// For how long.
+        quiet_ms: u64,
+    },
     /// The store has ended, or refuses. A store that cannot be reached ends no watch.
     #[error(transparent)]
     Store(#[from] MetaError),
@@ -85,13 +92,28 @@ pub trait WatchSource: Send + fmt::Debug {
 #[derive(Debug)]
 pub struct Watch {
     source: Box<dyn WatchSource>,
+    trust: Option<Trust>,
     ended: Option<WatchError>,
+}
+
+/// How long silence is believed.
+#[derive(Debug)]
+struct Trust {
+    quiet: Duration,
+    heard: Instant,
 }
 
 impl Watch {
     /// A watch on what `source` gives.
     pub fn new(source: Box<dyn WatchSource>) -> Watch {
-        Watch { source, ended: None }
+        Watch { source, trust: None, ended: None }
+    }
+
+    /// The same, ended by [`Quiet`](WatchError::Quiet) after it said nothing for so long. Nothing tells a
+    /// watch that is quiet from one that is dead and does not know it, and whoever trusts a dead one goes by
+    /// what it last heard for ever.
+    pub fn trusted_for(self, quiet: Duration) -> Watch {
+        Watch { trust: Some(Trust { quiet, heard: clock::now() }), ..self }
     }
 
     /// The next event, or `None` when there was none within `timeout`.
@@ -99,10 +121,28 @@ impl Watch {
         if let Some(why) = &self.ended {
             return Err(why.clone());
         }
-        let next = self.source.next(timeout);
+        let next = match (self.source.next(timeout), &mut self.trust) {
+            (Ok(None), Some(trust)) => trust.silence(),
+            (Ok(Some(event)), Some(trust)) => {
+                trust.heard = clock::now();
+                Ok(Some(event))
+            }
+            (next, _) => next,
+        };
         if let Err(why) = &next {
             self.ended = Some(why.clone());
         }
         next
+    }
+}
+
+impl Trust {
+    fn silence(&self) -> Result<Option<Event>, WatchError> {
+        let quiet = clock::now().saturating_duration_since(self.heard);
+        if quiet < self.quiet {
+            return Ok(None);
+        }
+        let quiet_ms = u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX);
+        Err(WatchError::Quiet { quiet_ms })
     }
 }

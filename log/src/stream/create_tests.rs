@@ -19,7 +19,7 @@ fn config(partitions: u32) -> StreamConfig {
 
 /// A log whose store others use as well.
 fn shared(bookie: &Arc<MemoryBookie>, meta: Arc<dyn MetaStore>) -> Log {
-    Log::on(Ledgers::on_one(bookie.clone(), meta))
+    Log::on(Ledgers::on_one(bookie.clone(), meta)).unwrap()
 }
 
 fn left(meta: &MemoryMeta) -> Vec<String> {

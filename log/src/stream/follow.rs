@@ -3,6 +3,7 @@
 //!
 //! Where one process holds everything nobody else changes a record, and nothing is followed.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
@@ -25,18 +26,25 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Starts for the partitions of a catalog. Without a thread readers see what is new when they are
-    /// opened again.
-    pub(super) fn start(catalog: &Arc<Catalog>) -> Follower {
+    /// Starts for the partitions of a catalog. A watch that is quiet for `quiet` is begun anew.
+    ///
+    /// # Errors
+    /// When the system gives no thread: readers would not see what others append until they are opened
+    /// again.
+    pub(super) fn start(catalog: &Arc<Catalog>, quiet: Duration) -> io::Result<Follower> {
+        Follower::start_on(thread::Builder::new(), catalog, quiet)
+    }
+
+    fn start_on(
+        thread: thread::Builder,
+        catalog: &Arc<Catalog>,
+        quiet: Duration,
+    ) -> io::Result<Follower> {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopping, catalog) = (Arc::clone(&stop), Arc::downgrade(catalog));
-        let run = move || follow(&catalog, &stopping);
-        let thread = thread::Builder::new()
-            .name("egret-follow".to_owned())
-            .spawn(run)
-            .inspect_err(|error| tracing::warn!(%error, "no thread to follow partitions with"))
-            .ok();
-        Follower { stop, thread }
+        let run = move || follow(&catalog, &stopping, quiet);
+        let thread = Some(thread.name("egret-follow".to_owned()).spawn(run)?);
+        Ok(Follower { stop, thread })
     }
 }
 
@@ -53,11 +61,11 @@ impl Drop for Follower {
     }
 }
 
-fn follow(catalog: &Weak<Catalog>, stop: &AtomicBool) {
+fn follow(catalog: &Weak<Catalog>, stop: &AtomicBool, quiet: Duration) {
     let ended = || stop.load(Ordering::Acquire);
     while !ended() {
         let Some(store) = store_of(catalog) else { return };
-        match follow_on(catalog, &*store, stop) {
+        match follow_on(catalog, &*store, stop, quiet) {
             Ok(()) => {}
             Err(MetaError::Closed) => return,
             Err(error) => {
@@ -76,14 +84,16 @@ fn store_of(catalog: &Weak<Catalog>) -> Option<Arc<dyn MetaStore>> {
     Some(Arc::clone(catalog.upgrade()?.ledgers.metadata()))
 }
 
-/// As long as the store answers and keeps what was not seen yet.
+/// As long as the store answers, keeps what was not seen yet, and does not fall silent.
 fn follow_on(
     catalog: &Weak<Catalog>,
     store: &dyn MetaStore,
     stop: &AtomicBool,
+    quiet: Duration,
 ) -> Result<(), MetaError> {
     // What happened before is not known: everybody looks once.
-    let mut watch = store.watch(PARTITION_PREFIX, store.list(PARTITION_PREFIX)?.revision + 1)?;
+    let from = store.list(PARTITION_PREFIX)?.revision + 1;
+    let mut watch = store.watch(PARTITION_PREFIX, from)?.trusted_for(quiet);
     if let Some(catalog) = catalog.upgrade() {
         catalog.notify_all();
     }
@@ -94,7 +104,7 @@ fn follow_on(
                 tell(&catalog, &event);
             }
             Ok(None) => {}
-            Err(WatchError::Compacted { .. }) => return Ok(()),
+            Err(WatchError::Compacted { .. } | WatchError::Quiet { .. }) => return Ok(()),
             Err(WatchError::Store(error)) => return Err(error),
         }
     }
@@ -107,5 +117,45 @@ fn tell(catalog: &Catalog, event: &Event) {
         && let Ok(number) = number.parse()
     {
         catalog.notify(stream, number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bookie::{Bookie, BookieConfig};
+    use crate::client::Ledgers;
+    use crate::clock::Wall;
+    use crate::disk::FaultyDisk;
+    use crate::metadata::conformance::PATIENCE;
+    use crate::metadata::deaf::Deaf;
+    use std::path::Path;
+    use std::sync::mpsc::channel;
+
+    fn catalog(meta: Arc<dyn MetaStore>) -> Arc<Catalog> {
+        let disk = Arc::new(FaultyDisk::new());
+        let bookie = Bookie::open(disk, Path::new("/b"), BookieConfig::default()).unwrap();
+        Catalog::new(Ledgers::on_one(Arc::new(bookie), meta), None, Wall::default())
+    }
+
+    /// A reader of another process was woken by nobody when the watch was dead.
+    #[test]
+    fn a_watch_that_says_nothing_is_begun_anew() {
+        let (told, tells) = channel();
+        let catalog = catalog(Arc::new(Deaf::new(told)));
+        let _follower = Follower::start(&catalog, Duration::from_millis(20)).unwrap();
+        for _ in 0..3 {
+            tells.recv_timeout(PATIENCE).expect("it watches, again and again");
+        }
+    }
+
+    /// It was a warning, and readers slept for ever.
+    #[test]
+    fn without_a_thread_nothing_is_followed_and_that_is_an_error() {
+        let (told, _tells) = channel();
+        let catalog = catalog(Arc::new(Deaf::new(told)));
+        // No system gives a thread such a stack.
+        let thread = thread::Builder::new().stack_size(1 << 60);
+        Follower::start_on(thread, &catalog, Duration::from_secs(1)).unwrap_err();
     }
 }

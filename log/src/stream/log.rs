@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use egret_schemas::{EntryId, LedgerId, Position, SegmentId, Term};
 
@@ -22,6 +24,7 @@ use super::transactional::{Committed, TransactionalWriter};
 use super::truncate;
 use super::users::{self, User, Users};
 use super::writer::PartitionWriter;
+use crate::caps;
 use crate::client::{LedgerEnd, Ledgers};
 use crate::clock::Wall;
 use crate::directory::LogCloseError;
@@ -129,11 +132,15 @@ impl Log {
 
     /// A log over several bookies and a metadata store that others use as well: nothing is tidied up
     /// that might be theirs.
-    pub fn on(ledgers: Ledgers) -> Log {
+    ///
+    /// # Errors
+    /// When the system gives no thread to follow with what others append.
+    pub fn on(ledgers: Ledgers) -> io::Result<Log> {
         let catalog = Catalog::new(ledgers, None, Wall::default());
-        let _follower = Some(Follower::start(&catalog));
+        let quiet = Duration::from_millis(caps::PARTITIONS_QUIET_MS);
+        let _follower = Some(Follower::start(&catalog, quiet)?);
         let inner = Inner { _follower, catalog, alone: false, writers: Mutex::default() };
-        Log { inner: Arc::new(inner), shown: None }
+        Ok(Log { inner: Arc::new(inner), shown: None })
     }
 
     /// A log with what lies below it. Whoever opened that for this log lets nobody else write to it.

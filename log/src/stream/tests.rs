@@ -450,7 +450,7 @@ fn a_reader_follows_what_other_processes_append() {
     world.plain(200);
     let other = || {
         let one = crate::client::Ledgers::on_one(world.bookie.clone(), world.meta.clone());
-        Log::on(one)
+        Log::on(one).unwrap()
     };
     let reading = other();
     let mut reader = reading.reader("s", 0, ReadFrom::Earliest).unwrap();

@@ -123,6 +123,6 @@ impl Place {
 
 fn open_cluster(file: &Path) -> Result<Directory, Exit> {
     let cluster = Cluster::open(file, Role::Client)?;
-    let log = cluster.log();
+    let log = cluster.log()?;
     Ok(Directory::over(file, log, Box::new(cluster)))
 }

@@ -18,7 +18,7 @@ fn a_stream_of_more_partitions_than_a_transaction_takes() {
     let dir = tempfile::tempdir().unwrap();
     let bookie = Bookie::open(Arc::new(RealDisk), dir.path(), BookieConfig::default()).unwrap();
     let store = Arc::new(etcd.store("blue"));
-    let log = Log::on(Ledgers::on_one(Arc::new(bookie), store.clone()));
+    let log = Log::on(Ledgers::on_one(Arc::new(bookie), store.clone())).unwrap();
     for partitions in [127, 128, 300] {
         let config = StreamConfig { partitions, ..StreamConfig::default() };
         log.create_stream("s", config).unwrap();
