@@ -58,6 +58,15 @@ pub enum RegistryError {
         /// Who came.
         own: Incarnation,
     },
+    /// An operator took the bookie out.
+    #[error(
+        "{bookie} is decommissioned, and a new directory does not undo that: give it a number of its own, or \
+         call `egret bookie set {bookie} active` first"
+    )]
+    Decommissioned {
+        /// The bookie.
+        bookie: BookieId,
+    },
     /// The metadata is another cluster's.
     #[error(
         "this is the metadata of cluster `{found}`, not of `{own}`: correct the cluster's name, or name \
@@ -149,11 +158,12 @@ impl Registry {
         Ok(Some((decode(&key, &held)?, held.revision)))
     }
 
-    /// Enters a bookie, or where it is now; what it was told to be (read-only, say) stays. With
-    /// `replace` another incarnation takes the place, as an active bookie.
+    /// Enters a bookie, or where it is now; what it was told to be (read-only, say) stays, also when with
+    /// `replace` another incarnation takes the place.
     ///
     /// # Errors
-    /// [`RegistryError::Another`] when another incarnation has the place.
+    /// [`RegistryError::Another`] when another incarnation has the place,
+    /// [`RegistryError::Decommissioned`] when nobody is to take it.
     pub fn register(
         &self,
         own: &Registration,
@@ -166,7 +176,10 @@ impl Registry {
                 rack: own.rack.clone(),
                 ..held.clone()
             }),
-            Some(_) if replace => Ok(own.clone()),
+            Some(held) if replace && held.state == BookieState::Decommissioned => {
+                Err(RegistryError::Decommissioned { bookie: own.bookie })
+            }
+            Some(held) if replace => Ok(Registration { state: held.state, ..own.clone() }),
             Some(held) => Err(RegistryError::Another {
                 bookie: own.bookie,
                 registered: held.incarnation,
@@ -300,6 +313,24 @@ mod tests {
         assert_eq!(registry.find(BookieId(3)).unwrap(), Some(registration(3, 7)));
         registry.register(&registration(3, 8), true).unwrap();
         assert_eq!(registry.find(BookieId(3)).unwrap(), Some(registration(3, 8)));
+    }
+
+    /// Once, it came back active, and took ledgers nobody had wanted it to have.
+    #[test]
+    fn a_new_directory_undoes_nothing_an_operator_said() {
+        let registry = registry();
+        registry.register(&registration(3, 7), false).unwrap();
+        for (state, next) in [(BookieState::ReadOnly, 8), (BookieState::Draining, 9)] {
+            registry.set_state(BookieId(3), state).unwrap();
+            let held = registry.register(&registration(3, next), true).unwrap();
+            assert_eq!((held.incarnation, held.state), (Incarnation(next), state));
+        }
+        registry.set_state(BookieId(3), BookieState::Decommissioned).unwrap();
+        let error = registry.register(&registration(3, 10), true).unwrap_err();
+        assert!(error.to_string().contains("`egret bookie set B3 active`"), "{error}");
+        assert_eq!(registry.find(BookieId(3)).unwrap().unwrap().incarnation, Incarnation(9));
+        registry.set_state(BookieId(3), BookieState::Active).unwrap();
+        registry.register(&registration(3, 10), true).unwrap();
     }
 
     #[test]

@@ -370,3 +370,31 @@ fn a_bookie_of_another_cluster_is_refused_with_both_names() {
     Running::start(dir, &[]);
     assert!(!dir.join("unused/IDENTITY").exists());
 }
+
+/// It came back active without a word.
+#[test]
+fn a_new_directory_does_not_undo_a_decommission() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let metadata = "metadata = \"redb:meta/cluster.redb\"\n";
+    std::fs::write(dir.join("blue.toml"), format!("cluster = \"blue\"\n{metadata}")).unwrap();
+    let mut running = Running::start(dir, &[]);
+    running.signal(Signal::TERM);
+    assert!(running.child.wait().unwrap().success());
+    done(dir, &["bookie", "set", "B1", "read-only", "--cluster", "blue.toml"]);
+    std::fs::rename(dir.join("b1"), dir.join("lost")).unwrap();
+    let mut running = Running::start(dir, &["--replace"]);
+    running.signal(Signal::TERM);
+    let output = std::mem::replace(&mut running.child, command(dir, &["--version"]).spawn().unwrap());
+    let output = output.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("B1 is read-only, as it was told: `egret bookie set B1 active`"), "{said}");
+    done(dir, &["bookie", "decommission", "B1", "--cluster", "blue.toml"]);
+    std::fs::rename(dir.join("b1"), dir.join("lost2")).unwrap();
+    let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml", "--replace"]);
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("B1 is decommissioned") && why.contains("number of its own"), "{why}");
+    let listed = done(dir, &["bookie", "list", "--cluster", "blue.toml"]);
+    assert!(listed.contains("decommissioned"), "{listed}");
+}

@@ -41,7 +41,8 @@ pub struct Bookie {
     /// Print the configuration with every default, and do nothing.
     #[arg(long)]
     print_config: bool,
-    /// Take the place of another incarnation under this id, whose directory is lost.
+    /// Take the place of another incarnation under this id, whose directory is lost; not of one that was
+    /// decommissioned.
     #[arg(long)]
     replace: bool,
     /// Write address and incarnation here, as JSON, when it serves.

@@ -54,6 +54,7 @@ impl From<RegistryError> for Exit {
         match error {
             RegistryError::Another { .. }
             | RegistryError::AnotherCluster { .. }
+            | RegistryError::Decommissioned { .. }
             | RegistryError::Nobody { .. } => Exit::Refused(message),
             RegistryError::Metadata(why) => why.into(),
             RegistryError::Decode { .. }
@@ -112,7 +113,7 @@ impl From<io::Error> for Exit {
 }
 
 /// Says what a command was done in spite of.
-pub(super) fn warn(what: &dyn std::error::Error) {
+pub(super) fn warn(what: impl fmt::Display) {
     say(format_args!("egret: warning: {what}"));
 }
 

@@ -86,7 +86,7 @@ impl Stream {
 /// on a disk that takes no checkpoint it was done all the same, and the next start reads the journal.
 fn close(directory: Directory) {
     if let Err(error) = directory.close() {
-        exit::warn(&error);
+        exit::warn(error);
     }
 }
 

@@ -257,7 +257,8 @@ impl Decommission {
             output::line(&format!("{bookie} is draining"))?;
             return Ok(());
         }
-        // Asked anew: what was read before does not know that it is to go.
+        // Asked anew: what was read before does not know that it is to go. A file has one holder at a time.
+        drop(cluster);
         let cluster = open(&self.at.cluster)?;
         let pace = Pace { bytes_per_second: self.mb_per_second.saturating_mul(1 << 20) };
         let (found, _) = repair::survey(&cluster.ledgers).map_err(failed)?;

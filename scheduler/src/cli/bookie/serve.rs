@@ -20,7 +20,7 @@ use egret_schemas::BookieId;
 use egret_schemas::bookie::Role;
 use serde::Serialize;
 
-use super::super::exit::{Done, Exit};
+use super::super::exit::{self, Done, Exit};
 use super::super::output;
 use super::config::BookieFile;
 use super::signals;
@@ -91,7 +91,7 @@ pub(super) fn serve(
         state: BookieState::Active,
     };
     registry.claim_cluster(&file.cluster)?;
-    registry.register(&own, replace).map_err(refused)?;
+    let registered = registry.register(&own, replace)?;
     let presence =
         registry.announce(id, identity.incarnation, caps::BOOKIE_LEASE_MS).map_err(failed)?;
     let ready = Ready {
@@ -103,6 +103,12 @@ pub(super) fn serve(
     };
     let repairer = start_repairer(file, base, &identity, &bookie, metadata)?;
     say_ready(&ready, ready_file)?;
+    if registered.state != BookieState::Active {
+        exit::warn(format_args!(
+            "{id} is {}, as it was told: `egret bookie set {id} active` ends that",
+            registered.state
+        ));
+    }
     // An error is the end of the thread that would say so, which is the end all the same.
     let _ = asked.recv();
     tracing::info!(bookie = %id, "draining");
