@@ -289,6 +289,15 @@ fn certificates_are_made_once_and_open_the_door() {
     assert!(why.contains("is not written over"), "{why}");
     let (code, why) = not_done(dir, &[&cert[..], &["bookie", "--name", "b2"]].concat());
     assert_eq!((code, why.contains("give --host")), (2, true), "{why}");
+    for (wrong, told) in [
+        (["--host", "b3", "--days", "0"], "--days"),
+        (["--host", "a b/c", "--days", "1"], "a host name or an IP address"),
+        (["--host", "b3:7400", "--days", "1"], "without a port"),
+    ] {
+        let args = [&cert[..], &["bookie", "--name", "b3"], &wrong].concat();
+        let (code, why) = not_done(dir, &args);
+        assert_eq!((code, why.contains(told)), (2, true), "{why}");
+    }
     for file in std::fs::read_dir(dir.join("certs")).unwrap() {
         let file = file.unwrap();
         let mode = file.metadata().unwrap().permissions().mode();

@@ -13,6 +13,7 @@ mod authority;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use egret_log::rpc::bookie::accepted::is_host;
 use egret_schemas::bookie::Role;
 
 use self::authority::Authority;
@@ -48,14 +49,21 @@ struct Cert {
     #[arg(long)]
     name: String,
     /// A host name or address it is reached by; may be given more than once.
-    #[arg(long = "host", value_name = "HOST")]
+    #[arg(long = "host", value_name = "HOST", value_parser = host)]
     hosts: Vec<String>,
     /// How many days it is good for.
-    #[arg(long, default_value_t = 397)]
+    #[arg(long, default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..))]
     days: u32,
     /// Where the authority's files are.
     #[arg(long, value_name = "DIR", default_value = "egret-certs")]
     dir: PathBuf,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    if is_host(text) {
+        return Ok(text.to_owned());
+    }
+    Err("no certificate can name it: write a host name or an IP address, without a port".to_owned())
 }
 
 impl Init {
