@@ -407,3 +407,25 @@ fn a_new_directory_does_not_undo_a_decommission() {
     let listed = done(dir, &["bookie", "list", "--cluster", "blue.toml"]);
     assert!(listed.contains("decommissioned"), "{listed}");
 }
+
+#[test]
+fn a_directory_keeps_the_number_of_shards_it_was_made_with() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "shards = 2\n");
+    let mut running = Running::start(dir, &[]);
+    let client = running.client(None);
+    create(&client);
+    assert!(matches!(ask(&client, add(0)), Reply::Done));
+    running.signal(Signal::TERM);
+    assert!(running.child.wait().unwrap().success());
+    assert!(dir.join("b1/shard01").exists());
+    for (shards, named) in [("shards = 3\n", "not with 3"), ("", "not with 1")] {
+        configure(dir, shards);
+        let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml"]);
+        assert_eq!(code, 3, "{why}");
+        assert!(why.contains("formatted with 2 shards") && why.contains(named), "{why}");
+    }
+    configure(dir, "shards = 2\n");
+    assert!(is_there(&Running::start(dir, &[]).client(None), 0));
+}

@@ -79,6 +79,20 @@ pub enum IdentityError {
         /// Who came.
         asked: String,
     },
+    /// It was formatted with another number of shards.
+    #[error(
+        "{}: was formatted with {found} shards, not with {asked}: write `shards = {found}`, or take an empty \
+         directory",
+        .dir.display()
+    )]
+    Shards {
+        /// The directory.
+        dir: PathBuf,
+        /// How many it has.
+        found: u16,
+        /// How many it was to have.
+        asked: u16,
+    },
 }
 
 impl From<io::Error> for IdentityError {
@@ -150,7 +164,8 @@ impl Identity {
     /// The same for a bookie of a cluster, whose directory it must be.
     ///
     /// # Errors
-    /// [`IdentityError::Another`] when it is that of another bookie or another cluster's.
+    /// [`IdentityError::Another`] when it is that of another bookie or another cluster's,
+    /// [`IdentityError::Shards`] when it has more or fewer shards: where a ledger lives depends on it.
     ///
     /// # Panics
     /// When the cluster's name is empty or too long: the caller has checked it.
@@ -165,7 +180,11 @@ impl Identity {
         let mint = || Identity::mint_in(cluster.to_owned(), bookie, shards);
         let identity = Identity::load_or_mint_with(disk, dir, mint)?;
         if identity.cluster == cluster && identity.bookie == bookie {
-            return Ok(identity);
+            let (dir, found) = (dir.to_owned(), identity.shards);
+            return match found == shards {
+                true => Ok(identity),
+                false => Err(IdentityError::Shards { dir, found, asked: shards }),
+            };
         }
         let named = |bookie: BookieId, cluster: &str| match cluster {
             "" => "a bookie without a cluster".to_owned(),
@@ -317,8 +336,10 @@ mod tests {
         let first = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7), 2).unwrap();
         assert_eq!((first.bookie, &*first.cluster, first.shards), (BookieId(7), "blue", 2));
         let disk = disk.reboot(1);
-        let again = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7), 1).unwrap();
+        let again = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7), 2).unwrap();
         assert_eq!(again, first);
+        let error = Identity::load_or_mint_in(&disk, dir, "blue", BookieId(7), 1).unwrap_err();
+        assert!(matches!(error, IdentityError::Shards { found: 2, asked: 1, .. }), "{error}");
         // Whoever opens the directory finds the same one.
         assert_eq!(Identity::load_or_mint(&disk, dir, BookieId(0), 1).unwrap(), first);
         for (cluster, bookie) in [("blue", BookieId(8)), ("red", BookieId(7))] {

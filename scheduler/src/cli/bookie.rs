@@ -29,7 +29,12 @@ use super::output;
 #[command(
     args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
-    after_help = "Examples:
+    after_help = "The configuration names at least id, cluster, directory, listen and metadata; \
+--print-config shows every other key with its default. Among them, fixed when the directory is made: \
+shards = N (1 to 64, 1 when nothing is said), parts of the directory that sync side by side, each with a \
+journal and threads of its own; more than one helps where the disk syncs several files at once.
+
+Examples:
   egret bookie --config b1.toml
   egret bookie list --cluster blue.toml
   egret bookie decommission B3 --cluster blue.toml"

@@ -42,6 +42,9 @@ pub(in crate::cli) struct BookieFile {
     pub(super) rack: String,
     /// The cluster's metadata store.
     pub(super) metadata: String,
+    /// Parts of its directory that sync side by side, each with a journal and threads of its own; for ever.
+    #[serde(default = "shards")]
+    pub(super) shards: u16,
     /// Bytes of one journal file.
     #[serde(default = "journal_file_bytes")]
     pub(super) journal_file_bytes: u64,
@@ -125,6 +128,10 @@ impl Default for LimitsTable {
     }
 }
 
+fn shards() -> u16 {
+    1
+}
+
 fn journal_file_bytes() -> u64 {
     JOURNAL_FILE_BYTES
 }
@@ -149,6 +156,10 @@ impl BookieFile {
                 "journal_file_bytes is {}: give {JOURNAL_FILE_BYTES_MIN} or more",
                 file.journal_file_bytes
             ));
+        }
+        if !(1..=caps::SHARDS_MAX).contains(&file.shards) {
+            let (shards, max) = (file.shards, caps::SHARDS_MAX);
+            return Err(format!("shards is {shards}: give 1 to {max}"));
         }
         if file.advertise.is_empty() && file.listen.ip().is_unspecified() {
             return Err(format!(
@@ -231,6 +242,8 @@ mod tests {
     fn what_cannot_work_is_refused() {
         for (line, why) in [
             ("journal_file_bytes = 1", "give 65536 or more"),
+            ("shards = 0", "shards is 0: give 1 to 64"),
+            ("shards = 65", "shards is 65: give 1 to 64"),
             ("[limits]\nconnections = 0", "limits.connections is 0"),
         ] {
             let error = BookieFile::parse(&format!("{LEAST}{line}\n")).unwrap_err();

@@ -53,8 +53,11 @@ pub(super) fn serve(
     let disk = Arc::new(RealDisk);
     disk.create_dir(&dir).map_err(failed)?;
     let _lock = RealDisk::lock(&dir).map_err(refused)?;
-    let config =
-        BookieConfig { journal_file_bytes: file.journal_file_bytes, ..BookieConfig::default() };
+    let config = BookieConfig {
+        shards: file.shards,
+        journal_file_bytes: file.journal_file_bytes,
+        ..BookieConfig::default()
+    };
     let metadata = open_metadata(&file.metadata, base).map_err(refused)?;
     let registry = Registry::new(Arc::clone(&metadata));
     // Before an empty directory becomes one of this cluster for ever.
