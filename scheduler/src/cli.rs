@@ -29,7 +29,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Topologies of spouts and bolts over a durable log.
 #[derive(Debug, Parser)]
-#[command(name = "egret", version, arg_required_else_help = true)]
+#[command(name = "egret", version, arg_required_else_help = true, after_help = exit::TABLE)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -429,3 +429,40 @@ fn a_directory_keeps_the_number_of_shards_it_was_made_with() {
     configure(dir, "shards = 2\n");
     assert!(is_there(&Running::start(dir, &[]).client(None), 0));
 }
+
+/// Damage ended with 1 in one file and 3 in another; a ledger nobody has with 1 in one command and 3 in
+/// another; a configuration nobody can mean with 2 or 3.
+#[test]
+fn like_errors_end_alike() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let metadata = "metadata = \"redb:meta/cluster.redb\"\n";
+    std::fs::write(dir.join("blue.toml"), format!("cluster = \"blue\"\n{metadata}")).unwrap();
+    let mut running = Running::start(dir, &[]);
+    running.signal(Signal::TERM);
+    assert!(running.child.wait().unwrap().success());
+
+    for name in ["MANIFEST", "IDENTITY"] {
+        let path = dir.join("b1").join(name);
+        let whole = std::fs::read(&path).unwrap();
+        let mut damaged = whole.clone();
+        damaged[9] ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml"]);
+        assert_eq!((code, why.contains("damaged at byte")), (1, true), "{name}: {why}");
+        std::fs::write(&path, whole).unwrap();
+    }
+    for args in [&["read", "L77", "0"][..], &["describe", "L77"], &["repair", "L77"]] {
+        let args = [&["ledger", "--cluster", "blue.toml"], args].concat();
+        let (code, why) = not_done(dir, &args);
+        assert_eq!((code, why.contains("there is no L77")), (3, true), "{args:?}: {why}");
+    }
+    let text = std::fs::read_to_string(dir.join("b1.toml")).unwrap();
+    for (from, to) in [("redb:meta/cluster.redb", "zk://a:1/b"), ("journal_file_bytes", "jurnal")] {
+        std::fs::write(dir.join("wrong.toml"), text.replace(from, to)).unwrap();
+        let (code, why) = not_done(dir, &["bookie", "--config", "wrong.toml"]);
+        assert_eq!(code, 2, "{why}");
+    }
+    assert!(done(dir, &["--help"]).contains("3  refused"), "the table is in the help");
+}

@@ -7,6 +7,7 @@ mod verified;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use egret_log::client::ReadError;
 use egret_log::ledger::repair::{Lack, Why, lacks};
 use egret_log::ledger::{LedgerKind, LedgerMetadata, LedgerState};
 use egret_schemas::bookie::Role;
@@ -101,7 +102,7 @@ fn parse(text: &str) -> Result<LedgerId, Exit> {
 }
 
 fn record(cluster: &Cluster, ledger: LedgerId) -> Result<LedgerMetadata, Exit> {
-    cluster.ledgers.describe(ledger).map_err(|error| Exit::Refused(error.to_string()))
+    Ok(cluster.ledgers.describe(ledger)?)
 }
 
 fn lacking(cluster: &Cluster, record: &LedgerMetadata) -> Vec<Lack> {
@@ -131,7 +132,7 @@ fn why(why: Why) -> &'static str {
 
 impl List {
     fn run(self, cluster: &Cluster) -> Done {
-        let ids = cluster.ledgers.list().map_err(|error| Exit::Failed(error.to_string()))?;
+        let ids = cluster.ledgers.list()?;
         let mut rows = Vec::new();
         for id in ids {
             // Deleted since it was listed.
@@ -255,17 +256,13 @@ impl Read {
     fn run(self, cluster: &Cluster) -> Done {
         use std::io::Write;
         let id = parse(&self.ledger)?;
-        if let Some(last) = record(cluster, id)?.closed()
-            && Some(EntryId(self.entry)) > last
+        let entry = EntryId(self.entry);
+        if let Some(end) = record(cluster, id)?.closed()
+            && Some(entry) > end
         {
-            let end =
-                last.map_or("has no entries".to_owned(), |last| format!("ends at entry {last}"));
-            return Err(Exit::Refused(format!("{id} {end}")));
+            return Err(ReadError::Beyond { ledger: id, entry, end }.into());
         }
-        let bytes = cluster
-            .ledgers
-            .read_unconfirmed(id, EntryId(self.entry))
-            .map_err(|error| Exit::Failed(error.to_string()))?;
+        let bytes = cluster.ledgers.read_unconfirmed(id, entry)?;
         let mut out = std::io::stdout().lock();
         out.write_all(&bytes)?;
         out.flush()?;

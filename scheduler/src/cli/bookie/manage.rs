@@ -106,10 +106,6 @@ fn parse(text: &str) -> Result<BookieId, Exit> {
     number.parse().map(BookieId).map_err(wrong)
 }
 
-fn failed(error: impl std::fmt::Display) -> Exit {
-    Exit::Failed(error.to_string())
-}
-
 /// Ledgers that name a bookie: all of them, and those that are still written.
 #[derive(Debug, Default, Clone, Copy)]
 struct Named {
@@ -124,7 +120,7 @@ fn names(record: &LedgerMetadata, bookie: BookieId) -> bool {
 /// How many ledgers name each bookie.
 fn named(cluster: &Cluster) -> Result<BTreeMap<BookieId, Named>, Exit> {
     let mut all: BTreeMap<BookieId, Named> = BTreeMap::new();
-    for id in cluster.ledgers.list().map_err(failed)? {
+    for id in cluster.ledgers.list()? {
         // Deleted since it was listed.
         let Ok(record) = cluster.ledgers.describe(id) else { continue };
         let members = record.fragments.values().flat_map(|ensemble| ensemble.members());
@@ -147,14 +143,14 @@ struct Row {
 }
 
 fn rows(cluster: &Cluster) -> Result<Vec<Row>, Exit> {
-    let live = cluster.registry.live().map_err(failed)?;
+    let live = cluster.registry.live()?;
     let named = named(cluster)?;
     let row = |registered: Registration| Row {
         is_live: live.get(&registered.bookie) == Some(&registered.incarnation),
         named: named.get(&registered.bookie).copied().unwrap_or_default(),
         registered,
     };
-    Ok(cluster.registry.all().map_err(failed)?.into_iter().map(row).collect())
+    Ok(cluster.registry.all()?.into_iter().map(row).collect())
 }
 
 impl Row {
@@ -236,23 +232,18 @@ impl Set {
     fn run(self) -> Done {
         let bookie = parse(&self.bookie)?;
         let cluster = open(&self.at.cluster)?;
-        let state: BookieState =
-            self.state.parse().map_err(|error| Exit::Usage(format!("{error}")))?;
-        let now = cluster.registry.set_state(bookie, state).map_err(refused)?;
+        let state: BookieState = self.state.parse()?;
+        let now = cluster.registry.set_state(bookie, state)?;
         output::line(&format!("{bookie} is {}", now.state))?;
         Ok(())
     }
-}
-
-fn refused(error: impl std::fmt::Display) -> Exit {
-    Exit::Refused(error.to_string())
 }
 
 impl Decommission {
     fn run(self) -> Done {
         let bookie = parse(&self.bookie)?;
         let cluster = open(&self.at.cluster)?;
-        cluster.registry.set_state(bookie, BookieState::Draining).map_err(refused)?;
+        cluster.registry.set_state(bookie, BookieState::Draining)?;
         if self.no_wait {
             output::line(&format!("{bookie} is draining"))?;
             return Ok(());
@@ -261,7 +252,7 @@ impl Decommission {
         drop(cluster);
         let cluster = open(&self.at.cluster)?;
         let pace = Pace { bytes_per_second: self.mb_per_second.saturating_mul(1 << 20) };
-        let (found, _) = repair::survey(&cluster.ledgers).map_err(failed)?;
+        let (found, _) = repair::survey(&cluster.ledgers)?;
         let of_it: Vec<_> =
             found.into_iter().filter(|(_, lack)| lack.member.bookie == bookie).collect();
         let total = of_it.len();
@@ -284,7 +275,7 @@ impl Decommission {
             }
         }
         let mut open = 0u64;
-        for id in cluster.ledgers.list().map_err(failed)? {
+        for id in cluster.ledgers.list()? {
             let Ok(record) = cluster.ledgers.describe(id) else { continue };
             if names(&record, bookie) {
                 open += 1;
@@ -296,7 +287,7 @@ impl Decommission {
                  are still written): call this again when their segments have ended"
             )));
         }
-        cluster.registry.set_state(bookie, BookieState::Decommissioned).map_err(refused)?;
+        cluster.registry.set_state(bookie, BookieState::Decommissioned)?;
         output::line(&format!(
             "{bookie} is decommissioned: no ledger names it, it may be stopped"
         ))?;

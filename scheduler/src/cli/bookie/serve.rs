@@ -1,6 +1,6 @@
 //! A bookie's life: identity, registration, service, drain.
 
-use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,34 +44,33 @@ pub(super) fn serve(
 ) -> Done {
     if !is_cluster_name(&file.cluster) {
         let name = file.cluster.clone();
-        return Err(Exit::Usage(ServeError::ClusterName { name }.to_string()));
+        return Err(ServeError::ClusterName { name }.into());
     }
     let tls = file.tls.as_ref().map(|tls| tls.server(base, &file.reached_at())).transpose()?;
     // First of all, so that a signal while it starts is not lost.
-    let asked = signals::asked_to_end().map_err(failed)?;
+    let asked = signals::asked_to_end()?;
     let (dir, id) = (base.join(&file.directory), BookieId(file.id));
     let disk = Arc::new(RealDisk);
-    disk.create_dir(&dir).map_err(failed)?;
-    let _lock = RealDisk::lock(&dir).map_err(refused)?;
+    disk.create_dir(&dir)?;
+    let _lock = RealDisk::lock(&dir)?;
     let config = BookieConfig {
         shards: file.shards,
         journal_file_bytes: file.journal_file_bytes,
         ..BookieConfig::default()
     };
-    let metadata = open_metadata(&file.metadata, base).map_err(refused)?;
+    let metadata = open_metadata(&file.metadata, base)?;
     let registry = Registry::new(Arc::clone(&metadata));
     // Before an empty directory becomes one of this cluster for ever.
     registry.check_cluster(&file.cluster)?;
-    let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id, config.shards)
-        .map_err(refused)?;
-    let held = registry.find(id).map_err(failed)?;
+    let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id, config.shards)?;
+    let held = registry.find(id)?;
     if let Some(held) = held.filter(|held| held.incarnation != identity.incarnation)
         && !replace
     {
         let (registered, own) = (held.incarnation, identity.incarnation);
-        return Err(refused(RegistryError::Another { bookie: id, registered, own }));
+        return Err(RegistryError::Another { bookie: id, registered, own }.into());
     }
-    let bookie = Bookie::open(disk, &dir, config).map_err(failed)?;
+    let bookie = Bookie::open(disk, &dir, config)?;
     let server = BookieServer::start(
         bookie.clone(),
         ServerConfig {
@@ -81,8 +80,7 @@ pub(super) fn serve(
             tls,
             limits: file.limits(),
         },
-    )
-    .map_err(refused)?;
+    )?;
     let listens = server.address().to_string();
     let address = if file.advertise.is_empty() { listens.clone() } else { file.advertise.clone() };
     let own = Registration {
@@ -96,7 +94,7 @@ pub(super) fn serve(
     registry.claim_cluster(&file.cluster)?;
     let registered = registry.register(&own, replace)?;
     let presence =
-        registry.announce(id, identity.incarnation, caps::BOOKIE_LEASE_MS).map_err(failed)?;
+        registry.announce(id, identity.incarnation, caps::BOOKIE_LEASE_MS)?;
     let ready = Ready {
         bookie: file.id,
         cluster: file.cluster.clone(),
@@ -125,7 +123,7 @@ pub(super) fn serve(
     if !answered {
         tracing::warn!(wait_ms = file.drain_wait_ms, "some clients were cut off");
     }
-    bookie.close().map_err(failed)
+    Ok(bookie.close()?)
 }
 
 /// The cluster is mended from here, too.
@@ -144,7 +142,7 @@ fn start_repairer(
         lost_after: Duration::from_millis(file.repair.lost_after_ms),
         ..ClusterConfig::new(file.cluster.clone(), Role::Bookie, tls)
     };
-    let bookies = ClusterBookies::new(Arc::clone(&metadata), config).map_err(failed)?;
+    let bookies = ClusterBookies::new(Arc::clone(&metadata), config)?;
     let ledgers = Ledgers::new(Arc::new(bookies), Copies::default(), metadata);
     let own = Member { bookie: identity.bookie, incarnation: identity.incarnation };
     let stats = bookie.clone();
@@ -153,7 +151,7 @@ fn start_repairer(
         stats.limbo > 0 || stats.limbo_below > 0
     };
     let repairer = Repairer::start(ledgers, own, in_limbo, file.repair.config());
-    Ok(Some(repairer.map_err(failed)?))
+    Ok(Some(repairer?))
 }
 
 fn say_ready(ready: &Ready, ready_file: Option<&Path>) -> Done {
@@ -161,19 +159,11 @@ fn say_ready(ready: &Ready, ready_file: Option<&Path>) -> Done {
     let id = BookieId(*bookie);
     output::line(&format!("{id} of {cluster} listens on {address}, incarnation {incarnation}"))?;
     if let Some(path) = ready_file {
-        let text = serde_json::to_string(ready).map_err(failed)?;
+        let text = serde_json::to_string(ready).map_err(io::Error::from)?;
         // Whole or not there: who waits for the file reads it at once.
         let beside = path.with_extension("tmp");
         std::fs::write(&beside, text + "\n")?;
         std::fs::rename(&beside, path)?;
     }
     Ok(())
-}
-
-fn failed(error: impl fmt::Display) -> Exit {
-    Exit::Failed(error.to_string())
-}
-
-fn refused(error: impl fmt::Display) -> Exit {
-    Exit::Refused(error.to_string())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use egret_log::client::loss::{self, Assessed, Decision, Loss, LossError};
+use egret_log::client::loss::{self, Assessed, Decision, Loss};
 use egret_schemas::{BookieId, EntryId, LedgerId};
 use serde_json::{Value, json};
 
@@ -51,13 +51,6 @@ pub(super) struct Losses {
     output: Form,
 }
 
-fn refused(error: LossError) -> Exit {
-    match error {
-        LossError::Recover(_) => Exit::Failed(error.to_string()),
-        _ => Exit::Refused(error.to_string()),
-    }
-}
-
 fn bookie(text: &str) -> Result<BookieId, Exit> {
     let number = text.strip_prefix('B').unwrap_or(text);
     let wrong = |_| Exit::Usage(format!("`{text}` is no bookie: write B2, or 2"));
@@ -89,11 +82,11 @@ impl AcceptLoss {
             let decision = Decision { gone, by: self.by, reason };
             let loss = loss::accept(&cluster.ledgers, id, decision, seen);
             bar.finish_and_clear();
-            return accepted(&loss.map_err(refused)?, self.output);
+            return accepted(&loss?, self.output);
         }
         let assessed = loss::assess(&cluster.ledgers, id, &gone, seen);
         bar.finish_and_clear();
-        would_be(id, &assessed.map_err(refused)?, self.output)
+        would_be(id, &assessed?, self.output)
     }
 }
 
@@ -154,9 +147,8 @@ fn row(loss: &Loss) -> Value {
 
 impl Losses {
     pub(super) fn run(self, cluster: &Cluster) -> Done {
-        let failed = |error: &dyn std::fmt::Display| Exit::Failed(error.to_string());
-        let accepted = loss::accepted(&cluster.ledgers).map_err(|error| failed(&error))?;
-        let given_up = loss::unrecoverable(&cluster.ledgers).map_err(|error| failed(&error))?;
+        let accepted = loss::accepted(&cluster.ledgers)?;
+        let given_up = loss::unrecoverable(&cluster.ledgers)?;
         if let Form::Json = self.output {
             let given_up: Vec<Value> = given_up
                 .iter()

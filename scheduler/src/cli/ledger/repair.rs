@@ -43,7 +43,7 @@ impl Repair {
         let pace = Pace { bytes_per_second: self.mb_per_second.saturating_mul(1 << 20) };
         let named = self.ledger.as_deref().map(super::parse).transpose()?;
         let (found, mut sweep) = match named {
-            None => repair::survey(&cluster.ledgers).map_err(failed)?,
+            None => repair::survey(&cluster.ledgers)?,
             Some(id) => self.lacking(cluster, id)?,
         };
         if !self.dry_run {
@@ -82,7 +82,7 @@ impl Repair {
         let lacking = found.len() as u64;
         if !self.dry_run {
             // Asked for by name: it is tried whatever an earlier repair came to.
-            loss::forget(&cluster.ledgers, id).map_err(failed)?;
+            loss::forget(&cluster.ledgers, id)?;
         }
         Ok((found, Sweep { ledgers: 1, lacking, ..Sweep::default() }))
     }
@@ -94,7 +94,7 @@ impl Repair {
         let mend = (!self.dry_run).then_some(pace);
         let verified = verify::verify(&cluster.ledgers, id, mend, |_| bar.inc(1));
         bar.finish_and_clear();
-        verified.map_err(failed)
+        Ok(verified?)
     }
 
     fn answer(&self, sweep: &Sweep, verified: Option<&(LedgerId, Verified)>) -> Done {
@@ -180,8 +180,4 @@ fn make(cluster: &Cluster, found: Vec<(LedgerId, Lack)>, pace: Pace, sweep: &mut
         bar.inc(1);
     }
     bar.finish_and_clear();
-}
-
-fn failed(error: impl std::fmt::Display) -> Exit {
-    Exit::Failed(error.to_string())
 }
