@@ -528,6 +528,9 @@ fn truncated_and_deleted_is_gone() {
     let third = json(cat.lines().nth(2).unwrap())["position"].as_str().unwrap().to_owned();
     done(dir, &["stream", "truncate", "s", "--before", &third], b"");
     assert_eq!(done(dir, &["stream", "cat", "s"], b""), "c\n");
+    let described = json(&done(dir, &["stream", "describe", "s", "-o", "json"], b""));
+    let partition = &described["partitions"][0];
+    assert_eq!((partition["records"].as_u64(), partition["entries"].as_u64()), (Some(1), Some(1)));
     let (code, said) = not_done(dir, &["stream", "cat", "s", "--from", "S1:0:0"], b"");
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("truncated") && said.contains(&third), "{said}");

@@ -176,10 +176,15 @@ pub(super) fn part(partition: u32, appended: stream::Appended) -> AppendedPart {
 
 fn partition_of(partition: &stream::PartitionDescription) -> PartitionDescription {
     let segments = &partition.segments;
+    let truncated = match segments.first() {
+        Some(oldest) if oldest.id == partition.first.segment => partition.first.entry.0,
+        _ => 0,
+    };
+    let entries: u64 = segments.iter().map(stream::SegmentDescription::entries).sum();
     PartitionDescription {
         partition: partition.number,
         segments: u32::try_from(segments.len()).unwrap_or(u32::MAX),
-        entries: segments.iter().map(stream::SegmentDescription::entries).sum(),
+        entries: entries.saturating_sub(truncated),
         records: partition.records,
         first: partition.first,
         end: partition.end,

@@ -20,9 +20,9 @@ pub(super) fn last(
 ) -> Result<ReadFrom, ReadError> {
     let end = log.reader_of_any(stream, partition, ReadFrom::Latest)?.position();
     let description = log.describe_partition(stream, partition)?;
-    let Some(oldest) = description.segments.first() else { return Ok(ReadFrom::Earliest) };
-    let wanted = match (oldest.first_number + description.records).checked_sub(count) {
-        Some(wanted) if wanted > oldest.first_number => wanted,
+    let first = description.first_number;
+    let wanted = match (first + description.records).checked_sub(count) {
+        Some(wanted) if wanted > first => wanted,
         _ => return Ok(ReadFrom::Earliest),
     };
     if count == 0 {

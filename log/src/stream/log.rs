@@ -63,7 +63,9 @@ pub struct PartitionDescription {
     pub first: Position,
     /// The position after the last visible record.
     pub end: Position,
-    /// Visible records, those before `first` in its segment included.
+    /// The number of the record at `first`, there or not yet.
+    pub first_number: u64,
+    /// Visible records.
     pub records: u64,
 }
 
@@ -459,9 +461,10 @@ impl Log {
 fn describe(partition: &Partition, number: u32) -> Result<PartitionDescription, ReadError> {
     let record = partition.load()?;
     let end = partition.visible_end(&record)?;
-    let mut segments = Vec::new();
+    let (mut segments, mut oldest) = (Vec::new(), None);
     for segment in partition.segments(&record) {
         let segment = segment?;
+        oldest.get_or_insert_with(|| segment.clone());
         segments.push(SegmentDescription {
             id: segment.id,
             ledger: segment.ledger,
@@ -471,15 +474,22 @@ fn describe(partition: &Partition, number: u32) -> Result<PartitionDescription, 
             closed: segment.closed,
         });
     }
-    let records = match (&end.segment, segments.first()) {
-        (Some((newest, last)), Some(oldest)) => {
-            let next: u64 = partition.number_after(newest, *last)?;
-            next - oldest.first_number
+    let PartitionRecord { first, .. } = record;
+    let first_number = match oldest {
+        // Up to there its segment was truncated.
+        Some(oldest) if oldest.id == first.segment => {
+            partition.number_after(&oldest, first.entry.before())? + u64::from(first.slot)
         }
-        _ => 0,
+        Some(oldest) => oldest.first_number,
+        None => 0,
     };
-    let PartitionRecord { term, owner, first, .. } = record;
-    Ok(PartitionDescription { number, term, owner, segments, first, end: end.position, records })
+    let records = match &end.segment {
+        Some((newest, last)) => partition.number_after(newest, *last)?.saturating_sub(first_number),
+        None => 0,
+    };
+    let PartitionRecord { term, owner, .. } = record;
+    let end = end.position;
+    Ok(PartitionDescription { number, term, owner, segments, first, end, first_number, records })
 }
 
 impl SegmentDescription {

@@ -337,6 +337,7 @@ fn truncation_is_told_never_silent() {
         Err(TruncateError::BeyondEnd { .. })
     ));
     world.log.truncate("s", 0, end, false).unwrap();
+    assert_eq!(world.log.describe("s").unwrap().partitions[0].records, 0);
     assert_eq!(all(&world.log, "s"), Vec::<String>::new());
     writer.append_wait(&[text("6")]).unwrap();
     assert_eq!(all(&world.log, "s"), ["6"]);
@@ -474,4 +475,24 @@ fn a_reader_follows_what_other_processes_append() {
         assert!(reader.next_wait(Duration::from_millis(20)).unwrap().is_none());
     }
     assert!(world.log.describe_partition("s", 0).unwrap().segments.len() > 3, "they rolled");
+}
+
+/// What a segment still held before the first position was counted, too.
+#[test]
+fn truncated_records_are_not_counted() {
+    let world = world();
+    let writer = world.plain(1 << 20);
+    let positions: Vec<Position> = (0..6)
+        .map(|n| writer.append_wait(&[text(&n.to_string()), text("beside it")]).unwrap().position)
+        .collect();
+    let described = || world.log.describe("s").unwrap().partitions.remove(0);
+    assert_eq!((described().first_number, described().records), (0, 12));
+    let within = Position { slot: 1, ..positions[4] };
+    for (before, left) in [(positions[0], 12), (positions[2], 8), (within, 3)] {
+        world.log.truncate("s", 0, before, false).unwrap();
+        let described = described();
+        assert_eq!((described.segments.len(), described.records), (1, left), "{before}");
+        assert_eq!(described.first_number, 12 - left);
+        assert_eq!(all(&world.log, "s").len() as u64, left);
+    }
 }
