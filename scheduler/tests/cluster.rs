@@ -127,6 +127,26 @@ fn what_was_appended_outlives_a_bookie_and_is_mended_when_it_returns() {
     bookies.push(Bookie::start(dir, 2));
     eventually("the copies that were lacking are made", || lacking().trim() == "[]");
 
+    let listed = run(dir, &["ledger", "list", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("it is JSON");
+    let rows = listed.as_array().expect("a list");
+    let ended = rows.iter().find(|row| row["last"].is_u64()).expect("a writer closed its ledger");
+    let (ledger, last) = (ended["ledger"].as_str().expect("a name"), &ended["last"]);
+    let repaired = run(dir, &["ledger", "repair", ledger, "-o", "json"]);
+    let repaired: serde_json::Value = serde_json::from_str(&repaired).expect("it is JSON");
+    let (verified, entries) = (&repaired["verified"], last.as_u64().expect("a number") + 1);
+    assert_eq!(verified["entries"].as_u64(), Some(entries), "{repaired}");
+    assert_eq!(verified["bookies"][0]["intact"].as_u64(), Some(entries), "{repaired}");
+    let said = run(dir, &["ledger", "repair", ledger]);
+    assert!(said.contains("entries looked for on every bookie"), "{said}");
+    run(dir, &["ledger", "read", ledger, &last.to_string()]);
+    let beyond = (entries + 6).to_string();
+    let output = egret(dir, &["ledger", "read", ledger, &beyond]).output().expect("egret runs");
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{why}");
+    assert!(why.contains(&format!("{ledger}:{beyond} is beyond what may be read")), "{why}");
+    assert!(output.stdout.is_empty(), "nothing was read");
+
     bookies.push(Bookie::start(dir, 4));
     let out = run(dir, &["bookie", "decommission", "B1"]);
     assert!(out.contains("B1 is decommissioned"), "{out}");

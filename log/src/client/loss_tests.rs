@@ -177,3 +177,28 @@ fn only_its_owner_closes_a_transactional_ledger() {
     let error = loss::accept(&world.ledgers, id, decision(&[0]), |_| {}).unwrap_err();
     assert!(error.to_string().contains("topology `words`"), "{error}");
 }
+
+/// What its former directory had is gone, but the bookie is there, and takes copies as any other.
+#[test]
+fn a_bookie_that_is_back_with_another_directory_is_given_up_and_takes_copies() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    for n in 0..5 {
+        writer.append_wait(text(n)).unwrap();
+    }
+    drop(writer);
+    let holders = world.holders(id, 0);
+    let back = world.back_with_another(holders[0]);
+    let without = vec![bookie(holders[0])];
+    let assessed = loss::assess(&world.ledgers, id, &BTreeSet::new(), |_| {}).unwrap();
+    assert_eq!(assessed, Assessed::Open { without });
+    let loss = loss::accept(&world.ledgers, id, decision(&[]), |_| {}).unwrap();
+    assert_eq!(loss.closed, Some(Some(EntryId(4))));
+    // What the close did not move there, a sweep does.
+    let swept = sweep(&world.ledgers, Pace::default(), |_| true).unwrap();
+    assert!(swept.failed.is_empty(), "{swept:?}");
+    assert_eq!(survey(&world.ledgers).unwrap().1.lacking, 0);
+    assert!((0..5).all(|n| back.holds(id, EntryId(n))), "the same id, with copies again");
+    holders[1..].iter().for_each(|&holder| world.bookie(holder).set_down(true));
+    assert_eq!(world.ledgers.read(id, EntryId(4)), Ok(text(4)), "from there alone");
+}

@@ -1,5 +1,6 @@
 //! The drivers over several bookies in memory: some die, some are slow, some come back.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
@@ -13,8 +14,9 @@ use super::repair::{Pace, RepairError};
 use super::*;
 use crate::ledger::repair::Standing;
 use crate::ledger::{CloseAt, LedgerKind, Member};
-use crate::message::{Refusal, Transport};
+use crate::message::{Refusal, Transport, Unknown};
 use crate::metadata::MemoryMeta;
+use crate::rpc::bookie::client::NoWay;
 
 /// Bookies in memory, of which those named take new ledgers.
 #[derive(Debug)]
@@ -23,7 +25,12 @@ pub(super) struct Several {
     taking: Mutex<Vec<usize>>,
     /// Whose directory is another one now.
     replaced: Mutex<Vec<BookieId>>,
+    /// Those whose other directory serves, under the same id.
+    back: Mutex<BTreeMap<BookieId, Arc<MemoryBookie>>>,
 }
+
+/// Every other directory's.
+const OTHER: Incarnation = Incarnation(99);
 
 fn member(index: usize) -> Member {
     let n = index as u64 + 1;
@@ -33,18 +40,30 @@ fn member(index: usize) -> Member {
 impl Bookies for Several {
     fn transport(&self, member: Member) -> Arc<dyn Transport> {
         let index = usize::try_from(member.bookie.0 - 1).unwrap();
-        Arc::clone(&self.all[index]) as Arc<dyn Transport>
+        match self.back.lock().unwrap().get(&member.bookie) {
+            Some(back) if member.incarnation == OTHER => Arc::clone(back) as Arc<dyn Transport>,
+            Some(_) => {
+                let (asked, own) = (member.incarnation, OTHER);
+                Arc::new(NoWay::new(asked, Unknown::Incarnation { asked, own }))
+            }
+            None => Arc::clone(&self.all[index]) as Arc<dyn Transport>,
+        }
     }
 
     fn candidates(&self) -> Vec<Candidate> {
         let taking = self.taking.lock().unwrap();
-        let candidate = |&n: &usize| Candidate { member: member(n), rack: String::new() };
+        let back = self.back.lock().unwrap();
+        let now = |member: Member| match back.contains_key(&member.bookie) {
+            true => Member { incarnation: OTHER, ..member },
+            false => member,
+        };
+        let candidate = |&n: &usize| Candidate { member: now(member(n)), rack: String::new() };
         taking.iter().map(candidate).collect()
     }
 
     fn standing(&self, member: Member) -> Standing {
-        match self.replaced.lock().unwrap().contains(&member.bookie) {
-            true => Standing::Replaced { by: Incarnation(99) },
+        match self.replaced.lock().unwrap().contains(&member.bookie) && member.incarnation != OTHER {
+            true => Standing::Replaced { by: OTHER },
             false => Standing::Present,
         }
     }
@@ -62,6 +81,7 @@ impl World {
             all,
             taking: Mutex::new((0..count).collect()),
             replaced: Mutex::default(),
+            back: Mutex::default(),
         });
         let meta = Arc::new(MemoryMeta::new());
         let ledgers = Ledgers::new(bookies.clone(), Copies::default(), meta);
@@ -70,6 +90,14 @@ impl World {
 
     pub(super) fn replaced(&self, index: usize) {
         self.bookies.replaced.lock().unwrap().push(member(index).bookie);
+    }
+
+    /// It is there again under its id, with an empty directory.
+    pub(super) fn back_with_another(&self, index: usize) -> Arc<MemoryBookie> {
+        self.replaced(index);
+        let back = Arc::new(MemoryBookie::default());
+        self.bookies.back.lock().unwrap().insert(member(index).bookie, Arc::clone(&back));
+        back
     }
 
     /// Every directory is again what it was.

@@ -10,7 +10,7 @@ use egret_schemas::stream::{
     AppendHead, AppendedPart, BatchInfo, Code, Failure, NewStream, Next, Outcome, Place, ReadFrom,
     ReadHead, Route, StreamReply, StreamRequest,
 };
-use egret_schemas::{Position, key};
+use egret_schemas::{EntryId, Position, key};
 use proptest::prelude::*;
 
 use super::Answerer;
@@ -458,4 +458,32 @@ fn a_closed_directory_can_be_held_again_while_handles_linger() {
     assert!(other.streams().is_err(), "a handle of a closed log answered");
     drop(reader);
     again.close().unwrap();
+}
+
+/// A batch that cannot be read takes nothing from those before it.
+#[test]
+fn what_stands_before_an_error_is_answered_first() {
+    let mut world = world(1, 1 << 20);
+    let writer = world.log.writer("s", 0).unwrap();
+    // The fourth tells the bookie that the third may be read.
+    for value in ["a", "b", "c", "d"] {
+        writer.append_wait(&[crate::stream::Record::of(value)]).unwrap();
+    }
+    let ledger = world.log.describe("s").unwrap().partitions[0].segments[0].ledger;
+    world.bookie.flip(ledger, EntryId(2));
+    let mut read = |from| {
+        let from = vec![Place { partition: 0, from }];
+        let head = ReadHead { stream: "s".into(), from, bytes_max: 1 << 20, wait_ms: 0 };
+        world.ask(StreamRequest::Read(head), Vec::new())
+    };
+    let first = read(ReadFrom::Earliest);
+    let StreamReply::Batches { batches, next } = first.reply else { panic!("{first:?}") };
+    let seen: Vec<String> =
+        values(&batches, &first.payload).into_iter().map(|(_, value)| value).collect();
+    assert_eq!(seen, ["a", "b"]);
+    for _ in 0..2 {
+        let then = read(ReadFrom::At(next[0].next));
+        let StreamReply::Failed(failure) = then.reply else { panic!("{then:?}") };
+        assert_eq!(failure.code, Code::Damaged, "{failure}");
+    }
 }
