@@ -395,10 +395,14 @@ fn a_new_directory_does_not_undo_a_decommission() {
     std::fs::rename(dir.join("b1"), dir.join("lost")).unwrap();
     let mut running = Running::start(dir, &["--replace"]);
     running.signal(Signal::TERM);
-    let output = std::mem::replace(&mut running.child, command(dir, &["--version"]).spawn().unwrap());
+    let output =
+        std::mem::replace(&mut running.child, command(dir, &["--version"]).spawn().unwrap());
     let output = output.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("B1 is read-only, as it was told: `egret bookie set B1 active`"), "{said}");
+    assert!(
+        said.contains("B1 is read-only, as it was told: `egret bookie set B1 active`"),
+        "{said}"
+    );
     done(dir, &["bookie", "decommission", "B1", "--cluster", "blue.toml"]);
     std::fs::rename(dir.join("b1"), dir.join("lost2")).unwrap();
     let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml", "--replace"]);

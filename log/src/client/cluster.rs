@@ -303,8 +303,8 @@ impl Bookies for ClusterBookies {
 mod tests {
     use super::*;
     use crate::message::{Reply, Request};
-    use crate::metadata::conformance::PATIENCE;
     use crate::metadata::MemoryMeta;
+    use crate::metadata::conformance::PATIENCE;
     use crate::metadata::deaf::Deaf;
     use egret_schemas::{Incarnation, LedgerId};
     use std::sync::mpsc::channel;

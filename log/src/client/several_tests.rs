@@ -62,7 +62,8 @@ impl Bookies for Several {
     }
 
     fn standing(&self, member: Member) -> Standing {
-        match self.replaced.lock().unwrap().contains(&member.bookie) && member.incarnation != OTHER {
+        match self.replaced.lock().unwrap().contains(&member.bookie) && member.incarnation != OTHER
+        {
             true => Standing::Replaced { by: OTHER },
             false => Standing::Present,
         }

@@ -72,7 +72,9 @@ pub enum WatchError {
         oldest: u64,
     },
     /// Nothing was said for longer than it is [trusted](Watch::trusted_for).
-    #[error("nothing was said for {quiet_ms} ms: list again, and watch from the listing's revision")]
+    #[error(
+        "nothing was said for {quiet_ms} ms: list again, and watch from the listing's revision"
+    )]
     Quiet {
         /// For how long.
         quiet_ms: u64,

@@ -93,8 +93,7 @@ pub(super) fn serve(
     };
     registry.claim_cluster(&file.cluster)?;
     let registered = registry.register(&own, replace)?;
-    let presence =
-        registry.announce(id, identity.incarnation, caps::BOOKIE_LEASE_MS)?;
+    let presence = registry.announce(id, identity.incarnation, caps::BOOKIE_LEASE_MS)?;
     let ready = Ready {
         bookie: file.id,
         cluster: file.cluster.clone(),
