@@ -180,10 +180,13 @@ impl Readers {
                     gathered.add(partition, &batch);
                     idle = 0;
                 }
-                Err(error) if gathered.batches.is_empty() => return Err(error.told()),
-                // What stands before it is answered first; it is met again then.
-                Err(_) => {
+                Err(error) => {
+                    // It is met again: whoever asks once more is not told that nothing is there.
                     watched.woken.store(true, Ordering::Release);
+                    if gathered.batches.is_empty() {
+                        return Err(error.told());
+                    }
+                    // What stands before it is answered first.
                     break;
                 }
             }
