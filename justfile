@@ -51,6 +51,12 @@ bookie-kill kills="kills=200":
     target/release/bookie_kill --control flips
     target/release/bookie_kill --control cut
 
+# A word count on three bookies and etcd, all of which are killed: `just topology-kill kills=200`. Needs protoc and etcd.
+topology-kill kills="kills=100":
+    cargo build --release -p egret-examples --features etcd --example word_count
+    cargo build --release -p egret-integration --features etcd --bin topology_kill
+    target/release/topology_kill --kills {{ trim_start_match(kills, 'kills=') }}
+
 # Hands every decoder bytes that nobody wrote: `just fuzz --seconds 600 --seed 7 --target manifest`.
 fuzz *options="--seconds 60":
     cargo run --profile fuzz -p egret-fuzz --bin fuzz -- {{ options }}

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo build --release -p egret-examples --features etcd --example word_count
 //! cargo build --release -p egret-integration --features etcd --bin topology_kill
-//! target/release/topology_kill [--kills 100] [--megabytes 4] [--workers 1,2] [--seed 7]
+//! target/release/topology_kill [--kills 100] [--megabytes 24] [--workers 1,2] [--seed 7]
 //! ```
 //! The topology is killed with `SIGKILL` at moments spread over loading, taking over, counting and committing;
 //! sometimes a bookie or etcd is killed while it runs; sometimes it is stopped with `SIGSTOP`, another one
@@ -47,7 +47,7 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     workers: Vec<u32>,
     /// Text to count in each round
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 24)]
     megabytes: u64,
     /// Where the moments come from; printed, and good for running the same again
     #[arg(long)]

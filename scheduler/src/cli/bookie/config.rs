@@ -48,6 +48,9 @@ pub(in crate::cli) struct BookieFile {
     /// Bytes of one journal file.
     #[serde(default = "journal_file_bytes")]
     pub(super) journal_file_bytes: u64,
+    /// Of a read thread's time, what readers of history get while appends come in, in percent.
+    #[serde(default = "catch_up_percent")]
+    pub(super) catch_up_percent: u8,
     /// How long it may take to answer what it accepted, when it ends.
     #[serde(default = "drain_wait_ms")]
     pub(super) drain_wait_ms: u64,
@@ -136,6 +139,10 @@ fn journal_file_bytes() -> u64 {
     JOURNAL_FILE_BYTES
 }
 
+fn catch_up_percent() -> u8 {
+    caps::CATCH_UP_PERCENT
+}
+
 fn drain_wait_ms() -> u64 {
     DRAIN_WAIT_MS
 }
@@ -160,6 +167,12 @@ impl BookieFile {
         if !(1..=caps::SHARDS_MAX).contains(&file.shards) {
             let (shards, max) = (file.shards, caps::SHARDS_MAX);
             return Err(format!("shards is {shards}: give 1 to {max}"));
+        }
+        if !(1..=100).contains(&file.catch_up_percent) {
+            return Err(format!(
+                "catch_up_percent is {}: give 1 to 100, which is no rest",
+                file.catch_up_percent
+            ));
         }
         if file.advertise.is_empty() && file.listen.ip().is_unspecified() {
             return Err(format!(
@@ -244,6 +257,7 @@ mod tests {
             ("journal_file_bytes = 1", "give 65536 or more"),
             ("shards = 0", "shards is 0: give 1 to 64"),
             ("shards = 65", "shards is 65: give 1 to 64"),
+            ("catch_up_percent = 0", "catch_up_percent is 0: give 1 to 100"),
             ("[limits]\nconnections = 0", "limits.connections is 0"),
         ] {
             let error = BookieFile::parse(&format!("{LEAST}{line}\n")).unwrap_err();

@@ -54,6 +54,7 @@ pub(super) fn serve(
     disk.create_dir(&dir)?;
     let _lock = RealDisk::lock(&dir)?;
     let config = BookieConfig {
+        catch_up_percent: file.catch_up_percent,
         shards: file.shards,
         journal_file_bytes: file.journal_file_bytes,
         ..BookieConfig::default()
