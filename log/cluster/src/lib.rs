@@ -3,7 +3,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`file`] | the file, and what it opens |
+//! | [`mod@file`] | the file, and what it opens |
 //! | [`metadata_url`] | `redb:PATH`, `etcd://…`: where a cluster's metadata is |
 //! | [`tls_files`] | where a certificate is, and whether anybody would accept it |
 

@@ -1,5 +1,5 @@
 //! Errors, and what the process ends with. Like errors end alike, whatever command meets them: which is
-//! which is decided here alone, by [`Ends`].
+//! which is decided here alone, by `Ends`.
 
 use std::fmt;
 use std::io::{self, Write as _};
