@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,8 +27,21 @@ fn command(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Runs a command to its end. One that goes on and on, as a bookie that should have been refused, is killed.
 fn egret(dir: &Path, args: &[&str]) -> Output {
-    command(dir, args).output().expect("egret starts")
+    let child = command(dir, args).spawn().expect("egret starts");
+    let pid = Pid::from_child(&child);
+    let (over, watched) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if watched.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // It may just have ended.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().expect("it ended");
+    drop(over);
+    watch.join().expect("the watch does not panic");
+    output
 }
 
 /// Standard output of a command that must do.
@@ -165,7 +178,7 @@ fn what_a_killed_bookie_acknowledged_is_there_when_it_is_back() {
     let first = running.incarnation;
     let client = running.client(None);
     create(&client);
-    let (sender, replies) = std::sync::mpsc::sync_channel(1000);
+    let (sender, replies) = mpsc::sync_channel(1000);
     for n in 0..ADDS {
         let sender = sender.clone();
         let reply = Box::new(move |reply| sender.send((n, reply)).expect("the test listens"));
