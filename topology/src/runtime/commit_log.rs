@@ -50,6 +50,8 @@ pub(crate) struct CommitLog {
     before: CommitRecord,
     /// Ledgers to drop once a new record stands.
     retired: BTreeSet<LedgerId>,
+    /// Ledgers that were to be deleted when a bookie was away: tried again with the next ones.
+    left: BTreeSet<LedgerId>,
 }
 
 impl CommitLog {
@@ -68,6 +70,7 @@ impl CommitLog {
             before: first.clone(),
             last: first,
             retired,
+            left: BTreeSet::new(),
         }
     }
 
@@ -127,8 +130,13 @@ impl CommitLog {
         let kept = [&self.before, &self.last];
         let needed: BTreeSet<LedgerId> =
             kept.iter().flat_map(|r| r.state_ledgers().into_keys()).collect();
-        let unneeded: BTreeSet<LedgerId> = self.retired.difference(&needed).copied().collect();
+        let mut unneeded: BTreeSet<LedgerId> = self.retired.difference(&needed).copied().collect();
         self.retired.clear();
-        self.store.trim(&unneeded, &kept).map_err(|error| Failure::poisoned(&error))
+        if !unneeded.is_empty() {
+            unneeded.append(&mut self.left);
+            let left = self.store.trim(&unneeded, &kept);
+            self.left = left.map_err(|error| Failure::poisoned(&error))?;
+        }
+        Ok(())
     }
 }

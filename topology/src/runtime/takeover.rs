@@ -96,7 +96,7 @@ pub(crate) fn take_over(
                 return Ok(Taken { opened: *opened, commit_writer: driver.commit_writer });
             }
             Step::Refuse(why) => return Err(Error::Recovery(Box::new(why))),
-            step => driver.carry_out(step)?,
+            step => driver.carry_out(step).map_err(|error| driver.judged(error))?,
         };
         step = recovery.step(fact);
     }
@@ -168,15 +168,19 @@ impl Driver<'_> {
         }
     }
 
-    /// Closes a ledger wherever it ends. One whose deletion a crash interrupted has nothing any more: only
-    /// what no commit needs is deleted. The deletion is finished, else it would be in the way for ever.
+    /// What another process that took the topology over meanwhile refuses is its doing.
+    fn judged(&self, error: Error) -> Error {
+        let newest = newest_generation(self.log, self.topology).ok().flatten();
+        let taken = self.generation > Generation(0) && newest > Some(self.generation);
+        if taken { Error::TakenOver { topology: self.topology.to_owned() } } else { error }
+    }
+
+    /// Closes a ledger wherever it ends. One whose deletion was interrupted counts as empty: only what no
+    /// commit needs is deleted. It stays listed, and the next trim finishes the deletion.
     fn close_unneeded(&self, id: LedgerId, term: Term) -> Result<Option<EntryId>> {
         match self.ledgers.recover(id, term, CloseAt::End) {
             Ok(end) => Ok(end),
-            Err(error) if error.is_deleted() => {
-                self.ledgers.delete(id)?;
-                Ok(self.ledgers.recover(id, term, CloseAt::End)?)
-            }
+            Err(error) if error.is_deleted() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

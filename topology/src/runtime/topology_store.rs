@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use egret_log::Outcome;
-use egret_log::client::{AppendError, LedgerWriter, Ledgers};
+use egret_log::client::{AppendError, DeleteError, LedgerWriter, Ledgers};
 use egret_log::ledger::{CloseAt, LedgerKind};
 use egret_log::metadata::{Compare, MetaStore, Op, TxnOutcome};
 use egret_schemas::{EntryId, LedgerId};
@@ -103,10 +103,15 @@ impl TopologyStore {
 
     /// Deletes listed ledgers, none of them needed by `kept`. First the floor is raised, so that a
     /// process that was superseded deletes nothing. They leave the list with the next change of it:
-    /// until then a takeover finds them there and deletes them, whatever a crash left of them.
-    pub(crate) fn trim(&self, ledgers: &BTreeSet<LedgerId>, kept: &[&CommitRecord]) -> Result<()> {
+    /// until then a takeover finds them there and deletes them, whatever a crash left of them. Those that a
+    /// bookie did not confirm are returned: they stay listed, for another trim.
+    pub(crate) fn trim(
+        &self,
+        ledgers: &BTreeSet<LedgerId>,
+        kept: &[&CommitRecord],
+    ) -> Result<BTreeSet<LedgerId>> {
         if ledgers.is_empty() {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         self.begin_trim(ledgers, kept)?;
         self.delete(ledgers)
@@ -124,16 +129,30 @@ impl TopologyStore {
         })
     }
 
-    fn delete(&self, ledgers: &BTreeSet<LedgerId>) -> Result<()> {
+    fn delete(&self, ledgers: &BTreeSet<LedgerId>) -> Result<BTreeSet<LedgerId>> {
         let generation = self.held.lock().expect("no panic while held").0.generation;
-        for ledger in ledgers {
+        let mut left = BTreeSet::new();
+        for &ledger in ledgers {
             // One term up: the writer that is shut out may be of this very generation.
             let term = term_of(generation).next();
-            self.ledgers.recover(*ledger, term, CloseAt::End)?;
-            self.ledgers.delete(*ledger)?;
+            match self.ledgers.recover(ledger, term, CloseAt::End) {
+                // A deletion that was interrupted is gone on with.
+                Err(error) if !error.is_deleted() => return Err(error.into()),
+                _ => {}
+            }
+            match self.ledgers.delete(ledger) {
+                Ok(()) => {
+                    self.deleted.lock().expect("no panic while held").insert(ledger);
+                }
+                // It keeps space until that bookie is back; the topology goes on.
+                Err(DeleteError::Bookie { why, .. }) => {
+                    tracing::warn!(topology = self.name, %ledger, %why, "not deleted everywhere yet");
+                    left.insert(ledger);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        self.deleted.lock().expect("no panic while held").extend(ledgers);
-        Ok(())
+        Ok(left)
     }
 }
 
@@ -152,10 +171,11 @@ pub(crate) fn append_first(writer: &LedgerWriter, record: &CommitRecord) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use egret_log::client::Copies;
+    use egret_log::client::{Copies, OneBookie};
+    use egret_log::message::{Reply, ReplyTo, Request, Transport, Unknown, Wake};
     use egret_log::metadata::conformance::lossy::Lossy;
     use egret_log::{Log, LogConfig};
-    use egret_schemas::Generation;
+    use egret_schemas::{Generation, Incarnation};
     use egret_state::Guarantee;
     use egret_state::commit::{Claimant, Graph};
 
@@ -223,6 +243,69 @@ mod tests {
         let next = after.add_ledger(false).unwrap().id();
         after.trim(&[next].into(), &[&kept]).unwrap();
         assert!(saved(&log).0.state_ledgers.is_disjoint(&old));
+        log.close().unwrap();
+    }
+
+    /// The way to a bookie that answers everything but deletions, as if it went away just then.
+    #[derive(Debug)]
+    struct Away(Arc<dyn Transport>);
+
+    impl Away {
+        fn refusal(request: &Request) -> Option<Reply> {
+            let (to, why) = ("B1".to_owned(), "it is away".to_owned());
+            let away = Reply::Unknown(Unknown::Unreachable { to, why });
+            matches!(request, Request::Delete { .. }).then_some(away)
+        }
+    }
+
+    impl Transport for Away {
+        fn send(&self, to: Incarnation, request: Request, reply: ReplyTo) {
+            match Away::refusal(&request) {
+                Some(away) => reply(away),
+                None => self.0.send(to, request, reply),
+            }
+        }
+
+        fn call(&self, to: Incarnation, request: Request) -> Reply {
+            Away::refusal(&request).unwrap_or_else(|| self.0.call(to, request))
+        }
+
+        fn incarnation(&self) -> Incarnation {
+            self.0.incarnation()
+        }
+
+        fn watch_lac(&self, ledger: LedgerId, beyond: Option<EntryId>, wake: Wake) {
+            self.0.watch_lac(ledger, beyond, wake);
+        }
+    }
+
+    /// One bookie away when old ledgers were trimmed failed the generation, and all that followed.
+    #[test]
+    fn a_bookie_that_is_away_keeps_no_topology_from_going_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let me = Claimant { process: 7, operation: 1 };
+        let first = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
+        let put = Op::Put(key("t"), first.encode());
+        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        let (record, revision) = saved(&log);
+        let member = log.ledgers().bookies().candidates()[0].member;
+        let away = Away(log.ledgers().bookies().transport(member));
+        let bookies = Arc::new(OneBookie::new(Arc::new(away)));
+        let ledgers = Ledgers::new(bookies, Copies::ONE, Arc::clone(log.metadata()));
+        let before = TopologyStore::new("t", &ledgers, record, revision);
+        let old: BTreeSet<_> = [before.add_ledger(false).unwrap().id()].into();
+        let kept = CommitRecord::genesis(Generation(1), 0);
+        assert_eq!(before.trim(&old, &[&kept]).unwrap(), old, "told, and no error");
+        drop(before);
+
+        // The next trim, when the bookie is back, goes on with what is marked already.
+        let (record, revision) = saved(&log);
+        assert!(record.state_ledgers.is_superset(&old), "it is listed still");
+        let after = store(&log, record, revision);
+        assert!(after.trim(&old, &[&kept]).unwrap().is_empty());
+        let gone = old.iter().all(|ledger| log.ledgers().describe(*ledger).is_err());
+        assert!(gone, "the ledger is there still");
         log.close().unwrap();
     }
 }
