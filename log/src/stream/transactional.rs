@@ -344,7 +344,8 @@ fn closed(
     }
 }
 
-/// The entry after the cut, if there is one, must be of a later commit: a commit is whole.
+/// The entry after the cut, if there is one that can be read, must be of a later commit: a commit is whole.
+/// Nobody promised it: with a bookie away, or one that lacks its copy, whether it is there stays in doubt.
 fn check_cut(
     partition: &Partition,
     segment: &SegmentRecord,
@@ -352,7 +353,10 @@ fn check_cut(
 ) -> Result<(), OpenWriterError> {
     let epoch = epoch_of(partition, segment, last)?;
     let next = match epoch_of(partition, segment, last.next()) {
-        Err(ReadError::Ledger { why: LedgerReadError::Missing { .. }, .. }) => return Ok(()),
+        Err(ReadError::Ledger {
+            why: LedgerReadError::Missing { .. } | LedgerReadError::Doubtful { .. },
+            ..
+        }) => return Ok(()),
         other => other?,
     };
     if next.commit_start() > epoch.commit_start() {
