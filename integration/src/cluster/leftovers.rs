@@ -79,12 +79,22 @@ fn end_etcd(dir: &Path) {
 mod tests {
     use super::*;
     use std::process::Stdio;
+    use std::time::{Duration, Instant};
 
     /// A process that has ended, and is waited for.
     fn gone() -> u32 {
         let mut child = Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         child.id()
+    }
+
+    /// A spawn may return before the new program's command line can be read.
+    fn has_a_command_line(process: u32) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while std::fs::read(format!("/proc/{process}/cmdline")).unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "process {process} has no command line");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
@@ -103,7 +113,9 @@ mod tests {
             let mut command = Command::new("sleep");
             command.arg("600").env("EGRET", "").stdin(Stdio::null());
             std::os::unix::process::CommandExt::arg0(&mut command, dir);
-            command.spawn().unwrap()
+            let child = command.spawn().unwrap();
+            has_a_command_line(child.id());
+            child
         };
         let (mut etcd, mut innocent) = (stays(&theirs), stays(&mine));
         std::fs::write(theirs.join(ETCD_PID), etcd.id().to_string()).unwrap();
