@@ -19,8 +19,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use egret::{
-    Blob, ComponentResult, Context, Emitter, KeyedBolt, LogSink, LogSpout, Progress, RunArgs,
-    Topology, TopologyBuilder,
+    Blob, ComponentResult, Context, Emitter, KeyedBolt, LogSink, LogSpout, Processes, Progress,
+    RunArgs, Topology, TopologyBuilder,
 };
 use egret_log::Log;
 use egret_log::stream::Ends;
@@ -94,7 +94,7 @@ fn split(line: Blob, out: &mut Emitter<Blob>) {
 fn topology(options: &RunArgs, begins: Ends) -> egret::Result<Topology> {
     let mut t = TopologyBuilder::new("word_count");
     t.guarantee(options.guarantee);
-    let tasks = options.workers;
+    let tasks = options.tasks();
     let source = LogSpout::<Blob>::from_stream(load::STREAM).bounded().begins_at(begins);
     let lines = t.spout("lines", tasks, source)?;
     let words = lines.local_or_shuffle().bolt("split", tasks, || split)?;
@@ -104,7 +104,7 @@ fn topology(options: &RunArgs, begins: Ends) -> egret::Result<Topology> {
 }
 
 /// Counts what is in the stream and not counted yet.
-fn count(log: &Log, options: &RunArgs, begins: Ends) -> Result<u64> {
+fn count(log: &Log, options: &RunArgs, processes: &Processes, begins: Ends) -> Result<u64> {
     let topology = topology(options, begins)?;
     let progress = Arc::new(Progress::default());
     let bar = ProgressBar::new_spinner().with_style(
@@ -127,7 +127,7 @@ fn count(log: &Log, options: &RunArgs, begins: Ends) -> Result<u64> {
             }
         }
     });
-    let outcome = topology.run(log, &options.options(), &progress);
+    let outcome = topology.run_among(log, &options.options(), &progress, processes);
     done.store(true, std::sync::atomic::Ordering::Release);
     watcher.thread().unpark();
     watcher.join().map_err(|_| anyhow::anyhow!("the progress display stopped"))?;
@@ -141,6 +141,22 @@ fn say(what: impl Display) {
 }
 
 fn run(options: &Options) -> Result<()> {
+    if options.run.processes > 1 && !options.run.guarantee.commits() {
+        // Where a run begins is known to the process that loads, and told to no other.
+        anyhow::bail!("{} runs in one process: leave out --processes", options.run.guarantee);
+    }
+    let processes = options.run.spread()?;
+    if let Processes::Other(_) = processes {
+        // Loading and printing are the first one's.
+        let log = options.run.open_log()?;
+        topology(&options.run, Ends::new())?.run_among(
+            &log,
+            &options.run.options(),
+            &Arc::default(),
+            &processes,
+        )?;
+        return Ok(());
+    }
     let log = options.run.open_log()?;
     let begins = load::ends(&log)?;
     let mut added = 0;
@@ -152,7 +168,7 @@ fn run(options: &Options) -> Result<()> {
         added += loaded.lines;
     }
     say("counting");
-    let counted = count(&log, &options.run, begins)?;
+    let counted = count(&log, &options.run, &processes, begins)?;
     match (added, counted) {
         (0, 0) => say("nothing new: every line there is was loaded and counted before"),
         (_, counted) => say(format_args!("counted {counted} lines")),

@@ -11,7 +11,7 @@ use egret_log_cluster::Cluster;
 use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
 
-use crate::runtime::{Progress, RunOptions};
+use crate::runtime::{Children, Processes, Progress, RunOptions};
 use crate::{Error, Result, TopologyBuilder};
 
 /// The options every topology program has.
@@ -23,9 +23,12 @@ pub struct RunArgs {
     /// Run on the streams of a cluster instead of a data directory; the file that says where it is
     #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER", conflicts_with = "data")]
     pub cluster: Option<PathBuf>,
-    /// Worker threads
+    /// Worker threads, in each process
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: u32,
+    /// Worker processes on this machine, this one included: it starts the others, and again when they end
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub processes: u32,
     /// How long after the one before a commit ends, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub commit_ms: u64,
@@ -43,6 +46,26 @@ impl RunArgs {
         }
     }
 
+    /// Worker threads in all processes: as many tasks of a component keep every one of them busy.
+    pub fn tasks(&self) -> u32 {
+        self.workers * self.processes
+    }
+
+    /// How the run is spread over processes, for [`Topology::run_among`](crate::Topology::run_among); to be
+    /// asked once. [`Processes::Other`] is what a process gets that another one started, with the same
+    /// arguments: such a one only runs the topology.
+    ///
+    /// # Errors
+    /// When this process was started to be one of several, and not told which.
+    pub fn spread(&self) -> Result<Processes> {
+        let seat = Children::seat().map_err(Error::other)?;
+        Ok(match (seat, self.processes) {
+            (Some(seat), _) => Processes::Other(seat),
+            (None, 1) => Processes::One,
+            (None, count) => Processes::First { count, starter: Arc::new(Children) },
+        })
+    }
+
     /// The run options they stand for.
     pub fn options(&self) -> RunOptions {
         RunOptions { workers: self.workers, commit_ms: self.commit_ms, ..RunOptions::default() }
@@ -57,6 +80,9 @@ impl RunArgs {
     pub fn open_log(&self) -> Result<Log> {
         if let Some(file) = &self.cluster {
             return Ok(Cluster::open(file, Role::Client)?.log()?);
+        }
+        if self.processes > 1 || Children::is_one() {
+            return Err(Error::Alone { dir: self.data.clone() });
         }
         Ok(Log::open(&self.data, LogConfig { serve: true, ..LogConfig::default() })?)
     }
@@ -86,8 +112,10 @@ pub fn main(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>) -> Ex
     match run(build, &args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where nobody can be told, nobody is: `eprintln!` would panic.
-            let _ = writeln!(std::io::stderr(), "error: {}", crate::task::chain(&error));
+            if !error.is_said_elsewhere() {
+                // Where nobody can be told, nobody is: `eprintln!` would panic.
+                let _ = writeln!(std::io::stderr(), "error: {}", crate::task::chain(&error));
+            }
             match error {
                 Error::Failed { .. } | Error::TakenOver { .. } => ExitCode::from(1),
                 _ => ExitCode::from(3),
@@ -106,12 +134,13 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
     if args.explain {
         #[expect(clippy::print_stdout, reason = "the plan was asked for")]
         {
-            print!("{}", topology.explain(args.run.workers));
+            print!("{}", topology.explain_in(args.run.processes, args.run.workers));
         }
         return Ok(());
     }
+    let processes = args.run.spread()?;
     let log = args.run.open_log()?;
-    topology.run(&log, &args.run.options(), &Arc::new(Progress::default()))?;
+    topology.run_among(&log, &args.run.options(), &Arc::new(Progress::default()), &processes)?;
     log.close()?;
     Ok(())
 }

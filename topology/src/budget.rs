@@ -4,10 +4,14 @@
 //! included. Spouts ask [`Budget::exhausted`] before they emit. A bolt is not held back by the budget,
 //! which others may have used up, but by what it shipped itself: its [`Lane`]. So whatever holds the
 //! oldest epoch can always finish.
+//!
+//! Each process has a budget of its own. A batch for another process stays counted where it was shipped,
+//! and is counted where it arrived, until its consumer is done with it; that is then
+//! [owed](Budget::settle) to the process it came from, and [given back](Budget::given_back) there.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Bytes one emitter has on their way before its task rests: enough to keep its consumers busy, and
 /// little beside the budget however many emitters there are.
@@ -19,15 +23,58 @@ pub(crate) struct Budget {
     used: AtomicUsize,
     peak: AtomicUsize,
     max: usize,
-    /// What each emitter has on its way.
+    /// What each emitter has on its way; of an emitter in another process, what it is owed.
     lanes: Box<[AtomicUsize]>,
+    /// Which emitters are in another process; empty when there is none.
+    away: Box<[bool]>,
+    owes: AtomicBool,
 }
 
 impl Budget {
-    /// A budget of `max` bytes for `lanes` emitters.
+    /// A budget of `max` bytes for `lanes` emitters, all in this process.
+    #[cfg(test)]
     pub(crate) fn new(max: usize, lanes: usize) -> Arc<Budget> {
+        Budget::of_process(max, lanes, Box::default())
+    }
+
+    /// A budget of `max` bytes for `lanes` emitters; `away` says which of them are in another process, and
+    /// is empty when there is only this one.
+    pub(crate) fn of_process(max: usize, lanes: usize, away: Box<[bool]>) -> Arc<Budget> {
         let lanes = (0..lanes).map(|_| AtomicUsize::new(0)).collect();
-        Arc::new(Budget { used: AtomicUsize::new(0), peak: AtomicUsize::new(0), max, lanes })
+        let (used, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Budget { used, peak, max, lanes, away, owes: AtomicBool::new(false) })
+    }
+
+    fn is_away(&self, lane: u32) -> bool {
+        self.away.get(lane as usize).copied().unwrap_or_default()
+    }
+
+    /// Whether another process is owed anything.
+    pub(crate) fn owes(&self) -> bool {
+        self.owes.load(Ordering::Acquire)
+    }
+
+    /// Hands out what other processes' emitters are owed: lane and bytes.
+    pub(crate) fn settle(&self, mut pay: impl FnMut(u32, usize)) {
+        self.owes.store(false, Ordering::Release);
+        for lane in (0..).zip(self.away.iter()).filter_map(|(lane, away)| away.then_some(lane)) {
+            let owed = self.lanes[lane as usize].swap(0, Ordering::AcqRel);
+            if owed > 0 {
+                pay(lane, owed);
+            }
+        }
+    }
+
+    /// Another process is done with `bytes` that were shipped here. What is not on its way is nobody's to
+    /// give back.
+    pub(crate) fn given_back(&self, lane: u32, bytes: usize) {
+        let Some(on_its_way) = self.lanes.get(lane as usize).filter(|_| !self.is_away(lane)) else {
+            return;
+        };
+        let take = |had: usize| Some(had - bytes.min(had));
+        let had = on_its_way.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        let taken = had.map_or(0, |had| bytes.min(had));
+        self.used.fetch_sub(taken, Ordering::Relaxed);
     }
 
     /// Whether spouts should hold back.
@@ -59,6 +106,21 @@ impl Budget {
         if let Some(lane) = lane {
             self.lanes[lane as usize].fetch_sub(bytes, Ordering::Relaxed);
         }
+    }
+}
+
+/// Bytes owed to an emitter of another process once nobody holds this any more.
+#[derive(Debug)]
+struct Owed {
+    budget: Arc<Budget>,
+    lane: u32,
+    bytes: usize,
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.budget.lanes[self.lane as usize].fetch_add(self.bytes, Ordering::AcqRel);
+        self.budget.owes.store(true, Ordering::Release);
     }
 }
 
@@ -103,7 +165,7 @@ impl Lane {
     fn counted(&self, lane: Option<u32>, bytes: usize) -> Charge {
         self.budget.count(lane, bytes);
         let budget = Some(Arc::clone(&self.budget));
-        Charge { budget, lane, bytes, handed_over: Cell::new(false) }
+        Charge { budget, lane, bytes, handed_over: Cell::new(false), owed: None }
     }
 }
 
@@ -124,12 +186,15 @@ pub(crate) struct Charge {
     lane: Option<u32>,
     bytes: usize,
     handed_over: Cell<bool>,
+    /// Of a batch from another process: owed to it when the last charge that came of it is dropped.
+    owed: Option<Arc<Owed>>,
 }
 
 impl Charge {
     /// Of the engine's own messages: they are few and small, and never held back.
     pub(crate) fn nothing() -> Charge {
-        Charge { budget: None, lane: None, bytes: 0, handed_over: Cell::new(false) }
+        let handed_over = Cell::new(false);
+        Charge { budget: None, lane: None, bytes: 0, handed_over, owed: None }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -141,16 +206,24 @@ impl Charge {
         self.lane
     }
 
-    /// Leaves the bytes counted when this is dropped: their encoding is on its way to a worker of
-    /// this process, which takes the count over with [`Charge::take_over`].
+    /// Leaves the bytes counted when this is dropped: their encoding is on its way to another worker,
+    /// which takes the count over with [`Charge::take_over`], or to another process, which gives it back.
     pub(crate) fn hand_over(&self) {
         self.handed_over.set(true);
     }
 
-    /// Takes over bytes that the sender left counted.
+    /// Takes over bytes that the sender left counted; in another process, counts them here as well.
     pub(crate) fn take_over(lane: Option<u32>, bytes: usize) -> Charge {
         let budget = OF_WORKER.with_borrow(Option::clone);
-        Charge { budget, lane, bytes, handed_over: Cell::new(false) }
+        let handed_over = Cell::new(false);
+        match (&budget, lane) {
+            (Some(here), Some(away)) if here.is_away(away) => {
+                here.count(None, bytes);
+                let owed = Owed { budget: Arc::clone(here), lane: away, bytes };
+                Charge { budget, lane: None, bytes, handed_over, owed: Some(Arc::new(owed)) }
+            }
+            _ => Charge { budget, lane, bytes, handed_over, owed: None },
+        }
     }
 
     /// The same once more.
@@ -160,11 +233,12 @@ impl Charge {
 
     /// Counts `bytes` more where these are counted.
     pub(crate) fn like(&self, bytes: usize) -> Charge {
-        let Charge { budget, lane, .. } = self;
+        let Charge { budget, lane, owed, .. } = self;
         if let Some(budget) = budget {
             budget.count(*lane, bytes);
         }
-        Charge { budget: budget.clone(), lane: *lane, bytes, handed_over: Cell::new(false) }
+        let (budget, owed, handed_over) = (budget.clone(), owed.clone(), Cell::new(false));
+        Charge { budget, lane: *lane, bytes, handed_over, owed }
     }
 }
 
@@ -194,6 +268,40 @@ mod tests {
         drop(Charge::take_over(number, 70));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
         assert!(lane.has_room());
+    }
+
+    /// Two processes: what one ships stays on its lane until the other is done with it, copies included.
+    #[test]
+    fn what_went_to_another_process_is_given_back_when_nothing_there_holds_it() {
+        let here = Budget::of_process(100, 2, [false, true].into());
+        let there = Budget::of_process(100, 2, [true, false].into());
+        let lane = Lane::new(&here, 0);
+        lane.charge(70).hand_over();
+
+        adopt(&there);
+        let arrived = Charge::take_over(Some(0), 70);
+        let stored = arrived.like(30);
+        assert!(there.exhausted() && here.used.load(Ordering::Relaxed) == 70);
+        drop(arrived);
+        assert!(!there.owes(), "its storage is not done with it");
+        drop(stored);
+        assert_eq!(there.used.load(Ordering::Relaxed), 0);
+
+        assert!(there.owes() && !lane.has_room());
+        there.settle(|lane, bytes| here.given_back(lane, bytes));
+        assert_eq!((here.used.load(Ordering::Relaxed), lane.has_room()), (0, true));
+        assert!(!there.owes());
+        there.settle(|_, _| panic!("nothing is paid twice"));
+    }
+
+    #[test]
+    fn nobody_gives_back_more_than_there_is() {
+        let here = Budget::of_process(100, 2, [false, true].into());
+        Lane::new(&here, 0).charge(10).hand_over();
+        for (lane, bytes) in [(0, 70), (1, 5), (9, 5)] {
+            here.given_back(lane, bytes);
+        }
+        assert_eq!(here.used.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -33,15 +33,17 @@ mod bolt;
 mod chunk;
 mod compile;
 mod coordinator;
+mod credit;
 mod outputs;
 mod pact;
 mod reports;
 mod sink;
 mod spout;
+mod wire;
 mod worker;
 
 pub(crate) use compile::{Compiled, Shared};
-pub(crate) use worker::{Ended, Failure, run_workers};
+pub(crate) use worker::{Failure, Peers, run_workers};
 
 /// Makes the engine's own messages known to the receiving side of every worker.
 pub(crate) fn register_messages() {

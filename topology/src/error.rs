@@ -8,6 +8,7 @@ use egret_state::Guarantee;
 use egret_state::commit::{ChangeError, RecordError, RecoveryError};
 
 use crate::builder::BuildError;
+use crate::runtime::MeshError;
 
 /// An error of the engine. The message says what was wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,18 @@ pub enum Error {
         /// The topology.
         topology: String,
     },
+    /// A data directory has one process.
+    #[error(
+        "{}: the streams of a data directory are one process's: give --cluster FILE to run in several, or --workers for more threads",
+        .dir.display()
+    )]
+    Alone {
+        /// The directory.
+        dir: std::path::PathBuf,
+    },
+    /// Its worker processes do not come together.
+    #[error(transparent)]
+    Mesh(Box<MeshError>),
     /// A change of its record may not be made.
     #[error(transparent)]
     Superseded(Box<ChangeError>),
@@ -164,9 +177,15 @@ boxed! {
     DeleteError => Delete,
     UseError => Use,
     BuildError => Build,
+    MeshError => Mesh,
 }
 
 impl Error {
+    /// Whether another process of the same run tells the user: this one has nothing to add.
+    pub fn is_said_elsewhere(&self) -> bool {
+        matches!(self, Error::Mesh(why) if matches!(**why, MeshError::Stopped { .. }))
+    }
+
     /// Wraps an error of the application.
     pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         Error::Other(error.into())

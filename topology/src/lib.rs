@@ -87,6 +87,6 @@ pub use component::{
 pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
 pub use egret_state::Guarantee;
 pub use error::{Error, Result};
-pub use runtime::{Progress, RunOptions, Summary};
+pub use runtime::{Processes, Progress, RunOptions, Summary};
 pub use task::{TaskError, chain};
 pub use tuple::Tuple;

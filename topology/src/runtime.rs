@@ -3,10 +3,12 @@
 //! * `takeover`: the driver of the recovery core: claim, fence, close at the last commit, restate;
 //! * `restored`: what tasks begin with: positions, changelogs, writers;
 //! * `commit_log`: where commit records go, and the trimming that follows them;
-//! * `local`: the loop over generations in this process.
+//! * `local`: the loop over generations in this process, and the processes it starts;
+//! * `mesh`: several processes: who they are, what they tell each other, how they are joined.
 
 mod commit_log;
 mod local;
+mod mesh;
 mod options;
 mod progress;
 mod restored;
@@ -14,7 +16,8 @@ mod takeover;
 mod topology_store;
 
 pub(crate) use commit_log::CommitLog;
-pub use local::Summary;
+pub use local::{Children, Summary};
+pub use mesh::{MeshError, Processes, Seat, Secret, Started, Starter};
 #[doc(hidden)]
 pub use options::Faults;
 pub use options::RunOptions;

@@ -28,7 +28,12 @@ impl Topology {
 
     /// The logical and physical plan on `workers` workers, as stable text.
     pub fn explain(&self, workers: u32) -> String {
-        let physical = PhysicalPlan::place(&self.plan, workers.max(1));
+        self.explain_in(1, workers)
+    }
+
+    /// The same on so many processes, with so many workers each.
+    pub fn explain_in(&self, processes: u32, workers: u32) -> String {
+        let physical = PhysicalPlan::place_in(&self.plan, processes.max(1), workers.max(1));
         crate::plan::explain(&self.plan, &physical)
     }
 }

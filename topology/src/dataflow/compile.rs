@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use egret_log::message::Wake;
 use egret_schemas::Epoch;
@@ -16,6 +16,7 @@ use super::chunk::Chunk;
 use super::pact::Route;
 use super::sink::Sinks;
 use super::spout::Spouts;
+use super::wire::Wires;
 use super::worker::Failure;
 use super::{bolt, coordinator, sink, spout};
 use crate::budget::{Budget, Lane};
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     failed: AtomicBool,
     finished: AtomicBool,
     committed: AtomicU64,
+    /// Cut when the generation is given up.
+    wires: OnceLock<Arc<Wires>>,
 }
 
 impl Shared {
@@ -60,13 +63,32 @@ impl Shared {
             failed: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             committed: AtomicU64::new(0),
+            wires: OnceLock::new(),
         }
     }
 
-    /// Gives the generation up; the first failure is the one reported.
+    /// Gives the generation up; the first failure is the one reported, but that another process is gone
+    /// is reported only if nothing else is known.
     pub(crate) fn fail(&self, failure: Failure) {
-        self.failure.lock().expect("no panic while held").get_or_insert(failure);
+        {
+            let mut held = self.failure.lock().expect("no panic while held");
+            match &*held {
+                Some(first) if !first.severed || failure.severed => {}
+                _ => *held = Some(failure),
+            }
+        }
         self.failed.store(true, Ordering::Release);
+        if let Some(wires) = self.wires.get() {
+            wires.sever();
+        }
+    }
+
+    /// Has the connections to other processes cut when the generation is given up.
+    pub(crate) fn severs(&self, wires: &Arc<Wires>) {
+        self.wires.get_or_init(|| Arc::clone(wires));
+        if self.has_failed() {
+            wires.sever();
+        }
     }
 
     pub(crate) fn has_failed(&self) -> bool {

@@ -1,13 +1,19 @@
 //! Worker threads: build, step, stop. A failure anywhere ends all of them.
 
+use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use timely::CommunicationConfig;
 use timely::communication::WorkerGuards;
+use timely::communication::allocator::AllocatorBuilder;
+use timely::communication::allocator::zero_copy::initialize::CommsGuard;
 
 use super::compile::{Compiled, build};
+use super::credit::Credits;
+use super::wire::{self, Wires};
 use crate::budget;
 use crate::task::{TaskError, panic_text};
 
@@ -15,79 +21,160 @@ use crate::task::{TaskError, panic_text};
 const LOOK_AROUND: Duration = Duration::from_millis(50);
 
 /// Why a generation was given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failure {
     /// What happened, for people.
     pub(crate) why: String,
     /// Whether starting again from the last commit can help.
     pub(crate) retry: bool,
+    /// Whether all it says is that another process is gone: what that one says comes first.
+    pub(crate) severed: bool,
 }
 
 impl Failure {
+    /// A failure after which starting again can help.
+    pub(crate) fn passing(why: String) -> Failure {
+        Failure { why, retry: true, severed: false }
+    }
+
     pub(crate) fn poisoned(why: &dyn std::error::Error) -> Failure {
-        Failure { why: crate::task::chain(why), retry: true }
+        Failure::passing(crate::task::chain(why))
+    }
+
+    /// Another process is gone.
+    pub(crate) fn severed(why: String) -> Failure {
+        Failure { why, retry: true, severed: true }
     }
 }
 
 impl From<TaskError> for Failure {
     fn from(error: TaskError) -> Failure {
-        Failure { why: error.to_string(), retry: error.retry }
+        Failure { why: error.to_string(), retry: error.retry, severed: false }
     }
 }
 
-/// How a generation ended, if it did not fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// Every spout reached its end, or a stop was asked for; the last commit is acknowledged.
-    Finished,
+/// The established connections of one process to the others of its generation, `None` at its own place.
+pub(crate) struct Peers {
+    /// Its place among them.
+    pub(crate) me: usize,
+    /// Where batches go.
+    pub(crate) data: Vec<Option<TcpStream>>,
+    /// Where what a process is done with goes back.
+    pub(crate) credit: Vec<Option<TcpStream>>,
 }
 
-/// Runs one generation to its end on the workers of its plan.
-pub(crate) fn run_workers(compiled: &Arc<Compiled>) -> Result<Ended, Failure> {
-    let workers = compiled.physical.workers as usize;
-    let communication = match workers {
-        1 => CommunicationConfig::Thread,
-        // Serialising, so that one worker's panic reaches the others.
-        n => CommunicationConfig::ProcessBinary(n),
-    };
-    let config = timely::Config { communication, worker: timely::WorkerConfig::default() };
+/// What joins the workers of this process to those of others.
+struct Joined {
+    wires: Arc<Wires>,
+    credits: Arc<Credits>,
+    /// Joins the threads that send and receive.
+    guard: CommsGuard,
+}
+
+impl Joined {
+    fn over(peers: Peers, compiled: &Compiled) -> std::io::Result<(Vec<AllocatorBuilder>, Joined)> {
+        let Peers { me, data, credit } = peers;
+        let shared = Arc::clone(&compiled.shared);
+        let lost = move |process, why| {
+            let why = format!("the connection to worker process {process} broke: {why}");
+            shared.fail(Failure::severed(why));
+        };
+        let threads = compiled.physical.threads as usize;
+        let (builders, guard, wires) = wire::connect(data, me, threads, Box::new(lost))?;
+        let of = compiled.physical.processes_of_emitters();
+        match Credits::over(credit, of, &compiled.shared.budget, &wires) {
+            Ok(credits) => {
+                let credits = Arc::new(credits);
+                Ok((builders, Joined { wires, credits, guard }))
+            }
+            Err(why) => {
+                // Its threads wait for workers that are never built, and panic.
+                drop(builders);
+                wires.sever();
+                drop(catch_unwind(AssertUnwindSafe(|| drop(guard))));
+                Err(why)
+            }
+        }
+    }
+
+    fn end(self) {
+        drop(self.guard);
+        self.credits.end();
+    }
+}
+
+/// Says that a worker ended, however it did.
+struct Ends(Option<Arc<Wires>>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if let Some(wires) = &self.0 {
+            wires.worker_ended();
+        }
+    }
+}
+
+/// Runs one generation on the workers of this process. It ends in order when every spout reached its end
+/// or a stop was asked for, and the last commit is acknowledged and published here.
+pub(crate) fn run_workers(compiled: &Arc<Compiled>, peers: Option<Peers>) -> Result<(), Failure> {
     let shared = Arc::clone(&compiled.shared);
+    let not_started = |why: &dyn std::fmt::Display| Failure {
+        why: format!("workers could not be started: {why}"),
+        retry: false,
+        severed: false,
+    };
+    let (builders, joined) = match peers {
+        Some(peers) => {
+            let (builders, joined) =
+                Joined::over(peers, compiled).map_err(|why| not_started(&why))?;
+            shared.severs(&joined.wires);
+            (builders, Some(joined))
+        }
+        None => {
+            let communication = match compiled.physical.threads as usize {
+                1 => CommunicationConfig::Thread,
+                // Serialising, so that one worker's panic reaches the others.
+                n => CommunicationConfig::ProcessBinary(n),
+            };
+            (communication.try_build().map_err(|why| not_started(&why))?.0, None)
+        }
+    };
     let of_workers = Arc::clone(compiled);
+    let wires = joined.as_ref().map(|joined| Arc::clone(&joined.wires));
+    let credits = joined.as_ref().map(|joined| Arc::clone(&joined.credits));
     let run = move |worker: &mut timely::worker::Worker| {
         let compiled = Arc::clone(&of_workers);
+        let _ends = Ends(wires.clone());
         budget::adopt(&compiled.shared.budget);
         worker.dataflow_named::<u64, _, _>(&compiled.plan.name, |scope| build(&compiled, scope));
         while worker.has_dataflows() && !compiled.shared.has_failed() {
             worker.step_or_park(Some(LOOK_AROUND));
+            if let Some(credits) = &credits {
+                credits.flush();
+            }
         }
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
         }
     };
-    let guards: WorkerGuards<()> = timely::execute(config, run).map_err(|why| Failure {
-        why: format!("workers could not be started: {why}"),
-        retry: false,
-    })?;
+    let config = timely::WorkerConfig::default();
+    let guards: WorkerGuards<()> =
+        timely::execute::execute_from(builders, Box::new(()), config, run)
+            .map_err(|why| not_started(&why))?;
     // Joining panics when a worker did; the failure it left behind says more.
-    let joined = catch_unwind(AssertUnwindSafe(|| guards.join()));
-    if let Some(failure) = shared.take_failure() {
-        return Err(failure);
+    let joined_workers = catch_unwind(AssertUnwindSafe(|| guards.join()));
+    let panicked = match joined_workers {
+        Ok(results) => results.into_iter().find_map(Result::err),
+        Err(panic) => Some(panic_text(panic.as_ref()).to_owned()),
+    };
+    if let Some(why) = panicked {
+        // Those of other processes wait for this one.
+        shared.fail(Failure::passing(format!("a worker panicked: {why}")));
     }
-    match joined {
-        Ok(results) => {
-            if let Some(why) = results.into_iter().find_map(Result::err) {
-                return Err(Failure { why: format!("a worker panicked: {why}"), retry: true });
-            }
-        }
-        Err(panic) => {
-            let why = format!("a worker panicked: {}", panic_text(panic.as_ref()));
-            return Err(Failure { why, retry: true });
-        }
+    let failed = shared.take_failure();
+    if let Some(joined) = joined {
+        // A connection that breaks from here on is no failure: everything here is done.
+        drop(catch_unwind(AssertUnwindSafe(|| joined.end())));
     }
-    match shared.is_finished() {
-        true => Ok(Ended::Finished),
-        false => {
-            Err(Failure { why: "the dataflow ended before its last commit".into(), retry: true })
-        }
-    }
+    failed.map_or(Ok(()), Err)
 }

@@ -10,13 +10,14 @@ pub fn explain(plan: &LogicalPlan, physical: &PhysicalPlan) -> String {
     let mut line = |l: std::fmt::Arguments<'_>| {
         writeln!(text, "{l}").expect("writing to a string does not fail");
     };
+    let plural = if physical.workers == 1 { "" } else { "s" };
+    let processes = match physical.workers / physical.threads {
+        1 => String::new(),
+        n => format!(" in {n} processes"),
+    };
     line(format_args!(
-        "topology {} ({}, {} key groups, {} worker{})",
-        plan.name,
-        plan.guarantee,
-        plan.key_groups,
-        physical.workers,
-        if physical.workers == 1 { "" } else { "s" }
+        "topology {} ({}, {} key groups, {} worker{}{processes})",
+        plan.name, plan.guarantee, plan.key_groups, physical.workers, plural
     ));
     for (index, component) in plan.components.iter().enumerate() {
         let emits = component.emits.as_deref().map(|t| format!(" -> {t}")).unwrap_or_default();

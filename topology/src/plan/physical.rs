@@ -6,8 +6,10 @@ use super::LogicalPlan;
 /// index sit together and local groupings find a neighbour.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PhysicalPlan {
-    /// Worker threads.
+    /// Worker threads in all processes; those of one process are numbered one after the other.
     pub workers: u32,
+    /// Worker threads of each process.
+    pub threads: u32,
     /// Tasks per component, in the order of the logical plan.
     pub tasks: Vec<u32>,
 }
@@ -18,8 +20,29 @@ impl PhysicalPlan {
     /// # Panics
     /// When there is no worker: the caller checked its options.
     pub fn place(plan: &LogicalPlan, workers: u32) -> PhysicalPlan {
+        PhysicalPlan::place_in(plan, 1, workers)
+    }
+
+    /// Places every task of `plan` on `processes` times `threads` workers.
+    ///
+    /// # Panics
+    /// When there is no worker: the caller checked its options.
+    pub fn place_in(plan: &LogicalPlan, processes: u32, threads: u32) -> PhysicalPlan {
+        let workers = processes * threads;
         assert!(workers > 0, "a topology runs on at least one worker");
-        PhysicalPlan { workers, tasks: plan.components.iter().map(|c| c.parallelism).collect() }
+        let tasks = plan.components.iter().map(|c| c.parallelism).collect();
+        PhysicalPlan { workers, threads, tasks }
+    }
+
+    /// The process of a task.
+    pub fn process_of(&self, task: u32) -> u32 {
+        self.worker_of(task) / self.threads
+    }
+
+    /// The process of each task, in the order of [`number_of`](PhysicalPlan::number_of).
+    pub(crate) fn processes_of_emitters(&self) -> Vec<usize> {
+        let tasks = self.tasks.iter().flat_map(|tasks| 0..*tasks);
+        tasks.map(|task| self.process_of(task) as usize).collect()
     }
 
     /// The worker of a task.

@@ -1,9 +1,15 @@
-//! A topology in this process: one generation after another until it finishes or keeps failing.
+//! A topology in this process: one generation after another until it finishes or keeps failing; alone, as
+//! the first of several processes, or as one of the others.
+
+mod children;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use egret_log::Log;
+use egret_log::client::LedgerWriter;
 use egret_log::stream::User;
 use egret_schemas::{Epoch, Generation};
 use egret_state::Guarantee;
@@ -11,14 +17,21 @@ use egret_state::commit::{
     CommitComponent, CommitConfig, CommitPlan, CommitRecord, Coordinator, Role,
 };
 
+pub use children::Children;
+
+use super::mesh::{Begin, Leader, Member, Processes, Told};
 use super::takeover::OwnedPartitions;
 use super::topology_store::TopologyStore;
 use super::{CommitLog, Progress, Restored, RunOptions, takeover};
 use crate::budget::Budget;
-use crate::builder::{Env, Outputs, Part, Topology};
-use crate::dataflow::{Compiled, Ended, Failure, Shared, run_workers};
+use crate::builder::{Env, Outputs, Part as BuiltPart, Topology};
+use crate::dataflow::{Compiled, Failure, Shared, run_workers};
 use crate::plan::{Kind, LogicalPlan, PhysicalPlan};
+use crate::task::OpenStateLedger;
 use crate::{Error, Result};
+
+/// Processes beyond this are a mistake: each is connected to every other.
+const PROCESSES_MAX: u32 = 64;
 
 /// How a run went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,33 +59,91 @@ impl Topology {
         options: &RunOptions,
         progress: &Arc<Progress>,
     ) -> Result<Summary> {
+        self.run_among(log, options, progress, &Processes::One)
+    }
+
+    /// Runs the topology in several processes: in the first of them until it finishes, in the others until
+    /// the first says that it did. A process that goes away or stands still is started again, and the
+    /// topology goes on from its last commit in all of them.
+    ///
+    /// # Errors
+    /// As for [`run`](Topology::run); and when the processes do not come together.
+    pub fn run_among(
+        &self,
+        log: &Log,
+        options: &RunOptions,
+        progress: &Arc<Progress>,
+        processes: &Processes,
+    ) -> Result<Summary> {
         options.check()?;
         crate::dataflow::register_messages();
+        let silence = Duration::from_millis(options.silence_ms);
+        let fingerprint = self.fingerprint();
+        match processes {
+            Processes::One | Processes::First { count: 1, .. } => {
+                self.lead(log, options, progress, &mut None)
+            }
+            Processes::Other(seat) => {
+                let member = Member::join(seat, fingerprint, silence, progress)?;
+                self.follow(log, &member, progress)
+            }
+            Processes::First { count, starter } => {
+                if !(1..=PROCESSES_MAX).contains(count) {
+                    let (what, value) = ("processes", u64::from(*count));
+                    return Err(Error::Option { what, value, allowed: "1 to 64" });
+                }
+                let starter = Arc::clone(starter);
+                let leader = Leader::open(*count, starter, fingerprint, silence, progress)?;
+                let mut leader = Some(leader);
+                let outcome = self.lead(log, options, progress, &mut leader);
+                if let Some(leader) = leader {
+                    leader.end(outcome.is_ok());
+                }
+                outcome
+            }
+        }
+    }
+
+    /// The plan as the processes of a run compare it.
+    fn fingerprint(&self) -> u64 {
+        let graph = takeover::graph(&self.plan).fingerprint();
+        egret_schemas::key::hash(format!("{} {graph}", self.plan.name).as_bytes())
+    }
+
+    /// Runs generation after generation, alone or as the first of several processes.
+    fn lead(
+        &self,
+        log: &Log,
+        options: &RunOptions,
+        progress: &Arc<Progress>,
+        leader: &mut Option<Leader>,
+    ) -> Result<Summary> {
         let mut failed_in_a_row = 0;
         let mut restarts = 0;
         loop {
             let commits_before = progress.commits();
-            let generation = self.prepare(log, options, progress, restarts > 0)?;
-            progress.began(generation.shared.first.generation().0);
-            match run_workers(&generation) {
-                Ok(Ended::Finished) => {
+            let mesh = leader.as_mut().map(Leader::assemble).transpose()?;
+            let (compiled, begins) =
+                self.prepare(log, options, progress, (restarts > 0, mesh.unwrap_or_default()))?;
+            progress.began(compiled.shared.first.generation().0);
+            let (own, topology) = (compiled.shared.first.generation(), self.name().to_owned());
+            match run_generation(&compiled, leader.as_ref().map(|leader| (leader, begins))) {
+                Ok(()) => {
                     return Ok(Summary {
-                        generation: generation.shared.first.generation(),
+                        generation: own,
                         tuples: progress.tuples(),
                         commits: progress.commits(),
                         restarts,
                     });
                 }
-                Err(Failure { why, retry }) => {
+                Err(Failure { why, retry, .. }) => {
                     failed_in_a_row =
                         if progress.commits() > commits_before { 1 } else { failed_in_a_row + 1 };
-                    let topology = self.name().to_owned();
                     if !retry || failed_in_a_row >= options.tries {
                         return Err(Error::Failed { topology, why, tries: failed_in_a_row });
                     }
                     // Whoever was shut out by another process leaves the topology to it: taking it back would
                     // go on for ever.
-                    let own = generation.shared.first.generation();
                     if takeover::newest_generation(log, &topology)?.is_some_and(|new| new > own) {
                         return Err(Error::TakenOver { topology });
                     }
@@ -83,22 +154,16 @@ impl Topology {
         }
     }
 
-    /// Takes the topology over and makes a generation ready to run.
+    /// Takes the topology over and makes a generation ready to run: this process's part of it, and what the
+    /// others are told, who listen at `mesh`.
     fn prepare(
         &self,
         log: &Log,
         options: &RunOptions,
         progress: &Arc<Progress>,
-        restarted: bool,
-    ) -> Result<Arc<Compiled>> {
-        let mut env = Env {
-            log: log.clone(),
-            topology: self.plan.name.clone(),
-            guarantee: self.plan.guarantee,
-            generation: Generation(0),
-            key_groups: self.plan.key_groups,
-            outputs: Outputs::default(),
-        };
+        (restarted, mesh): (bool, Vec<SocketAddr>),
+    ) -> Result<(Arc<Compiled>, Vec<Begin>)> {
+        let mut env = self.env(log);
         let (plan, partitions) = self.resolve(&env)?;
         let stateful = stateful_tasks(&plan);
         let wanted = u32::try_from(stateful.len()).expect("tasks are counted in u32");
@@ -106,18 +171,42 @@ impl Topology {
         let opened = taken.opened;
         self.claim_outputs(&env, &plan, &opened.record)?;
         env.generation = opened.topology.generation;
-        let first = Epoch::first(env.generation);
-        let physical = PhysicalPlan::place(&plan, options.workers);
-        let (commit_plan, commit_index) =
+        let processes = u32::try_from(mesh.len().max(1)).expect("processes are few");
+        let physical = PhysicalPlan::place_in(&plan, processes, options.workers);
+        let (commit_plan, _) =
             commit_plan(&plan, env.generation, opened.topology.graph.fingerprint());
 
         let ledgers = log.ledgers();
         let store = TopologyStore::new(&plan.name, ledgers, opened.topology, opened.revision);
         let store = Arc::new(store);
+        let spout_tasks: usize = spout_tasks(&plan).max(1);
+        let share = options.in_flight_bytes_max / spout_tasks / options.epochs_in_flight_max;
+        let begin = Begin {
+            generation: env.generation,
+            record: if mesh.is_empty() { Vec::new() } else { opened.record.encode() },
+            parallelism: plan.components.iter().map(|c| c.parallelism).collect(),
+            threads: options.workers,
+            state: Vec::new(),
+            restarted,
+            in_flight_bytes_max: options.in_flight_bytes_max as u64,
+            epoch_bytes: share.max(64 << 10).min(options.epoch_bytes_max) as u64,
+            mesh,
+        };
+        let mut begins: Vec<Begin> = (1..processes).map(|_| begin.clone()).collect();
         let mut state = BTreeMap::new();
-        for (task, ledger) in stateful.into_iter().zip(opened.state_ledgers) {
-            state.insert(task, store.create_listed(ledger)?);
+        for ((component, task), ledger) in stateful.into_iter().zip(opened.state_ledgers) {
+            match physical.process_of(task) {
+                0 => {
+                    state.insert((component, task), store.create_listed(ledger)?);
+                }
+                rank => {
+                    let index = u32::try_from(component).expect("components are counted in u32");
+                    begins[rank as usize - 1].state.push((index, task, ledger));
+                }
+            }
         }
+        // The others open theirs again, under the same generation: these were for closing what was there.
+        env.outputs.retain(|partition| physical.process_of(partition) == 0);
         let commit_log = taken.commit_writer.map(|writer| {
             let (store, record) = (Arc::clone(&store), opened.record.clone());
             CommitLog::new(writer, store, record, opened.retired)
@@ -129,37 +218,154 @@ impl Topology {
             ..CommitConfig::default()
         };
         let coordinator = Coordinator::new(commit_plan, config, opened.record.clone());
-        let spout_tasks: usize = spout_tasks(&plan).max(1);
-        let share = options.in_flight_bytes_max / spout_tasks / options.epochs_in_flight_max;
+        let part = Part {
+            rank: 0,
+            record: opened.record,
+            state,
+            opener: Arc::clone(&store) as _,
+            commits: Some((coordinator, commit_log, store)),
+        };
+        Ok((self.compile(env, plan, &begin, part, progress), begins))
+    }
+
+    fn env(&self, log: &Log) -> Env {
+        Env {
+            log: log.clone(),
+            topology: self.plan.name.clone(),
+            guarantee: self.plan.guarantee,
+            generation: Generation(0),
+            key_groups: self.plan.key_groups,
+            outputs: Outputs::default(),
+        }
+    }
+
+    /// One process's part of a generation.
+    fn compile(
+        &self,
+        env: Env,
+        plan: LogicalPlan,
+        begin: &Begin,
+        part: Part,
+        progress: &Arc<Progress>,
+    ) -> Arc<Compiled> {
+        let processes = u32::try_from(begin.mesh.len().max(1)).expect("processes are few");
+        let physical = PhysicalPlan::place_in(&plan, processes, begin.threads);
+        let (_, commit_index) = commit_plan(&plan, env.generation, 0);
+        let of_process = physical.processes_of_emitters();
+        let away: Box<[bool]> = match processes {
+            1 => Box::default(),
+            _ => of_process.iter().map(|process| *process != part.rank as usize).collect(),
+        };
+        let in_flight_bytes_max = usize::try_from(begin.in_flight_bytes_max).unwrap_or(usize::MAX);
         let shared = Shared::new(
-            first,
-            Budget::new(options.in_flight_bytes_max, physical.tasks_total() as usize),
-            share.max(64 << 10).min(options.epoch_bytes_max),
+            Epoch::first(env.generation),
+            Budget::of_process(in_flight_bytes_max, of_process.len(), away),
+            usize::try_from(begin.epoch_bytes).unwrap_or(usize::MAX),
             plan.guarantee.commits(),
             Arc::clone(progress),
         );
+        let (coordinator, commit_log, store) = match part.commits {
+            Some((coordinator, commit_log, store)) => (Some(coordinator), commit_log, Some(store)),
+            None => (None, None, None),
+        };
         let restored = Restored {
             resumes_at_end: !plan.guarantee.commits() && env.generation > Generation(1),
-            restarted,
-            record: opened.record,
+            restarted: begin.restarted,
+            record: part.record,
             commit_index,
             key_groups: plan.key_groups,
             tasks: plan.components.iter().map(|c| (c.name.clone(), c.parallelism)).collect(),
-            state: Mutex::new(state),
+            state: Mutex::new(part.state),
             names: plan.components.iter().map(|c| c.name.clone()).collect(),
+            opener: part.opener,
             store,
             commit_log: Mutex::new(commit_log),
             none: BTreeMap::new(),
         };
-        Ok(Arc::new(Compiled {
+        Arc::new(Compiled {
             plan,
             physical,
             parts: self.parts.clone(),
             env,
             restored,
             shared: Arc::new(shared),
-            coordinator: Mutex::new(Some(coordinator)),
-        }))
+            coordinator: Mutex::new(coordinator),
+        })
+    }
+
+    /// Does a member's part of one generation after another.
+    fn follow(&self, log: &Log, member: &Member, progress: &Arc<Progress>) -> Result<Summary> {
+        let mut generation = Generation(0);
+        loop {
+            let begin = match member.next()? {
+                Told::Begin(begin) => begin,
+                Told::Finished => {
+                    let (tuples, commits) = (progress.tuples(), progress.commits());
+                    return Ok(Summary { generation, tuples, commits, restarts: 0 });
+                }
+            };
+            generation = begin.generation;
+            progress.began(generation.0);
+            let outcome = self.follow_one(log, member, &begin, progress);
+            member.ended(generation, outcome.err());
+        }
+    }
+
+    fn follow_one(
+        &self,
+        log: &Log,
+        member: &Member,
+        begin: &Begin,
+        progress: &Arc<Progress>,
+    ) -> Result<(), Failure> {
+        let passing = |error: &dyn std::error::Error| Failure::poisoned(error);
+        let record = CommitRecord::decode(&begin.record).map_err(|error| passing(&error))?;
+        let mut env = self.env(log);
+        env.generation = begin.generation;
+        let mut plan = self.plan.clone();
+        for (component, tasks) in plan.components.iter_mut().zip(&begin.parallelism) {
+            component.parallelism = *tasks;
+        }
+        let processes = u32::try_from(begin.mesh.len()).expect("processes are few");
+        let physical = PhysicalPlan::place_in(&plan, processes, begin.threads);
+        self.open_outputs(&env, &plan, &record, |task| physical.process_of(task) == member.rank())
+            .map_err(|error| passing(&error))?;
+        let opener = member.opener(begin.generation, log.ledgers());
+        let mut state = BTreeMap::new();
+        for &(component, task, ledger) in &begin.state {
+            let writer = opener.create(ledger).map_err(Failure::passing)?;
+            state.insert((component as usize, task), writer);
+        }
+        let rank = member.rank();
+        let part = Part { rank, record, state, opener: Arc::new(opener), commits: None };
+        let compiled = self.compile(env, plan, begin, part, progress);
+        let peers = member.connect(begin, &compiled.shared)?;
+        run_workers(&compiled, Some(peers))
+    }
+
+    /// Opens the owned partitions of a member's own sink tasks, at the commit the generation begins with.
+    fn open_outputs(
+        &self,
+        env: &Env,
+        plan: &LogicalPlan,
+        record: &CommitRecord,
+        mine: impl Fn(u32) -> bool,
+    ) -> Result<()> {
+        if plan.guarantee != Guarantee::EffectivelyOnce {
+            return Ok(());
+        }
+        for (component, part) in plan.components.iter().zip(&self.parts) {
+            let BuiltPart::Sink(sink) = part else { continue };
+            let Some(stream) = sink.stream() else { continue };
+            let ends = record.sinks.get(&component.name);
+            for partition in (0..component.parallelism).filter(|task| mine(*task)) {
+                let owner = takeover::owner(env, &component.name, partition);
+                let end = ends.and_then(|ends| ends.get(&partition)).copied();
+                let writer = env.log.transactional_writer(stream, partition, &owner, end)?;
+                env.outputs.put(stream, partition, writer);
+            }
+        }
+        Ok(())
     }
 
     /// Has each output stream name its component, whose state belongs to it from then on. One that was
@@ -169,7 +375,7 @@ impl Topology {
             return Ok(());
         }
         for (component, part) in plan.components.iter().zip(&self.parts) {
-            let Part::Sink(sink) = part else { continue };
+            let BuiltPart::Sink(sink) = part else { continue };
             let Some(stream) = sink.stream() else { continue };
             let (topology, component) = (plan.name.clone(), component.name.clone());
             let written = record.sinks.get(&component).is_some_and(|ends| !ends.is_empty());
@@ -188,7 +394,7 @@ impl Topology {
         let mut plan = self.plan.clone();
         let mut owned = BTreeMap::new();
         for (component, part) in plan.components.iter_mut().zip(&self.parts) {
-            let Part::Sink(sink) = part else { continue };
+            let BuiltPart::Sink(sink) = part else { continue };
             if let Some(tasks) = sink.prepare(env)? {
                 component.parallelism = tasks;
             }
@@ -199,12 +405,42 @@ impl Topology {
         }
         // Last: a topology may read what it writes.
         for part in &self.parts {
-            if let Part::Spout(spout) = part {
+            if let BuiltPart::Spout(spout) = part {
                 spout.check(env)?;
             }
         }
         Ok((plan, owned))
     }
+}
+
+/// What one process has of a generation, beside what all have.
+struct Part {
+    rank: u32,
+    record: CommitRecord,
+    state: BTreeMap<(usize, u32), LedgerWriter>,
+    /// Where its tasks get further state ledgers from.
+    opener: Arc<dyn OpenStateLedger>,
+    /// The first process's: who decides on commits, and where they are written.
+    commits: Option<(Coordinator, Option<CommitLog>, Arc<TopologyStore>)>,
+}
+
+/// Runs a generation to its end here, and in the members if there are any.
+fn run_generation(
+    compiled: &Arc<Compiled>,
+    members: Option<(&Leader, Vec<Begin>)>,
+) -> Result<(), Failure> {
+    let run = |peers| {
+        run_workers(compiled, peers)?;
+        match compiled.shared.is_finished() {
+            true => Ok(()),
+            false => Err(Failure::passing("the dataflow ended before its last commit".into())),
+        }
+    };
+    let Some((leader, begins)) = members else { return run(None) };
+    let store =
+        compiled.restored.store.as_ref().expect("the first process has the topology's record");
+    let peers = leader.begin(begins, &compiled.shared, store);
+    leader.settle(peers.and_then(|peers| run(Some(peers))))
 }
 
 fn spout_tasks(plan: &LogicalPlan) -> usize {

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 /// How to run a topology. The defaults suit a laptop and a server alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
-    /// Worker threads.
+    /// Worker threads, in each process.
     pub workers: u32,
     /// How long after the one before a commit ends, when there is anything to commit.
     pub commit_ms: u64,
@@ -19,6 +19,8 @@ pub struct RunOptions {
     pub epochs_in_flight_max: usize,
     /// Generations that may fail one after another, without a commit between, before the topology does.
     pub tries: u32,
+    /// How long another worker process may say nothing before it counts as gone.
+    pub silence_ms: u64,
     /// Defects to switch in, so that tests can show they would be found.
     #[doc(hidden)]
     pub faults: Faults,
@@ -42,6 +44,7 @@ impl Default for RunOptions {
             epoch_bytes_max: 1 << 20,
             epochs_in_flight_max: 4,
             tries: 3,
+            silence_ms: 1000,
             faults: Faults::default(),
         }
     }
@@ -61,6 +64,9 @@ impl RunOptions {
         }
         if !(1..=60_000).contains(&self.epoch_ms) {
             return wrong("epoch_ms", self.epoch_ms, "1 to 60000");
+        }
+        if !(100..=600_000).contains(&self.silence_ms) {
+            return wrong("silence_ms", self.silence_ms, "100 to 600000");
         }
         if self.epochs_in_flight_max < 2 {
             return wrong("epochs_in_flight_max", self.epochs_in_flight_max as u64, "2 or more");

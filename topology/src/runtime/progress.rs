@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use egret_log::message::Wake;
 
+use super::mesh::Done;
+
 /// Counters of a running topology, and the way to stop it.
 #[derive(Default)]
 pub struct Progress {
@@ -24,17 +26,17 @@ impl std::fmt::Debug for Progress {
 }
 
 impl Progress {
-    /// Tuples emitted by spouts in this process, replays included.
+    /// Tuples emitted by spouts, replays included.
     pub fn tuples(&self) -> u64 {
         self.tuples.load(Ordering::Relaxed)
     }
 
-    /// Bytes emitted by spouts in this process, replays included.
+    /// Bytes emitted by spouts, replays included.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Commits acknowledged in this process.
+    /// Commits acknowledged; counted in the first process of several.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
@@ -44,7 +46,7 @@ impl Progress {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// The most bytes that were between components at once.
+    /// The most bytes that were between components at once, in one process.
     pub fn peak_bytes(&self) -> usize {
         self.peak_bytes.load(Ordering::Relaxed)
     }
@@ -70,6 +72,23 @@ impl Progress {
     pub(crate) fn emitted(&self, tuples: u64, bytes: usize) {
         self.tuples.fetch_add(tuples, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Another process did so much.
+    pub(crate) fn did(&self, done: Done) {
+        self.tuples.fetch_add(done.tuples, Ordering::Relaxed);
+        self.bytes.fetch_add(done.bytes, Ordering::Relaxed);
+        let peak = usize::try_from(done.peak_bytes).unwrap_or(usize::MAX);
+        self.peak_bytes.fetch_max(peak, Ordering::Relaxed);
+    }
+
+    /// What was done here beyond what `told` says, which says all of it then.
+    pub(crate) fn since(&self, told: &mut Done) -> Done {
+        let (tuples, bytes) = (self.tuples(), self.bytes());
+        let peak_bytes = self.peak_bytes() as u64;
+        let (new_tuples, new_bytes) = (tuples - told.tuples, bytes - told.bytes);
+        *told = Done { tuples, bytes, peak_bytes };
+        Done { tuples: new_tuples, bytes: new_bytes, peak_bytes }
     }
 
     pub(crate) fn committed(&self, peak_bytes: usize) {

@@ -12,7 +12,7 @@ use super::CommitLog;
 use super::topology_store::TopologyStore;
 use crate::builder::Env;
 use crate::component::Positions;
-use crate::task::{BoltTask, StateLog, StateStart, TaskError, chain};
+use crate::task::{BoltTask, OpenStateLedger, StateLog, StateStart, TaskError, chain};
 
 /// The last commit, the new ledgers, and who gets what.
 pub(crate) struct Restored {
@@ -30,7 +30,10 @@ pub(crate) struct Restored {
     /// The new changelog of each stateful task.
     pub(crate) state: Mutex<BTreeMap<(usize, u32), LedgerWriter>>,
     pub(crate) names: Vec<String>,
-    pub(crate) store: Arc<TopologyStore>,
+    /// Where tasks get further state ledgers from.
+    pub(crate) opener: Arc<dyn OpenStateLedger>,
+    /// The topology's record; the first process's.
+    pub(crate) store: Option<Arc<TopologyStore>>,
     pub(crate) commit_log: Mutex<Option<CommitLog>>,
     pub(crate) none: Positions,
 }
@@ -58,7 +61,7 @@ impl Restored {
             tasks_changed: tasks.is_some_and(|tasks| tasks != self.tasks[name]),
             writer,
         };
-        Some(StateLog::new(start, Arc::clone(&self.store) as _, wake))
+        Some(StateLog::new(start, Arc::clone(&self.opener), wake))
     }
 
     /// Replays what a task restores from, each ledger once, in order.

@@ -51,6 +51,16 @@ fn read_record(log: &Log, topology: &str) -> Result<Option<(TopologyRecord, u64)
     Ok(Some((record, held.revision)))
 }
 
+/// Who owns a partition while a generation runs.
+pub(crate) fn owner(env: &Env, component: &str, partition: u32) -> Owner {
+    owner_of(&env.topology, component, partition, env.generation)
+}
+
+fn owner_of(topology: &str, component: &str, task: u32, generation: Generation) -> Owner {
+    let (topology, component) = (topology.to_owned(), component.to_owned());
+    Owner { topology, component, task, generation }
+}
+
 struct Driver<'a> {
     log: &'a Log,
     ledgers: &'a Ledgers,
@@ -201,12 +211,7 @@ impl Driver<'_> {
     }
 
     fn owner(&self, component: &str, partition: u32) -> Owner {
-        Owner {
-            topology: self.topology.to_owned(),
-            component: component.to_owned(),
-            task: partition,
-            generation: self.generation,
-        }
+        owner_of(self.topology, component, partition, self.generation)
     }
 
     fn save(&mut self, record: &TopologyRecord, expect: Option<u64>) -> Result<Fact> {

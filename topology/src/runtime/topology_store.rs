@@ -87,12 +87,18 @@ impl TopologyStore {
 
     /// Lists and creates a ledger.
     pub(crate) fn add_ledger(&self, commit: bool) -> Result<LedgerWriter> {
+        let ledger = self.list_ledger(commit)?;
+        self.create_listed(ledger)
+    }
+
+    /// Lists a ledger, for whoever creates it.
+    pub(crate) fn list_ledger(&self, commit: bool) -> Result<LedgerId> {
         let ledger = self.ledgers.reserve()?;
         self.change(|held| match commit {
             true => held.list(held.claimant.next(), Some(ledger), []),
             false => held.list(held.claimant.next(), None, [ledger]),
         })?;
-        self.create_listed(ledger)
+        Ok(ledger)
     }
 
     /// Creates a ledger that is listed already.
