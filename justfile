@@ -51,7 +51,8 @@ bookie-kill kills="kills=200":
     target/release/bookie_kill --control flips
     target/release/bookie_kill --control cut
 
-# A word count on three bookies and etcd, all of which are killed: `just topology-kill kills=200`. Needs protoc and etcd.
+# A word count on three bookies and etcd, in one process and in three, all of which are killed:
+# `just topology-kill kills=200`. Needs protoc and etcd.
 topology-kill kills="kills=100":
     cargo build --release -p egret-examples --features etcd --example word_count
     cargo build --release -p egret-integration --features etcd --bin topology_kill

@@ -68,6 +68,7 @@ impl World {
             place: Place::Data(self.dir.join(name)),
             files: self.files.clone(),
             workers,
+            processes: 1,
             commit_ms: 20,
             guarantee,
         }

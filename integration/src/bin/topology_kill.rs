@@ -3,11 +3,12 @@
 //! ```text
 //! cargo build --release -p egret-examples --features etcd --example word_count
 //! cargo build --release -p egret-integration --features etcd --bin topology_kill
-//! target/release/topology_kill [--kills 100] [--megabytes 24] [--workers 1,2] [--seed 7]
+//! target/release/topology_kill [--kills 100] [--megabytes 24] [--workers 1,2] [--processes 1,3] [--seed 7]
 //! ```
 //! The topology is killed with `SIGKILL` at moments spread over loading, taking over, counting and committing;
 //! sometimes a bookie or etcd is killed while it runs; sometimes it is stopped with `SIGSTOP`, another one
-//! is started, and the first goes on as a zombie. A reader follows the output all the time. In the end the
+//! is started, and the first goes on as a zombie. Where it runs in several processes, one of those it
+//! started is killed or stopped while the others go on; and none may be left when the first is gone. A reader follows the output all the time. In the end the
 //! counts equal coreutils', no count was written twice, everything the reader ever saw is there, and all of
 //! it is of an epoch that was committed. A positive control must fail: at-least-once repeats output.
 
@@ -35,6 +36,10 @@ const TOPOLOGY: &str = "word_count";
 
 const BOOKIES: usize = 3;
 
+/// What is counted of the processes that another one started.
+const MEMBERS_KILLED: &str = "members killed";
+const MEMBERS_STOPPED: &str = "members stopped";
+
 /// How long a zombie may take to find out.
 const ZOMBIE_WAIT: Duration = Duration::from_secs(60);
 
@@ -43,9 +48,12 @@ struct Options {
     /// Kills and stops of the topology, in all
     #[arg(long, default_value_t = 100)]
     kills: u32,
-    /// Numbers of worker threads
+    /// Numbers of worker threads, in each process
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     workers: Vec<u32>,
+    /// Numbers of worker processes
+    #[arg(long, value_delimiter = ',', default_value = "1,3")]
+    processes: Vec<u32>,
     /// Text to count in each round
     #[arg(long, default_value_t = 24)]
     megabytes: u64,
@@ -63,12 +71,18 @@ struct World {
 }
 
 impl World {
-    fn program(&self, cluster: &Cluster, workers: u32, guarantee: &'static str) -> Result<Program> {
+    fn program(
+        &self,
+        cluster: &Cluster,
+        (processes, workers): (u32, u32),
+        guarantee: &'static str,
+    ) -> Result<Program> {
         Ok(Program {
             binary: self.word_count.clone(),
             place: Place::Cluster(cluster.file()?),
             files: self.files.clone(),
             workers,
+            processes,
             commit_ms: 20,
             guarantee,
         })
@@ -96,6 +110,11 @@ impl Tally {
 
     fn of(&self, what: &str) -> u32 {
         self.0.get(what).copied().unwrap_or_default()
+    }
+
+    /// Kills and stops of the topology's processes.
+    fn deeds(&self) -> u32 {
+        ["killed", MEMBERS_KILLED, MEMBERS_STOPPED].into_iter().map(|what| self.of(what)).sum()
     }
 }
 
@@ -126,7 +145,8 @@ fn disturb(
 ) -> Result<bool> {
     let moment = world.moment(numbers);
     let pause = Duration::from_millis(numbers.below(200) as u64);
-    match numbers.below(10) {
+    match numbers.below(if program.processes > 1 { 20 } else { 10 }) {
+        10.. => members(program, numbers, tally),
         0 | 1 => {
             let running = program.start()?;
             running.wait(Moment::AfterStart(pause));
@@ -157,6 +177,31 @@ fn disturb(
             is_over(status, &last, tally)
         }
     }
+}
+
+/// Kills or stops some of the processes that the first one started, which starts others in their place.
+fn members(program: &Program, numbers: &mut Numbers, tally: &mut Tally) -> Result<bool> {
+    let running = program.start()?;
+    let mut last = running.wait(Moment::AfterCounting(Duration::from_millis(200)));
+    for _ in 0..=numbers.below(3) {
+        let members = running.members()?;
+        let Some(pid) = members.get(numbers.below(members.len().max(1))) else { break };
+        let stops = numbers.below(3) == 0;
+        let (signal, what) = match stops {
+            true => (Signal::STOP, MEMBERS_STOPPED),
+            false => (Signal::KILL, MEMBERS_KILLED),
+        };
+        kill_process(*pid, signal).unwrap_or_default();
+        tally.count(what);
+        // Longer than one that says nothing is borne.
+        let wait = if stops { 1500 } else { 200 } + numbers.below(1000);
+        last = running.wait(Moment::AfterStart(Duration::from_millis(wait as u64)));
+        if stops {
+            kill_process(*pid, Signal::CONT).unwrap_or_default();
+        }
+    }
+    let (status, _) = running.kill()?;
+    is_over(status, &last, tally)
 }
 
 /// Stops a run, has another one go on in its place, and lets the first one find out.
@@ -206,13 +251,18 @@ fn zombie(
 }
 
 /// Disturbs one topology until everything is counted, or `kills` are done; then lets it finish.
-fn round(world: &World, workers: u32, kills: u32, numbers: &mut Numbers) -> Result<Tally> {
+fn round(
+    world: &World,
+    (processes, workers): (u32, u32),
+    kills: u32,
+    numbers: &mut Numbers,
+) -> Result<Tally> {
     let mut cluster = cluster()?;
-    let program = world.program(&cluster, workers, "effectively-once")?;
+    let program = world.program(&cluster, (processes, workers), "effectively-once")?;
     let log = cluster.log()?;
     let follower = Follower::begin(cluster.log()?);
     let (mut tally, mut commits) = (Tally::default(), Commits::default());
-    while tally.of("killed") < kills {
+    while tally.deeds() < kills {
         let over = disturb(world, &mut cluster, &program, numbers, &mut tally)?;
         commits.read(&log, TOPOLOGY)?;
         if over {
@@ -233,7 +283,7 @@ fn round(world: &World, workers: u32, kills: u32, numbers: &mut Numbers) -> Resu
         ensure!(uncovered.is_empty(), "{who} what was never committed: {uncovered:?}");
     }
     println!(
-        "{workers} worker(s): {:?}: equal to coreutils; {} records, {} of them seen by a reader \
+        "{processes} process(es) of {workers} worker(s): {:?}: equal to coreutils; {} records, {} of them seen by a reader \
          meanwhile, none of them twice or gone, all in the commits of {} generations",
         tally.0,
         whole.rows.len(),
@@ -247,7 +297,7 @@ fn round(world: &World, workers: u32, kills: u32, numbers: &mut Numbers) -> Resu
 fn control(world: &World, numbers: &mut Numbers) -> Result<()> {
     for _ in 0..5 {
         let cluster = cluster()?;
-        let program = world.program(&cluster, 1, "at-least-once")?;
+        let program = world.program(&cluster, (1, 1), "at-least-once")?;
         let mut kills = 0;
         for _ in 0..10 {
             let wait = world.whole.mul_f64(numbers.below(400) as f64 / 1000.0);
@@ -288,7 +338,7 @@ fn main() -> Result<()> {
     {
         let cluster = cluster()?;
         let started = clock::now();
-        let out = world.program(&cluster, 1, "effectively-once")?.finish()?;
+        let out = world.program(&cluster, (1, 1), "effectively-once")?.finish()?;
         ensure!(out == world.reference, "without any kill the counts differ from coreutils'");
         world.whole = started.elapsed();
         println!("{:.1} s without kills, equal to coreutils", world.whole.as_secs_f64());
@@ -296,15 +346,17 @@ fn main() -> Result<()> {
     control(&world, &mut numbers)?;
     let mut done = Tally::default();
     let mut in_vain = 0;
-    while done.of("killed") < options.kills {
-        let before = done.of("killed");
-        for &workers in &options.workers {
-            let left = options.kills.saturating_sub(done.of("killed")).clamp(1, 40);
-            for (what, times) in round(&world, workers, left, &mut numbers)?.0 {
+    let sizes = options.processes.iter().flat_map(|p| options.workers.iter().map(|w| (*p, *w)));
+    let sizes: Vec<(u32, u32)> = sizes.collect();
+    while done.deeds() < options.kills {
+        let before = done.deeds();
+        for &size in &sizes {
+            let left = options.kills.saturating_sub(done.deeds()).clamp(1, 40);
+            for (what, times) in round(&world, size, left, &mut numbers)?.0 {
                 *done.0.entry(what).or_insert(0) += times;
             }
         }
-        in_vain = if done.of("killed") > before { 0 } else { in_vain + 1 };
+        in_vain = if done.deeds() > before { 0 } else { in_vain + 1 };
         ensure!(in_vain < 5, "it cannot be killed in time; use more text");
     }
     println!(

@@ -35,7 +35,8 @@ pub fn read_all(log: &Log) -> Result<Seen> {
         let mut reader = log.reader(STREAM, partition, ReadFrom::Earliest)?;
         let end = reader.end()?;
         while reader.position() < end {
-            let Some(batch) = reader.next_wait(Duration::from_secs(20))? else { break };
+            // Where it ends behind a closed segment there is nothing more to come.
+            let Some(batch) = reader.next_wait(Duration::from_secs(2))? else { break };
             take(&mut seen, partition, batch)?;
         }
     }

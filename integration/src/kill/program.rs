@@ -12,6 +12,9 @@ use anyhow::{Context, Result, ensure};
 use egret_log::clock;
 use rustix::process::Pid;
 
+/// How long a program may take to end, once it is to.
+const END_WAIT: Duration = Duration::from_secs(300);
+
 /// How to start it.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -21,8 +24,10 @@ pub struct Program {
     pub place: Place,
     /// What it counts.
     pub files: Vec<PathBuf>,
-    /// Worker threads.
+    /// Worker threads, in each process.
     pub workers: u32,
+    /// Worker processes.
+    pub processes: u32,
     /// Milliseconds between commits.
     pub commit_ms: u64,
     /// The guarantee, as it is written on the command line.
@@ -77,6 +82,7 @@ impl Program {
         Command::new(&self.binary)
             .args(self.place.arguments())
             .args(["--workers", &self.workers.to_string()])
+            .args(["--processes", &self.processes.to_string()])
             .args(["--commit-ms", &self.commit_ms.to_string()])
             .args(["--guarantee", self.guarantee])
             .arg("--all")
@@ -144,6 +150,25 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
+    /// The worker processes it started that have not ended.
+    pub fn members(&self) -> Result<Vec<Pid>> {
+        let own = self.child.id();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let name = entry.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            // One that ended meanwhile is none.
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let mut after = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+            let (state, parent) = (after.next(), after.next().and_then(|pid| pid.parse().ok()));
+            if parent == Some(own) && state != Some("Z") {
+                found.extend(Pid::from_raw(pid));
+            }
+        }
+        found.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
+        Ok(found)
+    }
+
     /// Waits for the moment, or for it to say nothing more; the last thing it said.
     pub fn wait(&self, moment: Moment) -> String {
         wait(&self.said, moment)
@@ -156,13 +181,23 @@ impl Running {
         self.end()
     }
 
-    /// Waits until it ends by itself; how, and the last thing it said.
+    /// Waits until it ends by itself, and so do the processes it started; how, and the last thing said.
     pub fn end(self) -> Result<(ExitStatus, String)> {
         let Running { mut child, said, listener, sink } = self;
         let mut last = String::from("nothing more");
-        // Until it closes its side, so that it never waits for somebody to listen.
-        while let Ok(line) = said.recv() {
-            last = line;
+        let until = clock::now() + END_WAIT;
+        // Until all have closed their side, so that none ever waits for somebody to listen.
+        loop {
+            match said.recv_timeout(until.saturating_duration_since(clock::now())) {
+                Ok(line) => last = line,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let status = child.try_wait()?;
+                    anyhow::bail!(
+                        "it and its processes do not end ({status:?}); said last: {last}"
+                    );
+                }
+            }
         }
         let status = child.wait()?;
         listener.join().map_err(|_| anyhow::anyhow!("the listener panicked"))?;
