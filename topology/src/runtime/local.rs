@@ -33,6 +33,29 @@ use crate::{Error, Result};
 /// Processes beyond this are a mistake: each is connected to every other.
 const PROCESSES_MAX: u32 = 64;
 
+/// Generations without a commit between that may lose a process. More than of those that fail by
+/// themselves: whoever kills processes from outside may well do so again before the first commit.
+const LOST_MAX: u32 = 20;
+
+/// Generations that failed one after another, without a commit between.
+#[derive(Debug, Default)]
+struct InARow {
+    failed: u32,
+    /// They lost a process, and nothing else is known.
+    lost: u32,
+}
+
+impl InARow {
+    /// Counts one more; whether there may be another.
+    fn counts(&mut self, failure: &Failure, tries: u32) -> bool {
+        match failure.severed {
+            true => self.lost += 1,
+            false => self.failed += 1,
+        }
+        self.failed < tries && self.lost < LOST_MAX.max(tries)
+    }
+}
+
 /// How a run went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
@@ -118,7 +141,7 @@ impl Topology {
         progress: &Arc<Progress>,
         leader: &mut Option<Leader>,
     ) -> Result<Summary> {
-        let mut failed_in_a_row = 0;
+        let mut in_a_row = InARow::default();
         let mut restarts = 0;
         loop {
             let commits_before = progress.commits();
@@ -136,11 +159,15 @@ impl Topology {
                         restarts,
                     });
                 }
-                Err(Failure { why, retry, .. }) => {
-                    failed_in_a_row =
-                        if progress.commits() > commits_before { 1 } else { failed_in_a_row + 1 };
-                    if !retry || failed_in_a_row >= options.tries {
-                        return Err(Error::Failed { topology, why, tries: failed_in_a_row });
+                Err(failure) => {
+                    if progress.commits() > commits_before {
+                        in_a_row = InARow::default();
+                    }
+                    let goes_on = in_a_row.counts(&failure, options.tries) && failure.retry;
+                    let why = failure.why;
+                    if !goes_on {
+                        let tries = in_a_row.failed + in_a_row.lost;
+                        return Err(Error::Failed { topology, why, tries });
                     }
                     // Whoever was shut out by another process leaves the topology to it: taking it back would
                     // go on for ever.
@@ -481,3 +508,7 @@ fn commit_plan(
     let (guarantee, key_groups) = (plan.guarantee, plan.key_groups);
     (CommitPlan { generation, fingerprint, guarantee, key_groups, components }, index)
 }
+
+#[cfg(test)]
+#[path = "local/ghost_tests.rs"]
+mod ghost_tests;

@@ -37,6 +37,8 @@ mod message;
 pub use error::MeshError;
 pub use hello::Secret;
 pub(crate) use leader::Leader;
+#[cfg(test)]
+pub(crate) use member::stand_still;
 pub(crate) use member::{Member, Told};
 pub(crate) use message::{Begin, Done};
 

@@ -244,19 +244,21 @@ fn what_a_task_says_is_told_though_every_process_gives_up() {
     log.close().unwrap();
 }
 
+/// Where the number of tasks changes, each begins a new image at once: members ask for ledgers.
 #[test]
-fn state_of_any_number_of_processes_is_restored_by_any_other() {
+fn state_of_any_number_of_tasks_and_processes_is_restored_by_any_other() {
     let (_dir, log) = open();
-    let lines = text(900);
+    let lines = text(1000);
     let config = StreamConfig { partitions: 4, ..StreamConfig::default() };
     log.create_stream("lines", config).unwrap();
-    for (round, count) in (0..).zip([3, 1, 4, 2]) {
+    for (round, (tasks, count)) in (0..).zip([(4, 3), (3, 1), (6, 4), (2, 2), (5, 3)]) {
         let part = &lines[round * 200..(round + 1) * 200];
         let records: Vec<Record> = part.iter().map(|line| Record::of(line.clone())).collect();
         log.writer("lines", 2).unwrap().append_wait(&records).unwrap();
-        let topology = || topology(4, Guarantee::EffectivelyOnce, &calm());
+        let topology = move || topology(tasks, Guarantee::EffectivelyOnce, &calm());
         run(&log, count, &options(1), topology).0.unwrap();
-        assert_eq!(counted(&log), (expected(&lines[..(round + 1) * 200]), 0), "{count} processes");
+        let reference = expected(&lines[..(round + 1) * 200]);
+        assert_eq!(counted(&log), (reference, 0), "{tasks} tasks in {count} processes");
     }
     log.close().unwrap();
 }

@@ -267,3 +267,17 @@ impl OpenStateLedger for OpenAtLeader {
         }
     }
 }
+
+/// Joins, says where it listens, and nothing more until the leader gives it up.
+#[cfg(test)]
+pub(crate) fn stand_still(seat: &Seat, plan: u64) {
+    use std::io::Read as _;
+    let build = connect::build().unwrap();
+    let identity = Identity { rank: seat.rank, build, plan, secret: seat.secret.clone() };
+    let greeted = identity.greet(seat.leader, 0, (Kind::Control, Generation(0)));
+    let mut stream = greeted.unwrap().unwrap();
+    let at = stream.local_addr().unwrap();
+    super::message::write(&mut stream, &ToLeader::Listens { at }).unwrap();
+    stream.set_read_timeout(None).unwrap();
+    while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+}
