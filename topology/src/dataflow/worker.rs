@@ -74,10 +74,13 @@ struct Joined {
 impl Joined {
     fn over(peers: Peers, compiled: &Compiled) -> std::io::Result<(Vec<AllocatorBuilder>, Joined)> {
         let Peers { me, data, credit } = peers;
-        let shared = Arc::clone(&compiled.shared);
+        // What is shared keeps the wires, to sever them.
+        let shared = Arc::downgrade(&compiled.shared);
         let lost = move |process, why| {
             let why = format!("the connection to worker process {process} broke: {why}");
-            shared.fail(Failure::severed(why));
+            if let Some(shared) = shared.upgrade() {
+                shared.fail(Failure::severed(why));
+            }
         };
         let threads = compiled.physical.threads as usize;
         let (builders, guard, wires) = wire::connect(data, me, threads, Box::new(lost))?;
