@@ -11,6 +11,7 @@
 //! | [`bytes`] | bounded little-endian readers and writers for durable records |
 //! | [`bookie`] | requests and replies between clients and bookies, as typed values |
 //! | [`stream`] | requests and replies on a data directory's socket, as typed values |
+//! | [`metadata`] | the same about its metadata, for whoever shares the whole directory |
 //! | [`records`] | how records stand in the payload behind such a header |
 //! | `generated` | what the Cap'n Proto compiler made of `schema/`; nothing of it leaves this package |
 
@@ -20,6 +21,7 @@ pub mod epoch;
 mod generated;
 pub mod ids;
 pub mod key;
+pub mod metadata;
 mod mirrored;
 pub mod records;
 mod segment;
