@@ -313,3 +313,27 @@ pub const META_LEASES_MAX: usize = 65_536;
 /// How long a watch of the partitions may be quiet before it is begun anew: whoever reads what others append
 /// waits so long at most behind a watch that is dead. Beginning anew lists all partitions.
 pub const PARTITIONS_QUIET_MS: u64 = 15_000;
+
+/// A header about metadata: two of the largest transactions, which is also a page of a listing that the
+/// largest entry comes behind.
+pub const META_HEADER_BYTES_MAX: usize = 4 * META_TXN_BYTES_MAX;
+
+/// Bytes of keys and values after which a page of a listing, or of a watch's events, is sent as it is.
+pub const META_PAGE_BYTES: usize = META_TXN_BYTES_MAX;
+
+/// Connections to the metadata of one data directory: some from each of a few dozen processes, and one for
+/// each of their watches. Each has a thread.
+pub const META_CONNECTIONS_MAX: usize = 512;
+
+/// Requests about metadata that one attached process has under way at once; more wait for one of them.
+pub const META_REQUESTS_MAX: usize = 8;
+
+/// How long an attached process waits for an answer about metadata: far above any sync, far below anyone's
+/// patience.
+pub const META_WAIT_MS: u64 = 10_000;
+
+/// How long one poll of a watch lasts; then it is asked again.
+pub const META_POLL_MS: u32 = 30_000;
+
+/// How long a holder that ends lets those who are attached take its last answers.
+pub const DRAIN_MS: u64 = 2_000;

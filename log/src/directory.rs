@@ -9,6 +9,8 @@
 //! |---|---|
 //! | [`answerer`] | carries out requests on a [`Log`] |
 //! | `hold` | [`Log::open`]: lock, bookie, metadata, socket |
+//! | `share` | bookie and metadata on sockets, for processes that want the whole log |
+//! | `attach` | [`Log::attach`]: the whole log in such a process |
 //! | `halves` | that bookie and metadata belong together |
 //! | `lent` | a directory held until somebody needs it |
 //! | `append` | records to partitions, and what became of them |
@@ -18,12 +20,16 @@
 
 pub mod answerer;
 mod append;
+mod attach;
+#[cfg(test)]
+mod attach_tests;
 mod failure;
 mod halves;
 mod hold;
 mod last;
 mod lent;
 mod read;
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +48,7 @@ use egret_schemas::stream::{
 };
 
 pub use answerer::Answerer;
+pub use attach::AttachError;
 pub use halves::HalvesError;
 pub use hold::{LogCloseError, LogConfig, OpenError, hold_metadata};
 

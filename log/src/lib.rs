@@ -32,7 +32,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`stream`] | streams, partitions, their writers and readers: what most callers need |
-//! | [`directory`] | a data directory: held by this process, or attached to through its socket |
+//! | [`directory`] | a data directory: held by this process, or attached to through its sockets |
 //! | [`client`] | ledgers for those who keep their own: create, append, recover, read |
 //! | [`ledger`] | the protocol, pure: quorums, metadata, writer, recovery |
 //! | [`bookie`] | one storage node: journal, extents, index, checkpoints |
@@ -79,6 +79,6 @@ pub mod registry;
 pub mod rpc;
 pub mod stream;
 
-pub use directory::{LogCloseError, LogConfig, OpenError};
+pub use directory::{AttachError, LogCloseError, LogConfig, OpenError};
 pub use outcome::Outcome;
 pub use stream::Log;

@@ -15,7 +15,8 @@
 //! | `deaf` | a store whose watches say nothing, for tests |
 //! | `conformance` | what every store must do, for tests (feature `testing`) |
 //!
-//! A cluster's store is etcd, in a package of its own: `log/etcd`.
+//! A cluster's store is etcd, in a package of its own: `log/etcd`. That of a data directory which another
+//! process holds is reached over a socket: [`rpc::meta`](crate::rpc::meta).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -234,6 +235,12 @@ pub enum MetaError {
         /// The system's words.
         why: String,
     },
+    /// Who held the store has ended, and with that every lease. What was asked was not done.
+    #[error("whoever held {at} has ended: start it again, then attach to it again")]
+    Gone {
+        /// What was held.
+        at: String,
+    },
     /// No answer came in time.
     #[error(
         "the metadata store at {at} did not answer within {waited_ms} ms: see that it has a majority, then try again"
@@ -261,6 +268,7 @@ impl MetaError {
             | MetaError::TwiceInTxn { .. }
             | MetaError::TooLarge { .. }
             | MetaError::NoLease { .. }
+            | MetaError::Gone { .. }
             | MetaError::Refused { .. } => false,
         }
     }
@@ -282,6 +290,7 @@ impl MetaError {
             | MetaError::TwiceInTxn { .. }
             | MetaError::TooLarge { .. }
             | MetaError::NoLease { .. }
+            | MetaError::Gone { .. }
             | MetaError::Refused { .. } => Outcome::Definite,
         }
     }

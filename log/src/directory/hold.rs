@@ -5,10 +5,11 @@
 //! <dir>/bookie/     journal and extents
 //! <dir>/meta.redb   streams, partitions, ledgers, commits
 //! <dir>/egret.sock  where the holder serves other processes; gone when nobody holds it
+//! <dir>/meta.sock   and bookie.sock: where it [shares](super::share) the directory whole
 //! ```
 //!
 //! The lock outlives whatever may still write: it is let go when bookie and metadata store are closed,
-//! or when the last handle to either is dropped. The socket goes first.
+//! or when the last handle to either is dropped. The sockets go first.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use egret_schemas::{EntryId, Incarnation, LedgerId};
 use super::Answerer;
 use super::LOOK_EVERY;
 use super::halves::{self, HalvesError};
+use super::share::{self, Share};
 use crate::bookie::{self, Bookie, BookieConfig, CheckpointError};
 use crate::client::Ledgers;
 use crate::clock::Wall;
@@ -42,6 +44,10 @@ use crate::{caps, clock};
 pub struct LogConfig {
     /// Whether other processes may attach through its socket.
     pub serve: bool,
+    /// Whether they may [attach](Log::attach) to the whole log as well. This process then works like one of
+    /// several: it looks for what others wrote, and never takes a partition for its own only because it holds
+    /// the directory.
+    pub shared: bool,
     /// Rung when another process needs the directory. With it this process has it only for a command,
     /// and closes the log then; without, it keeps it, and asks such a one for it.
     pub lent: Option<Arc<Bell>>,
@@ -106,14 +112,26 @@ impl Log {
         let meta = halves::join(&*disk, &place, &dir.join("meta.redb"), config.bookie.shards)?;
         let bookie = Bookie::open(Arc::clone(&disk), &place, config.bookie)?;
         let incarnation = bookie.incarnation();
-        let log = Log::assemble(
+        let mut log = Log::assemble(
             Ledgers::on_one(
                 Arc::new(Locked { what: bookie.clone(), _lock: Arc::clone(&lock) }),
                 Arc::new(Locked { what: meta, _lock: Arc::clone(&lock) }),
             ),
-            Some(Box::new(Held { dir: dir.to_owned(), bookie, lock })),
+            Some(Box::new(Held { dir: dir.to_owned(), bookie: bookie.clone(), lock })),
             Wall::default(),
         )?;
+        if real {
+            share::remove_stale(dir);
+        }
+        let share = if config.shared {
+            log = log.with_others().map_err(told)?;
+            // Made at random when the log was: no other holding has it.
+            let life = Incarnation(log.ledgers().proposal().process);
+            let store = Arc::clone(log.metadata());
+            Some(Share::start(dir, bookie, store, life)?)
+        } else {
+            None
+        };
         let server = if config.serve {
             let serving = log.clone();
             let answerers =
@@ -122,8 +140,8 @@ impl Log {
         } else {
             None
         };
-        let server = Mutex::new(server);
-        Ok(log.shown_by(Arc::new(Served { dir: dir.to_owned(), server })))
+        let (server, share) = (Mutex::new(server), Mutex::new(share));
+        Ok(log.shown_by(Arc::new(Served { dir: dir.to_owned(), server, share })))
     }
 }
 
@@ -188,11 +206,12 @@ pub fn hold_metadata(file: &Path) -> Result<Arc<dyn MetaStore>, OpenError> {
     Ok(Arc::new(Locked { what, _lock: lock }))
 }
 
-/// The socket, if there is one.
+/// The sockets, if there are any.
 #[derive(Debug)]
 struct Served {
     dir: PathBuf,
     server: Mutex<Option<Server>>,
+    share: Mutex<Option<Share>>,
 }
 
 impl Shown for Served {
@@ -204,6 +223,10 @@ impl Shown for Served {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(server) = server {
             server.close();
+        }
+        let share = self.share.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(share) = share {
+            share.close();
         }
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`server`] | a bookie on a TCP address |
+//! | [`server`] | a bookie on a TCP address, or on a socket in its data directory |
 //! | [`client`] | the way to one bookie |
 //! | [`role`] | who may ask what |
 //! | [`tls`] | certificates, and whom they name |
@@ -37,5 +37,6 @@ mod tests;
 
 pub use client::{ClientConfig, TcpTransport};
 pub use io_thread::IoThread;
+pub(crate) use server::LocalServer;
 pub use server::{BookieServer, ServeError, ServerConfig, ServerLimits};
 pub use tls::{ClientTls, PeerName, ServerTls, TlsError};

@@ -9,6 +9,7 @@ use egret_schemas::stream::{Failure, HeaderError, STREAM_VERSION, StreamReply, S
 
 use super::connection::{Connection, ConnectionError};
 use super::frame::Limits;
+use super::socket::SOCKET_NAME;
 use super::{Answered, socket};
 use crate::caps;
 
@@ -91,13 +92,13 @@ impl Client {
     /// Connects to whoever holds `dir` and says hello.
     pub fn connect(dir: &Path, expected: Option<Incarnation>) -> Result<Client, ConnectError> {
         let dir = || dir.to_owned();
-        let stream = socket::connect(&dir()).map_err(|source| match source.kind() {
-            // What is no directory has no holder either.
-            io::ErrorKind::NotFound
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::NotADirectory => ConnectError::Nobody { dir: dir() },
-            _ => ConnectError::Socket { dir: dir(), source },
-        })?;
+        let stream =
+            socket::connect(&dir(), SOCKET_NAME).map_err(|source| {
+                match socket::is_nobody(&source) {
+                    true => ConnectError::Nobody { dir: dir() },
+                    false => ConnectError::Socket { dir: dir(), source },
+                }
+            })?;
         let connection = Connection::new(stream)
             .map_err(|source| ConnectError::Socket { dir: dir(), source })?;
         let mut client =

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::frame::{FrameError, FrameHead, HEAD_BYTES, Limits, encode};
 use crate::{caps, clock};
@@ -94,6 +95,23 @@ impl Connection {
         let payload = self.read_vec(head.payload_bytes, rest)?;
         head.check_payload(&payload)?;
         Ok(Some(Frame { correlation: head.correlation, header, payload: payload.into() }))
+    }
+
+    /// Waits until something can be received, or the other side has closed: whether it is so within `wait`.
+    pub(super) fn is_ready(&self, wait: Duration) -> io::Result<bool> {
+        let mut ready = [PollFd::new(&self.stream, PollFlags::IN)];
+        let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+        match poll(&mut ready, Some(&wait)) {
+            Ok(count) => Ok(count > 0),
+            // Woken for nothing: whoever waits looks at the clock.
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How long the other side may take none of what is sent.
+    pub(super) fn sends_within(&self, wait: Duration) -> io::Result<()> {
+        self.stream.set_write_timeout(Some(wait))
     }
 
     /// Closes it at once: for errors, where nothing more is worth saying.

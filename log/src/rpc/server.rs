@@ -1,9 +1,8 @@
-//! Serves a data directory to the other processes of its owner.
+//! Serves a data directory to the other processes of its owner, on one of its sockets.
 //!
-//! One thread accepts; each connection has a thread of its own, and there are at most
-//! [`caps::CONNECTIONS_MAX`]. A connection says hello first, within a deadline and within 16 KiB, and
-//! then asks one thing after the other. [`Server::close`] lets requests that are under way finish and
-//! be answered, and joins every thread.
+//! One thread accepts; each connection has a thread of its own, and there is a bound to their number. What
+//! is said on a connection is another's business ([`Speak`]). [`Server::close`] lets requests that are under
+//! way finish and be answered, and joins every thread.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,24 +11,44 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use egret_schemas::Incarnation;
-use egret_schemas::stream::{Code, Failure, Outcome, STREAM_VERSION, StreamReply, StreamRequest};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::connection::{Connection, ConnectionError};
-use super::frame::Limits;
-use super::{Answer, Answered, Bell, socket};
-use crate::caps;
+use super::streams::{Answerers, Streams};
+use super::{Bell, socket};
 
-const BEFORE_HELLO: Limits =
-    Limits { header_bytes_max: caps::HELLO_BYTES_MAX, payload_bytes_max: 0 };
-const AFTER_HELLO: Limits =
-    Limits { header_bytes_max: caps::HEADER_BYTES_MAX, payload_bytes_max: caps::PAYLOAD_BYTES_MAX };
+/// What is said on the connections of a socket.
+pub(super) trait Speak: Send + Sync {
+    /// The socket's name in the directory.
+    fn socket(&self) -> &'static str;
 
-/// Makes an [`Answer`] for each connection.
-pub type Answerers = Arc<dyn Fn() -> Box<dyn Answer> + Send + Sync>;
+    /// Connections at once.
+    fn connections_max(&self) -> usize;
+
+    /// The header that says why a connection has no place.
+    fn turn_away(&self, why: NoPlace) -> Vec<u8>;
+
+    /// Serves one connection until either side is done. When the bell is closed, what is under way is
+    /// answered, and then it is over.
+    fn converse(
+        &self,
+        connection: &mut Connection,
+        bell: &Arc<Bell>,
+    ) -> Result<(), ConnectionError>;
+}
+
+/// Why a connection has no place.
+#[derive(Debug)]
+pub(super) enum NoPlace {
+    /// The server is closing.
+    Closing,
+    /// So many are open already.
+    Full(usize),
+    /// The system gives no more files.
+    Files(io::Error),
+}
 
 /// Why a data directory is not served.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +71,7 @@ pub struct Server {
 }
 
 struct Shared {
-    incarnation: Incarnation,
-    answerers: Answerers,
+    speaks: Box<dyn Speak>,
     open: Mutex<Open>,
 }
 
@@ -75,32 +93,38 @@ struct Line {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared")
-            .field("incarnation", &self.incarnation)
+            .field("socket", &self.speaks.socket())
             .field("open", &self.open)
             .finish_non_exhaustive()
     }
 }
 
 impl Server {
-    /// Makes the socket in `dir`, replacing a stale one, and serves it. The caller holds the
+    /// Makes the socket for streams in `dir`, replacing a stale one, and serves it. The caller holds the
     /// directory's lock.
     pub fn start(
         dir: &Path,
         incarnation: Incarnation,
         answerers: Answerers,
     ) -> Result<Server, ServeError> {
+        Server::speaking(dir, Box::new(Streams::new(incarnation, answerers)))
+    }
+
+    /// The same for any conversation.
+    pub(super) fn speaking(dir: &Path, speaks: Box<dyn Speak>) -> Result<Server, ServeError> {
+        let name = speaks.socket();
         let make = || {
-            let listener = socket::listen(dir)?;
+            let listener = socket::listen(dir, name)?;
             listener.set_nonblocking(true)?;
             let (stop, stopped) = UnixStream::pair()?;
-            let shared = Arc::new(Shared { incarnation, answerers, open: Mutex::default() });
+            let shared = Arc::new(Shared { speaks, open: Mutex::default() });
             let accepting = Arc::clone(&shared);
             let acceptor = thread::Builder::new()
                 .name("egret-accept".to_owned())
                 .spawn(move || accept(&listener, &stopped, &accepting))?;
             Ok((shared, stop, acceptor))
         };
-        let told = |source| ServeError { path: dir.join(socket::SOCKET_NAME), source };
+        let told = |source| ServeError { path: dir.join(name), source };
         let (shared, stop, acceptor) = make().map_err(told)?;
         Ok(Server { dir: dir.to_owned(), shared, stop: Some(stop), acceptor: Some(acceptor) })
     }
@@ -119,7 +143,7 @@ impl Server {
     fn end(&mut self) {
         let Some(acceptor) = self.acceptor.take() else { return };
         // First the name, so that who comes now sees nobody rather than a closed door.
-        if let Err(error) = socket::remove(&self.dir) {
+        if let Err(error) = socket::remove(&self.dir, self.shared.speaks.socket()) {
             tracing::warn!(dir = %self.dir.display(), %error, "the socket stays behind");
         }
         self.shared.hang_up_all();
@@ -143,18 +167,15 @@ impl Shared {
     }
 
     /// Enters a connection, unless there are too many or none may come.
-    fn enter(&self, stream: &UnixStream) -> Result<(u64, Arc<Bell>), Failure> {
+    fn enter(&self, stream: &UnixStream) -> Result<(u64, Arc<Bell>), NoPlace> {
         let mut open = self.open();
         if open.closing {
-            return Err(going_away());
+            return Err(NoPlace::Closing);
         }
-        if open.connections.len() >= caps::CONNECTIONS_MAX {
-            let message = format!("{} connections are open already", caps::CONNECTIONS_MAX);
-            return Err(failure(Code::Overloaded, &message, "close one, then try again"));
+        if open.connections.len() >= self.speaks.connections_max() {
+            return Err(NoPlace::Full(open.connections.len()));
         }
-        let stream = stream.try_clone().map_err(|e| {
-            failure(Code::Overloaded, &format!("the holder is short of files: {e}"), "")
-        })?;
+        let stream = stream.try_clone().map_err(NoPlace::Files)?;
         let bell = Arc::new(Bell::default());
         let id = open.next;
         open.next += 1;
@@ -230,16 +251,16 @@ fn admit(stream: UnixStream, shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
     let mut connection = Connection::new(stream.try_clone().ok()?).ok()?;
     let (id, bell) = match shared.enter(&stream) {
         Ok(entered) => entered,
-        Err(failure) => {
+        Err(why) => {
             // Small enough for the socket's own buffer: this does not wait for the other side.
-            let _ = connection.send(0, &StreamReply::Failed(failure).encode(), &[]);
+            let _ = connection.send(0, &shared.speaks.turn_away(why), &[]);
             return None;
         }
     };
     let serving = Arc::clone(shared);
     let thread = thread::Builder::new().name(format!("egret-rpc-{id}")).spawn(move || {
         let _leave = Leave { shared: &serving, id };
-        if let Err(error) = converse(&mut connection, &serving, &bell) {
+        if let Err(error) = serving.speaks.converse(&mut connection, &bell) {
             tracing::debug!(%error, "a connection ended");
         }
         connection.hang_up();
@@ -261,88 +282,5 @@ struct Leave<'a> {
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
         self.shared.leave(self.id);
-    }
-}
-
-/// Hello, then one request after the other.
-fn converse(
-    connection: &mut Connection,
-    shared: &Shared,
-    bell: &Arc<Bell>,
-) -> Result<(), ConnectionError> {
-    let wait = Duration::from_millis(caps::FRAME_WAIT_MS);
-    let Some(frame) = connection.receive(BEFORE_HELLO, Some(wait))? else { return Ok(()) };
-    let answer = greet(&frame.header, shared);
-    connection.send(frame.correlation, &answer.encode(), &[])?;
-    if matches!(answer, StreamReply::Failed(_)) {
-        return Ok(());
-    }
-    let mut answerer = (shared.answerers)();
-    while let Some(frame) = connection.receive(AFTER_HELLO, None)? {
-        let answered = match StreamRequest::decode(&frame.header) {
-            Ok(StreamRequest::Hello { .. }) => {
-                refused(Code::BadRequest, "hello was said already", "")
-            }
-            Ok(request) => answerer.answer(request, frame.payload, bell),
-            Err(error) => refused(Code::BadRequest, &error.to_string(), ""),
-        };
-        connection.send(frame.correlation, &answered.reply.encode(), &answered.payload)?;
-        if bell.is_closed() {
-            break;
-        }
-    }
-    if bell.is_closed() {
-        // Said after every answer: whatever else was asked was not carried out.
-        let goodbye = StreamReply::Failed(going_away());
-        connection.send(0, &goodbye.encode(), &[])?;
-    }
-    Ok(())
-}
-
-fn going_away() -> Failure {
-    failure(Code::Closing, "the holder of this directory is going away", "")
-}
-
-fn greet(header: &[u8], shared: &Shared) -> StreamReply {
-    let failed =
-        |code, message: &str, hint: &str| StreamReply::Failed(failure(code, message, hint));
-    match StreamRequest::decode(header) {
-        Ok(StreamRequest::Hello { version, .. }) if version != STREAM_VERSION => failed(
-            Code::Version,
-            &format!("the holder speaks version {STREAM_VERSION}, you speak {version}"),
-            "use the same release of egret",
-        ),
-        Ok(StreamRequest::Hello { incarnation: Some(asked), .. })
-            if asked != shared.incarnation =>
-        {
-            failed(
-                Code::Incarnation,
-                &format!("this is directory {}, not {asked}", shared.incarnation),
-                "somebody formatted it anew: begin anew",
-            )
-        }
-        Ok(StreamRequest::Hello { .. }) => StreamReply::Hello {
-            version: STREAM_VERSION,
-            incarnation: shared.incarnation,
-            pid: std::process::id(),
-            payload_bytes_max: u32::try_from(caps::PAYLOAD_BYTES_MAX).unwrap_or(u32::MAX),
-        },
-        Ok(_) => failed(Code::BadRequest, "hello was not said yet", ""),
-        Err(error) => failed(Code::BadRequest, &error.to_string(), ""),
-    }
-}
-
-fn refused(code: Code, message: &str, hint: &str) -> Answered {
-    StreamReply::Failed(failure(code, message, hint)).into()
-}
-
-fn failure(code: Code, message: &str, hint: &str) -> Failure {
-    Failure {
-        code,
-        message: message.to_owned(),
-        hint: hint.to_owned(),
-        outcome: Outcome::Definite,
-        position: None,
-        retry_after_ms: 0,
     }
 }

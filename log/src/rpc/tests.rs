@@ -12,7 +12,7 @@ use egret_schemas::Incarnation;
 use egret_schemas::stream::{Code, Outcome, ReadHead, STREAM_VERSION, StreamReply, StreamRequest};
 
 use super::bell::Woken;
-use super::server::Answerers;
+use super::streams::Answerers;
 use super::*;
 use crate::{caps, clock};
 

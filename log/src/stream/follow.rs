@@ -67,7 +67,8 @@ fn follow(catalog: &Weak<Catalog>, stop: &AtomicBool, quiet: Duration) {
         let Some(store) = store_of(catalog) else { return };
         match follow_on(catalog, &*store, stop, quiet) {
             Ok(()) => {}
-            Err(MetaError::Closed) => return,
+            // It will not come back, and whoever asks it is told so.
+            Err(MetaError::Closed | MetaError::Gone { .. }) => return,
             Err(error) => {
                 tracing::warn!(%error, "partitions that others write are not followed");
                 for _ in 0..PAUSE_STEPS {

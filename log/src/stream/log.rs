@@ -108,7 +108,7 @@ struct Inner {
     /// Where others write as well.
     _follower: Option<Follower>,
     catalog: Arc<Catalog>,
-    /// Nobody else can be writing: this process holds the directory.
+    /// Nobody else can be writing: this process holds the directory and does not share it.
     alone: bool,
     /// One writer for each partition of this process.
     writers: Mutex<Writers>,
@@ -156,6 +156,20 @@ impl Log {
         truncate::finish(&catalog)?;
         let inner = Arc::new(Inner { _follower: None, catalog, alone, writers: Mutex::default() });
         Ok(Log { inner, shown: None })
+    }
+
+    /// The same log where others are about to write as well: it follows what they do, and leaves what may be
+    /// theirs alone. Whatever a crash left without an end is given one before, while nobody else can write.
+    ///
+    /// # Errors
+    /// When the system gives no thread to follow with what others append.
+    pub(crate) fn with_others(self) -> io::Result<Log> {
+        self.settle_all();
+        let catalog = Arc::clone(self.catalog());
+        let quiet = Duration::from_millis(caps::PARTITIONS_QUIET_MS);
+        let _follower = Some(Follower::start(&catalog, quiet)?);
+        let inner = Inner { _follower, catalog, alone: false, writers: Mutex::default() };
+        Ok(Log { inner: Arc::new(inner), shown: self.shown })
     }
 
     /// This log, shown for as long as there are handles to it.
@@ -398,6 +412,24 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// The same for every plain partition, none of which is left with a writer.
+    fn settle_all(&self) {
+        let streams = self.streams().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the ends of what was written last were not looked for");
+            Vec::new()
+        });
+        for info in streams {
+            for number in 0..info.config.partitions {
+                let partition = self.catalog().partition_of(&info.name, number);
+                if let Err(error) = self.settle(&partition, &info, number) {
+                    tracing::warn!(stream = info.name, number, %error, "the end was not found");
+                }
+            }
+        }
+        let writers = std::mem::take(&mut *self.writers());
+        writers.values().for_each(PartitionWriter::close);
     }
 
     /// Takes a transactional partition over for `owner`: whoever wrote before is shut out, what lies

@@ -1,4 +1,4 @@
-//! The way to one bookie over TCP: one connection, requests without waiting, answers as they come.
+//! The way to one bookie over TCP, or over a socket of its host: one connection, requests without waiting, answers as they come.
 //!
 //! Every request gets exactly one answer, with no lock held:
 //! * the bookie's;
@@ -13,7 +13,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `table.rs` | requests without an answer, their bytes and deadlines |
-//! | `connect.rs` | address to conversation: TCP, TLS, hello |
+//! | `connect.rs` | address to conversation: TCP, TLS or a local socket, hello |
 //! | `drive.rs` | the tasks: connect, write, read, watch deadlines |
 
 mod connect;
@@ -21,6 +21,7 @@ mod drive;
 mod table;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,8 +37,10 @@ use crate::message::{Refusal, Reply, ReplyTo, Request, Transport, Unknown, Wake}
 /// Whom to reach, and how.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// `host:port`; with TLS the certificate must name the host.
+    /// `host:port`; with TLS the certificate must name the host. Only a name where there is a `socket`.
     pub address: String,
+    /// The data directory on whose socket the bookie is, when it is on none of TCP.
+    pub socket: Option<PathBuf>,
     /// The bookie's name, for messages.
     pub bookie: BookieId,
     /// The incarnation that is meant.
@@ -70,6 +73,7 @@ impl ClientConfig {
     ) -> ClientConfig {
         ClientConfig {
             address,
+            socket: None,
             bookie,
             incarnation,
             cluster,

@@ -1,4 +1,4 @@
-//! A bookie on a TCP address.
+//! A bookie on a TCP address, or on a socket in a data directory.
 //!
 //! A few threads wait for the sockets, and each connection stays on one of them: it reads requests,
 //! hands them to the bookie without waiting, and writes answers as they come, many in one write. The
@@ -10,10 +10,12 @@
 //! | `converse.rs` | one connection: requests in, answers out |
 //! | `line.rs` | what one connection waits for, and the answers it has not taken yet |
 //! | `watches.rs` | who waits for a ledger's LAC |
+//! | `local.rs` | a bookie for the processes of its host |
 
 mod accept;
 mod converse;
 mod line;
+mod local;
 mod watches;
 
 use std::io;
@@ -28,6 +30,8 @@ use egret_schemas::BookieId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use self::accept::Listener;
+pub(crate) use self::local::LocalServer;
 use self::watches::Watches;
 use super::io_thread::IoThread;
 use super::tls::ServerTls;
@@ -142,16 +146,31 @@ pub fn is_cluster_name(name: &str) -> bool {
 #[derive(Debug)]
 pub struct BookieServer {
     address: SocketAddr,
+    served: Served,
+}
+
+/// The same wherever it listens.
+#[derive(Debug)]
+struct Served {
     shared: Arc<Shared>,
     /// Dropped last: whatever runs there holds `shared`.
     threads: Vec<Arc<IoThread>>,
+}
+
+/// How a bookie is served, wherever it listens.
+#[derive(Debug)]
+pub(super) struct Serving {
+    cluster: String,
+    bookie: BookieId,
+    tls: Option<ServerTls>,
+    limits: ServerLimits,
 }
 
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     bookie: Bookie,
-    config: ServerConfig,
+    config: Serving,
     watches: Arc<Watches>,
     /// Bytes of all requests without a reply.
     request_bytes: AtomicUsize,
@@ -191,20 +210,51 @@ impl BookieServer {
     /// When the address, the certificate or the cluster's name may not be, or the system says no.
     pub fn start(bookie: Bookie, config: ServerConfig) -> Result<BookieServer, ServeError> {
         check(&config)?;
-        let listen = config.listen;
-        let count = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = (0..count.min(IO_THREADS_MAX))
-            .map(|n| IoThread::start(&format!("egret-net-{n}")).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(ServeError::Thread)?;
+        let ServerConfig { listen, cluster, bookie: id, tls, limits } = config;
+        let threads = threads()?;
         let told = |source| ServeError::Listen { listen, source };
         let listener = std::net::TcpListener::bind(listen).map_err(told)?;
         listener.set_nonblocking(true).map_err(told)?;
         let address = listener.local_addr().map_err(told)?;
         let listener = {
             let _in = threads[0].handle().enter();
-            TcpListener::from_std(listener).map_err(told)?
+            Listener::Tcp(TcpListener::from_std(listener).map_err(told)?)
         };
+        let config = Serving { cluster, bookie: id, tls, limits };
+        Ok(BookieServer { address, served: Served::start(listener, threads, bookie, config) })
+    }
+
+    /// Where it listens, with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Figures of this moment.
+    pub fn stats(&self) -> ServerStats {
+        let shared = &self.served.shared;
+        let places = shared.places.lock().unwrap_or_else(PoisonError::into_inner);
+        ServerStats {
+            connections: places.connections,
+            strangers: places.strangers,
+            refused: places.refused,
+            request_bytes: shared.request_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Accepts nothing more, lets what was accepted be answered, says goodbye. Whoever is not done
+    /// `within` this time is cut off; whether everybody was.
+    pub fn drain(self, within: Duration) -> bool {
+        self.served.drain(within)
+    }
+}
+
+impl Served {
+    fn start(
+        listener: Listener,
+        threads: Vec<Arc<IoThread>>,
+        bookie: Bookie,
+        config: Serving,
+    ) -> Served {
         let watches = Arc::new(Watches::new(bookie.clone()));
         let shared = Arc::new(Shared {
             bookie,
@@ -216,28 +266,10 @@ impl BookieServer {
             draining: watch::Sender::new(false),
         });
         threads[0].spawn(accept::accept(listener, Arc::clone(&shared), handles(&threads)));
-        Ok(BookieServer { address, shared, threads })
+        Served { shared, threads }
     }
 
-    /// Where it listens, with its real port.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Figures of this moment.
-    pub fn stats(&self) -> ServerStats {
-        let places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
-        ServerStats {
-            connections: places.connections,
-            strangers: places.strangers,
-            refused: places.refused,
-            request_bytes: self.shared.request_bytes.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Accepts nothing more, lets what was accepted be answered, says goodbye. Whoever is not done
-    /// `within` this time is cut off; whether everybody was.
-    pub fn drain(self, within: Duration) -> bool {
+    fn drain(self, within: Duration) -> bool {
         self.shared.draining.send_replace(true);
         let deadline = clock::now() + within;
         let mut places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,6 +285,15 @@ impl BookieServer {
         drop(self.threads);
         true
     }
+}
+
+/// Threads to wait for sockets.
+fn threads() -> Result<Vec<Arc<IoThread>>, ServeError> {
+    let count = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (0..count.min(IO_THREADS_MAX))
+        .map(|n| IoThread::start(&format!("egret-net-{n}")).map(Arc::new))
+        .collect::<Result<_, _>>()
+        .map_err(ServeError::Thread)
 }
 
 /// The runtimes only: a task that held the threads would keep them from ever ending.

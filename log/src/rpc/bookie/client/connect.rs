@@ -1,4 +1,4 @@
-//! An address to a conversation: TCP, TLS, hello. All of it within one deadline.
+//! An address to a conversation: TCP and TLS, or a local socket; hello. All of it within one deadline.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use egret_schemas::bookie::{
 };
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -20,6 +20,7 @@ use super::ClientConfig;
 use crate::caps;
 use crate::message::Unknown;
 use crate::rpc::frame::Limits;
+use crate::rpc::socket::{BOOKIE_SOCKET_NAME, connect_now};
 
 const LIMITS: Limits = Limits { header_bytes_max: caps::HELLO_BYTES_MAX, payload_bytes_max: 0 };
 
@@ -46,19 +47,14 @@ pub(super) async fn connect(config: &ClientConfig) -> Result<Connected, Unknown>
 
 async fn connect_and_greet(config: &ClientConfig) -> Result<Connected, Unknown> {
     let told = |error: &dyn std::fmt::Display| unreachable(config, &error.to_string());
-    let address = resolve(&config.address).await.map_err(|why| unreachable(config, &why))?;
-    if config.tls.is_none() && !address.ip().is_loopback() {
-        let why = "without a certificate only loopback addresses are spoken to: give one";
-        return Err(unreachable(config, why));
-    }
-    let stream = TcpStream::connect(address).await.map_err(|e| told(&e))?;
-    stream.set_nodelay(true).map_err(|e| told(&e))?;
-    let (read, write) = match &config.tls {
-        None => {
-            let (read, write) = stream.into_split();
+    let (read, write) = match &config.socket {
+        Some(dir) => {
+            // It never waits: everybody's connections are on this thread.
+            let stream = connect_now(dir, BOOKIE_SOCKET_NAME).map_err(|e| told(&e))?;
+            let (read, write) = UnixStream::from_std(stream).map_err(|e| told(&e))?.into_split();
             (Box::new(read) as Reading, Box::new(write) as Writing)
         }
-        Some(tls) => secure(config, tls, stream).await?,
+        None => reach(config).await?,
     };
     let mut frames = FrameReader::new(read, config.connect_wait);
     let mut out = FrameWriter::new(write, config.request_wait);
@@ -85,6 +81,25 @@ async fn connect_and_greet(config: &ClientConfig) -> Result<Connected, Unknown> 
         Ok(BookieReply::TurnedAway(turned)) => Err(turned_away(config, turned)),
         Ok(_) => Err(unreachable(config, "it did not answer hello: is it a bookie?")),
         Err(error) => Err(told(&error)),
+    }
+}
+
+/// A conversation over TCP.
+async fn reach(config: &ClientConfig) -> Result<(Reading, Writing), Unknown> {
+    let told = |error: &dyn std::fmt::Display| unreachable(config, &error.to_string());
+    let address = resolve(&config.address).await.map_err(|why| unreachable(config, &why))?;
+    if config.tls.is_none() && !address.ip().is_loopback() {
+        let why = "without a certificate only loopback addresses are spoken to: give one";
+        return Err(unreachable(config, why));
+    }
+    let stream = TcpStream::connect(address).await.map_err(|e| told(&e))?;
+    stream.set_nodelay(true).map_err(|e| told(&e))?;
+    match &config.tls {
+        None => {
+            let (read, write) = stream.into_split();
+            Ok((Box::new(read), Box::new(write)))
+        }
+        Some(tls) => secure(config, tls, stream).await,
     }
 }
 

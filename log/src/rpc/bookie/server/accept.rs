@@ -2,6 +2,7 @@
 //!
 //! Who finds no place is closed at once: to answer would cost what the limit is there to save.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -11,7 +12,7 @@ use egret_schemas::bookie::{
     Ask, BOOKIE_VERSION, BookieReply, BookieRequest, Hello, Reason, Role, TurnedAway, Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -23,6 +24,7 @@ use super::super::wire::{FrameReader, FrameWriter, WireError};
 use super::{Shared, converse};
 use crate::caps;
 use crate::rpc::frame::Limits;
+use crate::rpc::socket::may_speak;
 
 const BEFORE_HELLO: Limits =
     Limits { header_bytes_max: caps::HELLO_BYTES_MAX, payload_bytes_max: 0 };
@@ -30,18 +32,61 @@ const BEFORE_HELLO: Limits =
 /// How long to wait when the system gives no connection: out of files, mostly.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// Where connections come in.
+pub(super) enum Listener {
+    /// From hosts.
+    Tcp(TcpListener),
+    /// From processes of this host that may open a directory.
+    Local(UnixListener),
+}
+
+/// One that came in, and may move to the thread that will wait for it.
+enum Incoming {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Local(std::os::unix::net::UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Incoming> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Incoming::Tcp(stream.into_std()?, peer))
+            }
+            Listener::Local(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Incoming::Local(stream.into_std()?))
+            }
+        }
+    }
+}
+
+/// Who is at the other end, for logs.
+#[derive(Clone, Copy)]
+enum Peer {
+    At(SocketAddr),
+    Here,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::At(address) => address.fmt(f),
+            Peer::Here => f.write_str("a process of this host"),
+        }
+    }
+}
+
 /// Accepts until nothing more is, and spreads connections over the threads.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, threads: Vec<Handle>) {
+pub(super) async fn accept(listener: Listener, shared: Arc<Shared>, threads: Vec<Handle>) {
     let mut draining = shared.draining.subscribe();
     for thread in threads.iter().cycle() {
         let drained = drained(&mut draining);
         match first(drained, listener.accept()).await {
             First::Left(()) => return,
-            First::Right(Ok((stream, peer))) => {
+            First::Right(Ok(incoming)) => {
                 let Some(place) = Place::take(&shared) else { continue };
-                // The socket moves to the thread that will wait for it.
-                let Ok(stream) = stream.into_std() else { continue };
-                drop(thread.spawn(admit(stream, peer, place)));
+                drop(thread.spawn(admit(incoming, place)));
             }
             First::Right(Err(error)) => {
                 tracing::warn!(%error, "a connection was not accepted");
@@ -97,40 +142,55 @@ impl Drop for Place {
     }
 }
 
-async fn admit(stream: std::net::TcpStream, peer: SocketAddr, place: Place) {
-    let shared = Arc::clone(&place.shared);
-    let wait = shared.config.limits.hello_wait;
-    let begun = async {
-        let stream = TcpStream::from_std(stream)?;
-        stream.set_nodelay(true)?;
-        Ok::<_, io::Error>(stream)
-    };
-    let ended = match (begun.await, &shared.config.tls) {
-        (Err(error), _) => Err(error.into()),
-        (Ok(stream), None) => {
-            let (read, write) = stream.into_split();
-            greet(read, write, None, peer, place).await
-        }
-        (Ok(stream), Some(tls)) => {
-            let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-            match timeout(wait, acceptor.accept(stream)).await {
-                Err(_) => Err(WireError::Slow { ms: wait.as_millis() }),
-                Ok(Err(error)) => Err(error.into()),
-                Ok(Ok(stream)) => match PeerName::of(stream.get_ref().1.peer_certificates()) {
-                    Ok(name) => {
-                        let (read, write) = tokio::io::split(stream);
-                        greet(read, write, Some(name), peer, place).await
-                    }
-                    Err(error) => {
-                        tracing::warn!(%peer, %error, "a certificate was refused");
-                        return;
-                    }
-                },
-            }
-        }
+async fn admit(incoming: Incoming, place: Place) {
+    let (peer, ended) = match incoming {
+        Incoming::Tcp(stream, peer) => (Peer::At(peer), admit_tcp(stream, peer, place).await),
+        Incoming::Local(stream) => (Peer::Here, admit_local(stream, place).await),
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended");
+    }
+}
+
+async fn admit_local(
+    stream: std::os::unix::net::UnixStream,
+    place: Place,
+) -> Result<(), WireError> {
+    if !may_speak(&stream) {
+        tracing::warn!("a process of another user was refused");
+        return Ok(());
+    }
+    let (read, write) = UnixStream::from_std(stream)?.into_split();
+    greet(read, write, None, Peer::Here, place).await
+}
+
+async fn admit_tcp(
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) -> Result<(), WireError> {
+    let shared = Arc::clone(&place.shared);
+    let (wait, peer) = (shared.config.limits.hello_wait, Peer::At(peer));
+    let stream = TcpStream::from_std(stream)?;
+    stream.set_nodelay(true)?;
+    let Some(tls) = &shared.config.tls else {
+        let (read, write) = stream.into_split();
+        return greet(read, write, None, peer, place).await;
+    };
+    let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+    let stream = match timeout(wait, acceptor.accept(stream)).await {
+        Err(_) => return Err(WireError::Slow { ms: wait.as_millis() }),
+        Ok(accepted) => accepted?,
+    };
+    match PeerName::of(stream.get_ref().1.peer_certificates()) {
+        Ok(name) => {
+            let (read, write) = tokio::io::split(stream);
+            greet(read, write, Some(name), peer, place).await
+        }
+        Err(error) => {
+            tracing::warn!(%peer, %error, "a certificate was refused");
+            Ok(())
+        }
     }
 }
 
@@ -139,7 +199,7 @@ async fn greet(
     read: impl AsyncRead + Unpin,
     write: impl AsyncWrite + Unpin,
     named: Option<PeerName>,
-    peer: SocketAddr,
+    peer: Peer,
     mut place: Place,
 ) -> Result<(), WireError> {
     let shared = Arc::clone(&place.shared);
