@@ -16,10 +16,12 @@
 //! | `records` | ledgers, registrations, and what the embedded store keeps them in |
 //! | `streams` | streams, partitions, pages of segments, users; entries and their heads |
 //! | `wire` | frames, headers, messages, payloads, names |
+//! | `meta` | what is asked of a directory's metadata, and what the store does with any of it |
 //! | `answers` | what a bookie and a data directory do with any requests |
 
 mod answers;
 mod journal;
+mod meta;
 mod records;
 mod streams;
 mod whole_files;
@@ -51,6 +53,7 @@ pub fn targets() -> Vec<Target> {
         crate::metadata::redb::pages::fuzzing::TARGETS,
         streams::TARGETS,
         wire::TARGETS,
+        meta::TARGETS,
         answers::TARGETS,
     ]
     .concat()

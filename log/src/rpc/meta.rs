@@ -11,7 +11,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `server` | the holder's side: one thread for each connection |
+//! | `server` | the holder's side: hello, and goodbye |
+//! | `teller` | the holder's answers |
 //! | `client` | the other side: the store, and connections for as many requests as are under way |
 //! | `line` | one connection: hello, then a request and its reply |
 //! | `watch` | a watch that survives its connection |
@@ -23,6 +24,7 @@ mod client;
 pub(crate) mod convert;
 mod line;
 mod server;
+pub(crate) mod teller;
 mod watch;
 
 #[cfg(test)]
