@@ -19,7 +19,7 @@ use crate::metadata::{LeaseKeeper, MetaError, TxnOutcome};
 use crate::rpc::{BOOKIE_SOCKET_NAME, META_SOCKET_NAME, SOCKET_NAME};
 use crate::stream::error::AppendError;
 use crate::stream::{
-    Format, Owner, PartitionReader, PartitionWriter, ReadFrom, Record, StreamConfig,
+    Format, Owner, PartitionReader, PartitionWriter, Poll, ReadFrom, Record, StreamConfig,
     TransactionalWriter,
 };
 
@@ -301,6 +301,28 @@ fn when_the_holder_closes_everything_attached_ends_and_what_was_acknowledged_sta
         let mut reader = log.reader("s", 0, ReadFrom::Earliest).unwrap();
         assert_eq!(next(&mut reader, 1), ["kept"]);
         assert_eq!(reader.next_wait(Duration::ZERO).unwrap().map(|b| b.records), None);
+    }
+}
+
+/// A reader that waited for a segment to be begun was woken by nobody; and one that was told of an error
+/// once waited for ever when it was asked again.
+#[test]
+fn whoever_waits_for_the_next_segment_is_told_that_the_holder_is_gone() {
+    let World { dir: _dir, holder, attached } = World::new();
+    let mut reader = attached.reader("s", 0, ReadFrom::Earliest).unwrap();
+    let (sender, woken) = sync_channel(4);
+    let wake: crate::message::Wake = Arc::new(move || sender.send(()).unwrap());
+    let mut polled = reader.poll(&wake).unwrap();
+    // The follower has everybody look once when it begins to follow.
+    while woken.try_recv().is_ok() {
+        polled = reader.poll(&wake).unwrap();
+    }
+    assert!(matches!(polled, Poll::Pending), "nothing was written");
+    holder.close().unwrap();
+    woken.recv_timeout(PATIENCE).expect("whoever waits is woken");
+    for _ in 0..2 {
+        let error = reader.poll(&wake).unwrap_err();
+        assert!(error.to_string().contains("has ended"), "{error}");
     }
 }
 

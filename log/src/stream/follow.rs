@@ -67,8 +67,14 @@ fn follow(catalog: &Weak<Catalog>, stop: &AtomicBool, quiet: Duration) {
         let Some(store) = store_of(catalog) else { return };
         match follow_on(catalog, &*store, stop, quiet) {
             Ok(()) => {}
-            // It will not come back, and whoever asks it is told so.
-            Err(MetaError::Closed | MetaError::Gone { .. }) => return,
+            Err(MetaError::Closed) => return,
+            Err(MetaError::Gone { .. }) => {
+                // It will not come back: whoever waits looks, and is told so.
+                if let Some(catalog) = catalog.upgrade() {
+                    catalog.notify_all();
+                }
+                return;
+            }
             Err(error) => {
                 tracing::warn!(%error, "partitions that others write are not followed");
                 for _ in 0..PAUSE_STEPS {

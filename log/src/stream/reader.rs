@@ -221,8 +221,10 @@ impl PartitionReader {
     }
 
     fn reload(&mut self) -> Result<(), ReadError> {
-        self.version = self.partition.hub.version();
+        let version = self.partition.hub.version();
         self.record = self.partition.load()?;
+        // Only now: when it could not be read, whoever asks again has it read again.
+        self.version = version;
         self.cursor = None;
         if self.next < self.record.first {
             return Err(ReadError::Truncated { first: self.record.first });

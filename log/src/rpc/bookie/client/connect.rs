@@ -158,6 +158,11 @@ fn turned_away(config: &ClientConfig, turned: TurnedAway) -> Unknown {
     match (turned.reason, turned.incarnation) {
         (Reason::Incarnation, Some(own)) => Unknown::Incarnation { asked: config.incarnation, own },
         (Reason::Closing, _) => Unknown::Closing,
+        // On a directory's socket that is the life of the holder.
+        (Reason::Cluster, _) if config.socket.is_some() => {
+            let why = "the directory is held by another process now: attach to it again";
+            unreachable(config, why)
+        }
         _ => unreachable(config, &turned.message),
     }
 }
