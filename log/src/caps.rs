@@ -328,9 +328,9 @@ pub const META_CONNECTIONS_MAX: usize = 512;
 /// Requests about metadata that one attached process has under way at once; more wait for one of them.
 pub const META_REQUESTS_MAX: usize = 8;
 
-/// How long an attached process waits for an answer about metadata: far above any sync, far below anyone's
+/// How long an attached process waits for an answer of the holder: far above any sync, far below anyone's
 /// patience.
-pub const META_WAIT_MS: u64 = 10_000;
+pub const ATTACHED_WAIT_MS: u64 = REQUEST_WAIT_MS;
 
 /// How long one poll of a watch lasts; then it is asked again.
 pub const META_POLL_MS: u32 = 30_000;

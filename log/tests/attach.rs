@@ -19,6 +19,7 @@ use egret_log::metadata::{Compare, MetaError, Op, TxnOutcome, WatchError};
 use egret_log::stream::{ReadFrom, Record, StreamConfig};
 use egret_log::{Log, LogConfig, Outcome, clock};
 use egret_schemas::Term;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// Where a holder's process finds its directory.
 const DIR: &str = "EGRET_TEST_HELD_DIR";
@@ -217,6 +218,8 @@ fn a_killed_holder_ends_every_request_and_what_it_acknowledged_is_there() {
         let log = Log::attach(dir.path()).unwrap();
         let (records, entries, transactions) =
             (told.records.into_inner(), told.entries.into_inner(), told.transactions.into_inner());
+        // What was acknowledged last lies beyond what the bookie remembers as visible, and nobody who is
+        // attached may take a partition over to find its end: it was given one before.
         let mut reader = log.reader("s", 0, ReadFrom::Earliest).unwrap();
         let mut seen = 0;
         while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
@@ -240,6 +243,54 @@ fn a_killed_holder_ends_every_request_and_what_it_acknowledged_is_there() {
         log.close().unwrap();
         holder.end();
     }
+}
+
+/// Whoever stops the holder stops nobody else for longer than they asked to wait, and all goes on afterwards.
+#[test]
+fn a_stopped_holder_is_unknown_in_time_and_goes_on_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Process::holder(dir.path());
+    let log = Log::attach_within(dir.path(), Duration::from_millis(300)).unwrap();
+    log.create_stream("s", StreamConfig::default()).unwrap();
+    let writer = log.writer("s", 0).unwrap();
+    writer.append_wait(&[Record::of("1")]).unwrap();
+    let mut reader = log.reader("s", 0, ReadFrom::Earliest).unwrap();
+    reader.next_wait(AT_MOST).unwrap().unwrap();
+    let pid = Pid::from_child(&holder.child);
+    kill_process(pid, Signal::STOP).unwrap();
+    // It is said when the last of its threads stands still.
+    let said = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+    assert!(said.is_some_and(|(_, status)| status.stopped()));
+    let stopped = clock::now();
+    let error = writer.append_wait(&[Record::of("perhaps")]).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    let put = [Op::Put("/a".to_owned(), b"perhaps".to_vec())];
+    let error = log.metadata().txn(&[], &put).unwrap_err();
+    assert!(matches!(error, MetaError::Timeout { .. }), "{error}");
+    log.describe("s").unwrap_err();
+    let late = Log::attach_within(dir.path(), Duration::from_millis(100)).unwrap_err();
+    assert!(late.to_string().contains("did not answer within 100 ms"), "{late}");
+    let took = clock::now() - stopped;
+    assert!(took < AT_MOST, "{took:?}");
+    kill_process(pid, Signal::CONT).unwrap();
+    let goes_on = clock::now() + AT_MOST;
+    while let Err(error) = writer.append_wait(&[Record::of("2")]) {
+        assert!(clock::now() < goes_on, "{error}");
+    }
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|last| last != "2") {
+        match reader.next_wait(AT_MOST) {
+            Ok(batch) => seen.extend(batch.unwrap().records.into_iter().map(|r| r.value)),
+            Err(error) => assert!(clock::now() < goes_on, "{error}"),
+        }
+    }
+    // What got no answer came through, or did not; what was tried again until it was told, may be there more
+    // than once, because these records have no numbers.
+    seen.dedup();
+    let perhaps = seen.len() == 2 && seen[0] == "perhaps";
+    assert!(seen.len() == 1 || perhaps, "{seen:?}");
+    log.close().unwrap();
+    holder.end();
 }
 
 /// A killed attached process leaves nothing behind that stands in anybody's way.

@@ -106,11 +106,14 @@ impl Log {
     /// # Errors
     /// When nobody holds it, or who does neither shares it nor answers.
     pub fn attach(dir: &Path) -> Result<Log, AttachError> {
-        Log::attach_within(dir, Duration::from_millis(caps::META_WAIT_MS))
+        Log::attach_within(dir, Duration::from_millis(caps::ATTACHED_WAIT_MS))
     }
 
-    /// The same with another patience for each request about metadata.
-    pub(crate) fn attach_within(dir: &Path, wait: Duration) -> Result<Log, AttachError> {
+    /// The same with another patience: so long a request to the metadata or to the bookie may take.
+    ///
+    /// # Errors
+    /// As [`attach`](Log::attach).
+    pub fn attach_within(dir: &Path, wait: Duration) -> Result<Log, AttachError> {
         // This process may be elsewhere when it has to connect again.
         let dir = &std::path::absolute(dir)
             .map_err(|source| AttachError::Socket { dir: dir.to_owned(), source })?;
@@ -119,6 +122,8 @@ impl Log {
         let io = Arc::new(IoThread::start("egret-attached").map_err(AttachError::Thread)?);
         let config = ClientConfig {
             socket: Some(dir.clone()),
+            request_wait: wait,
+            connect_wait: wait,
             ..ClientConfig::new(
                 dir.join(BOOKIE_SOCKET_NAME).display().to_string(),
                 OneBookie::ID,

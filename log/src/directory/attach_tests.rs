@@ -14,6 +14,7 @@ use egret_schemas::{EntryId, Epoch, Generation, LedgerId, Position, SegmentId, T
 use super::*;
 use crate::client::LedgerEnd;
 use crate::ledger::{CloseAt, LedgerKind};
+use crate::message::{Reply, Request, Unknown};
 use crate::metadata::conformance::{PATIENCE, committed, put, soon};
 use crate::metadata::{LeaseKeeper, MetaError, TxnOutcome};
 use crate::rpc::{BOOKIE_SOCKET_NAME, META_SOCKET_NAME, SOCKET_NAME};
@@ -240,28 +241,6 @@ fn leases_and_watches_work_across() {
     }
 }
 
-/// What a holder had acknowledged before it died lay beyond what its bookie remembered as visible. Whoever
-/// was attached to the next could not see it, and must not take a partition over to find it.
-#[test]
-fn what_a_crash_left_without_an_end_is_whole_for_whoever_attaches() {
-    let world = World::new();
-    let writer = world.attached.writer("s", 0).unwrap();
-    for value in ["a", "b", "c"] {
-        append(&writer, value).unwrap();
-    }
-    let World { dir, holder, attached } = world;
-    // Dropped without being closed: as if the process had died.
-    drop(holder);
-    drop((writer, attached));
-    let holder = hold(dir.path());
-    let attached = Log::attach(dir.path()).unwrap();
-    for log in [&attached, &holder] {
-        assert_eq!(log.describe("s").unwrap().partitions[0].records, 3);
-        let mut reader = log.reader("s", 0, ReadFrom::Earliest).unwrap();
-        assert_eq!(next(&mut reader, 3), ["a", "b", "c"]);
-    }
-}
-
 fn is_over(log: &Log, writer: &PartitionWriter, reader: &mut PartitionReader) {
     let start = clock::now();
     let last = loop {
@@ -301,6 +280,33 @@ fn when_the_holder_closes_everything_attached_ends_and_what_was_acknowledged_sta
         let mut reader = log.reader("s", 0, ReadFrom::Earliest).unwrap();
         assert_eq!(next(&mut reader, 1), ["kept"]);
         assert_eq!(reader.next_wait(Duration::ZERO).unwrap().map(|b| b.records), None);
+    }
+}
+
+/// The bookie is the same one, of the same incarnation; the life is another. What a process that was attached
+/// to the last still sends is not for this one: where partitions end was looked for in between.
+#[test]
+fn the_bookie_of_the_next_holder_takes_nothing_from_whoever_was_attached_before() {
+    let World { dir, holder, attached } = World::new();
+    append(&attached.writer("s", 0).unwrap(), "1").unwrap();
+    let ledger = attached.describe("s").unwrap().partitions[0].segments[0].ledger;
+    holder.close().unwrap();
+    let next_holder = hold(dir.path());
+    let bookies = attached.ledgers().bookies();
+    let member = bookies.candidates()[0].member;
+    assert_eq!(bookies.candidates(), next_holder.ledgers().bookies().candidates());
+    let until = clock::now() + PATIENCE;
+    loop {
+        let reply = bookies.transport(member).call(member.incarnation, Request::ReadLac { ledger });
+        let Reply::Unknown(Unknown::Unreachable { why, .. }) = reply else {
+            panic!("it answered: {reply:?}");
+        };
+        if why == "the directory is held by another process now: attach to it again" {
+            return;
+        }
+        // For a moment it still knows only that the connection was lost.
+        assert!(clock::now() < until, "{why}");
+        thread::yield_now();
     }
 }
 

@@ -93,7 +93,7 @@ impl Line {
         };
         let connection = Connection::new(stream).map_err(NotOpened::Socket)?;
         connection
-            .sends_within(Duration::from_millis(caps::META_WAIT_MS))
+            .sends_within(Duration::from_millis(caps::ATTACHED_WAIT_MS))
             .map_err(NotOpened::Socket)?;
         let mut line = Line { connection, last: 0 };
         let hello = MetaRequest::Hello { version: METADATA_VERSION, life };

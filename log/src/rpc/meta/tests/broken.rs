@@ -190,6 +190,20 @@ fn settled(store: &AttachedMeta) -> Versioned {
     }
 }
 
+/// A request went out on a connection that was dead already, and nobody could say whether it had been done.
+#[test]
+fn a_holder_that_died_is_found_gone_before_anything_is_asked() {
+    let held = Held::new();
+    let (dir, server, _) = Between::start(&held, 0, 0);
+    let store = attach(dir.path(), PATIENCE);
+    committed(store.txn(&[], &[put("/a", "1")]).unwrap());
+    // No goodbye is said here, as when a process dies.
+    server.close();
+    let gone = store.txn(&[], &[put("/a", "2")]).unwrap_err();
+    assert!(matches!(gone, MetaError::Gone { .. }), "{gone}");
+    assert_eq!(gone.outcome(), Outcome::Definite);
+}
+
 /// Nobody answered what was carried out: unknown, and not again.
 #[test]
 fn a_reply_that_is_lost_leaves_unknown_what_was_done() {
