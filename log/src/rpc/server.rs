@@ -1,7 +1,7 @@
 //! Serves a data directory to the other processes of its owner, on one of its sockets.
 //!
 //! One thread accepts; each connection has a thread of its own, and there is a bound to their number. What
-//! is said on a connection is another's business ([`Speak`]). [`Server::close`] lets requests that are under
+//! is said on a connection is another's business (`Speak`). [`Server::close`] lets requests that are under
 //! way finish and be answered, and joins every thread.
 
 use std::collections::BTreeMap;
