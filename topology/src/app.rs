@@ -81,10 +81,11 @@ impl RunArgs {
         if let Some(file) = &self.cluster {
             return Ok(Cluster::open(file, Role::Client)?.log()?);
         }
-        if self.processes > 1 || Children::is_one() {
-            return Err(Error::Alone { dir: self.data.clone() });
+        if Children::is_one() {
+            return Ok(Log::attach(&self.data)?);
         }
-        Ok(Log::open(&self.data, LogConfig { serve: true, ..LogConfig::default() })?)
+        let shared = self.processes > 1;
+        Ok(Log::open(&self.data, LogConfig { serve: true, shared, ..LogConfig::default() })?)
     }
 }
 

@@ -55,15 +55,6 @@ pub enum Error {
         /// The topology.
         topology: String,
     },
-    /// A data directory has one process.
-    #[error(
-        "{}: the streams of a data directory are one process's: give --cluster FILE to run in several, or --workers for more threads",
-        .dir.display()
-    )]
-    Alone {
-        /// The directory.
-        dir: std::path::PathBuf,
-    },
     /// Its worker processes do not come together.
     #[error(transparent)]
     Mesh(Box<MeshError>),
@@ -127,6 +118,9 @@ pub enum Error {
     /// The log could not be opened.
     #[error(transparent)]
     Open(Box<egret_log::OpenError>),
+    /// The log of a data directory that another process holds.
+    #[error(transparent)]
+    Attach(Box<egret_log::AttachError>),
     /// The cluster could not be reached.
     #[error(transparent)]
     Cluster(Box<egret_log_cluster::ClusterError>),
@@ -168,6 +162,7 @@ boxed! {
     CreateStreamError => CreateStream,
     OpenWriterError => OpenWriter,
     egret_log::OpenError => Open,
+    egret_log::AttachError => Attach,
     egret_log_cluster::ClusterError => Cluster,
     egret_log::LogCloseError => Close,
     MetaError => Meta,

@@ -4,9 +4,9 @@
 //! cargo build --release --workspace --examples --bins
 //! target/release/crash_and_kill --seconds 120
 //! ```
-//! For each number of workers: kills spread over loading, taking over, counting and committing, while a
-//! reader follows the output stream; then one run to the end. What must hold: the counts equal
-//! coreutils' answer, no count is written twice, and everything a reader ever saw is still there and of
+//! For each number of workers, and of worker processes: kills spread over loading, taking over, counting and
+//! committing, while a reader follows the output stream; then one run to the end. What must hold: the counts
+//! equal coreutils' answer, no count is written twice, and everything a reader ever saw is still there and of
 //! an epoch that is in the commit history. Beside it run positive controls that must fail: at-least-once
 //! must show repeated output, and so must a recovery that keeps output which was never committed.
 
@@ -40,6 +40,9 @@ struct Options {
     /// Numbers of worker threads
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     workers: Vec<u32>,
+    /// Numbers of worker processes, of one thread each, beside those of one process
+    #[arg(long, value_delimiter = ',', default_value = "3")]
+    processes: Vec<u32>,
     /// Text to count
     #[arg(long, default_value_t = 50)]
     megabytes: u64,
@@ -62,13 +65,18 @@ struct World {
 }
 
 impl World {
-    fn program(&self, name: &str, workers: u32, guarantee: &'static str) -> Program {
+    fn program(
+        &self,
+        name: &str,
+        (processes, workers): (u32, u32),
+        guarantee: &'static str,
+    ) -> Program {
         Program {
             binary: self.word_count.clone(),
             place: Place::Data(self.dir.join(name)),
             files: self.files.clone(),
             workers,
-            processes: 1,
+            processes,
             commit_ms: 20,
             guarantee,
         }
@@ -120,22 +128,24 @@ fn kill_often(
     Ok((killed, phases))
 }
 
-fn exactly_once(world: &World, workers: u32, kills: u32, numbers: &mut Numbers) -> Result<()> {
-    let warm = world.program(&format!("warm{workers}"), workers, "effectively-once");
+fn exactly_once(world: &World, size: (u32, u32), kills: u32, numbers: &mut Numbers) -> Result<()> {
+    let (processes, workers) = size;
+    let what = format!("{processes} process(es) of {workers} worker(s)");
+    let warm = world.program(&format!("warm{processes}-{workers}"), size, "effectively-once");
     let started = clock::now();
     ensure!(
         warm.finish()? == world.reference,
         "without any kill the counts differ from coreutils'"
     );
     let whole = started.elapsed();
-    println!("{workers} worker(s): {:.1} s without kills, equal to coreutils", whole.as_secs_f64());
+    println!("{what}: {:.1} s without kills, equal to coreutils", whole.as_secs_f64());
 
     let mut total = 0;
     let mut round = 0;
     while total < kills {
         round += 1;
-        let name = format!("exact{workers}-{round}");
-        let program = world.program(&name, workers, "effectively-once");
+        let name = format!("exact{processes}-{workers}-{round}");
+        let program = world.program(&name, size, "effectively-once");
         let tail = Tail::begin(program.place.path());
         let mut commits = Commits::default();
         let (killed, phases) = kill_often(&program, numbers, kills - total, whole, &mut commits)?;
@@ -155,7 +165,7 @@ fn exactly_once(world: &World, workers: u32, kills: u32, numbers: &mut Numbers) 
             ensure!(uncovered.is_empty(), "{name}: {who} what was never committed: {uncovered:?}");
         }
         println!(
-            "{workers} worker(s): {killed} kills {phases:?}: equal to coreutils; {} records, {} of \
+            "{what}: {killed} kills {phases:?}: equal to coreutils; {} records, {} of \
              them seen by a reader meanwhile, none of them twice or gone, all in the commits of {} \
              generations",
             rows.len(),
@@ -172,7 +182,7 @@ fn exactly_once(world: &World, workers: u32, kills: u32, numbers: &mut Numbers) 
 /// At-least-once must repeat output, else the oracle sees nothing.
 fn control_at_least_once(world: &World, numbers: &mut Numbers) -> Result<()> {
     for attempt in 0..5 {
-        let program = world.program(&format!("control{attempt}"), 1, "at-least-once");
+        let program = world.program(&format!("control{attempt}"), (1, 1), "at-least-once");
         let whole = Duration::from_secs(2);
         let mut kills = 0;
         for _ in 0..10 {
@@ -199,7 +209,7 @@ fn control_at_least_once(world: &World, numbers: &mut Numbers) -> Result<()> {
 /// no commit, else the oracles see nothing.
 fn control_kept_output(world: &World, numbers: &mut Numbers) -> Result<()> {
     for attempt in 0..5 {
-        let mut program = world.program(&format!("kept{attempt}"), 1, "effectively-once");
+        let mut program = world.program(&format!("kept{attempt}"), (1, 1), "effectively-once");
         program.binary.clone_from(&world.keeping);
         program.files.truncate(1);
         let mut commits = Commits::default();
@@ -248,8 +258,10 @@ fn run(options: &Options, dir: &Path) -> Result<()> {
     control_at_least_once(&world, &mut numbers)?;
     control_kept_output(&world, &mut numbers)?;
     loop {
-        for &workers in &options.workers {
-            exactly_once(&world, workers, options.kills, &mut numbers)?;
+        let alone = options.workers.iter().map(|workers| (1, *workers));
+        let several = options.processes.iter().map(|processes| (*processes, 1));
+        for size in alone.chain(several) {
+            exactly_once(&world, size, options.kills, &mut numbers)?;
         }
         let elapsed = started.elapsed();
         let round = elapsed;
