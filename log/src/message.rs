@@ -293,6 +293,15 @@ pub enum Unknown {
         /// What the system said.
         why: String,
     },
+    /// Something answers where the bookie is looked for, and takes no request of this process: not its
+    /// certificate or what it says of itself, say.
+    #[error("{to} does not let this process in: {why}")]
+    TurnedAway {
+        /// The bookie, and where it was looked for.
+        to: String,
+        /// What it said, or what was found.
+        why: String,
+    },
     /// The bookie is closing.
     #[error("the bookie is closing")]
     Closing,

@@ -31,6 +31,10 @@ pub trait Bookies: Send + Sync + fmt::Debug {
     /// Those that take new ledgers now, in order of their names.
     fn candidates(&self) -> Vec<Candidate>;
 
+    /// Whether the bookie says that it is there, by what hangs on its lease: with its directory, however
+    /// little it answers.
+    fn is_there(&self, member: Member) -> bool;
+
     /// What is known of a bookie that an ensemble names.
     fn standing(&self, member: Member) -> Standing {
         let candidates = self.candidates();
@@ -65,5 +69,10 @@ impl Bookies for OneBookie {
     fn candidates(&self) -> Vec<Candidate> {
         let member = Member { bookie: OneBookie::ID, incarnation: self.transport.incarnation() };
         vec![Candidate { member, rack: String::new() }]
+    }
+
+    /// In this process, or not at all.
+    fn is_there(&self, _member: Member) -> bool {
+        true
     }
 }

@@ -276,6 +276,10 @@ impl Bookies for ClusterBookies {
         self.shared.state().candidates()
     }
 
+    fn is_there(&self, member: Member) -> bool {
+        self.shared.state().known.live.get(&member.bookie) == Some(&member.incarnation)
+    }
+
     fn standing(&self, member: Member) -> Standing {
         let state = self.shared.state();
         let Some(found) = state.known.registered.get(&member.bookie) else {
@@ -358,6 +362,12 @@ mod tests {
         until(&bookies, |state| state.candidates().len() == 1);
         let candidates = bookies.candidates();
         assert_eq!((candidates[0].member, &*candidates[0].rack), (member(1, 7), "r1"));
+        let is_there = |n, incarnation| bookies.is_there(member(n, incarnation));
+        assert!(is_there(2, 7), "whatever it takes");
+        assert!(
+            !is_there(1, 8) && !is_there(4, 7),
+            "another directory, and one that never said so"
+        );
         drop(there);
         until(&bookies, |state| state.candidates().is_empty());
     }

@@ -281,6 +281,12 @@ impl MemoryBookie {
         (state.down, state.dies_after) = (down.then(lost), None);
     }
 
+    /// It is there, and lets nobody in.
+    pub(crate) fn turn_away(&self) {
+        let (to, why) = ("a bookie".to_owned(), "received fatal alert: UnknownCA".to_owned());
+        self.state.lock().unwrap().down = Some(Unknown::TurnedAway { to, why });
+    }
+
     /// It may have lost what it does not have.
     pub(crate) fn set_limbo(&self, limbo: bool) {
         self.state.lock().unwrap().limbo = limbo;

@@ -20,11 +20,13 @@ use crate::rpc::bookie::client::NoWay;
 
 /// Bookies in memory, of which those named take new ledgers.
 #[derive(Debug)]
-pub(super) struct Several {
+pub(crate) struct Several {
     all: Vec<Arc<MemoryBookie>>,
     taking: Mutex<Vec<usize>>,
     /// Whose directory is another one now.
     replaced: Mutex<Vec<BookieId>>,
+    /// Who says that it is there, whether it answers or not.
+    there: Mutex<Vec<BookieId>>,
     /// Those whose other directory serves, under the same id.
     back: Mutex<BTreeMap<BookieId, Arc<MemoryBookie>>>,
 }
@@ -61,6 +63,10 @@ impl Bookies for Several {
         taking.iter().map(candidate).collect()
     }
 
+    fn is_there(&self, member: Member) -> bool {
+        self.there.lock().unwrap().contains(&member.bookie)
+    }
+
     fn standing(&self, member: Member) -> Standing {
         match self.replaced.lock().unwrap().contains(&member.bookie) && member.incarnation != OTHER
         {
@@ -70,18 +76,19 @@ impl Bookies for Several {
     }
 }
 
-pub(super) struct World {
+pub(crate) struct World {
     bookies: Arc<Several>,
-    pub(super) ledgers: Ledgers,
+    pub(crate) ledgers: Ledgers,
 }
 
 impl World {
-    pub(super) fn new(count: usize) -> World {
+    pub(crate) fn new(count: usize) -> World {
         let all = (0..count).map(|_| Arc::new(MemoryBookie::default())).collect();
         let bookies = Arc::new(Several {
             all,
             taking: Mutex::new((0..count).collect()),
             replaced: Mutex::default(),
+            there: Mutex::default(),
             back: Mutex::default(),
         });
         let meta = Arc::new(MemoryMeta::new());
@@ -89,12 +96,12 @@ impl World {
         World { bookies, ledgers }
     }
 
-    pub(super) fn replaced(&self, index: usize) {
+    pub(crate) fn replaced(&self, index: usize) {
         self.bookies.replaced.lock().unwrap().push(member(index).bookie);
     }
 
     /// It is there again under its id, with an empty directory.
-    pub(super) fn back_with_another(&self, index: usize) -> Arc<MemoryBookie> {
+    pub(crate) fn back_with_another(&self, index: usize) -> Arc<MemoryBookie> {
         self.replaced(index);
         let back = Arc::new(MemoryBookie::default());
         self.bookies.back.lock().unwrap().insert(member(index).bookie, Arc::clone(&back));
@@ -102,41 +109,46 @@ impl World {
     }
 
     /// Every directory is again what it was.
-    pub(super) fn returned(&self) {
+    pub(crate) fn returned(&self) {
         self.bookies.replaced.lock().unwrap().clear();
     }
 
-    pub(super) fn taking(&self, these: &[usize]) {
+    /// Who says that it is there.
+    pub(crate) fn there(&self, these: &[usize]) {
+        *self.bookies.there.lock().unwrap() = these.iter().map(|&n| member(n).bookie).collect();
+    }
+
+    pub(crate) fn taking(&self, these: &[usize]) {
         *self.bookies.taking.lock().unwrap() = these.to_vec();
     }
 
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.bookies.all.len()
     }
 
-    pub(super) fn bookie(&self, index: usize) -> &MemoryBookie {
+    pub(crate) fn bookie(&self, index: usize) -> &MemoryBookie {
         &self.bookies.all[index]
     }
 
-    pub(super) fn writer(&self) -> (LedgerId, LedgerWriter) {
+    pub(crate) fn writer(&self) -> (LedgerId, LedgerWriter) {
         let id = self.ledgers.reserve().unwrap();
         (id, self.ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap())
     }
 
     /// Which bookies are in the ensemble that holds the entry.
-    pub(super) fn holders(&self, id: LedgerId, entry: u64) -> Vec<usize> {
+    pub(crate) fn holders(&self, id: LedgerId, entry: u64) -> Vec<usize> {
         let record = self.ledgers.describe(id).unwrap();
         let members = record.fragment_of(EntryId(entry)).1.members().to_vec();
         members.iter().map(|m| usize::try_from(m.bookie.0 - 1).unwrap()).collect()
     }
 
-    pub(super) fn copies(&self, id: LedgerId, entry: u64) -> usize {
+    pub(crate) fn copies(&self, id: LedgerId, entry: u64) -> usize {
         let holds = |&index: &usize| self.bookie(index).holds(id, EntryId(entry));
         self.holders(id, entry).iter().filter(|index| holds(index)).count()
     }
 }
 
-pub(super) fn text(n: u64) -> Bytes {
+pub(crate) fn text(n: u64) -> Bytes {
     Bytes::from(format!("entry {n}"))
 }
 
@@ -248,7 +260,7 @@ fn what_a_lost_disk_held_is_copied_to_another_bookie() {
 }
 
 /// Waits until something holds, in bounded time.
-pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = crate::clock::now() + Duration::from_secs(30);
     while !holds() {
         assert!(crate::clock::now() < until, "not in time: {what}");

@@ -3,6 +3,7 @@
 //! Every request gets exactly one answer, with no lock held:
 //! * the bookie's;
 //! * [`Unknown::Unreachable`] when there is no connection, or it was lost before the answer;
+//! * [`Unknown::TurnedAway`] when something at the address does not let this process in;
 //! * [`Unknown::Incarnation`] when somebody else lives at the address;
 //! * [`Unknown::Deadline`] when its time is over, whatever the connection does;
 //! * [`Refusal::Overloaded`] when too much waits already, which is definite.

@@ -183,7 +183,10 @@ fn unknown_head(why: Unknown) -> UnknownHead {
         }
         Unknown::Incarnation { asked, own } => UnknownHead::Incarnation { asked, own },
         Unknown::Limbo => UnknownHead::Limbo,
-        Unknown::Unreachable { to, why } => UnknownHead::Unreachable { to, why },
+        // Who was turned away asks nobody on another's behalf; to a client it is all one.
+        Unknown::Unreachable { to, why } | Unknown::TurnedAway { to, why } => {
+            UnknownHead::Unreachable { to, why }
+        }
         Unknown::Closing => UnknownHead::Closing,
         Unknown::Deadline { ms } => UnknownHead::Deadline { ms },
     }

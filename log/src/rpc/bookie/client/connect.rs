@@ -1,4 +1,7 @@
 //! An address to a conversation: TCP and TLS, or a local socket; hello. All of it within one deadline.
+//!
+//! Where the address leads to nobody the bookie is unreachable. Whatever takes the connection and does not
+//! say hello turns this process away: something is there, and it may be the bookie with all it has.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -10,17 +13,17 @@ use egret_schemas::bookie::{
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::super::accepted::host_of;
 use super::super::tls::{ClientTls, PeerName};
 use super::super::wire::{FrameReader, FrameWriter};
 use super::ClientConfig;
-use crate::caps;
 use crate::message::Unknown;
 use crate::rpc::frame::Limits;
 use crate::rpc::socket::{BOOKIE_SOCKET_NAME, connect_now};
+use crate::{caps, clock};
 
 const LIMITS: Limits = Limits { header_bytes_max: caps::HELLO_BYTES_MAX, payload_bytes_max: 0 };
 
@@ -36,25 +39,57 @@ pub(super) struct Connected {
 /// Connects and says hello.
 pub(super) async fn connect(config: &ClientConfig) -> Result<Connected, Unknown> {
     let wait = config.connect_wait;
-    match timeout(wait, connect_and_greet(config)).await {
+    let until = Instant::from_std(clock::now() + wait);
+    let late = |why: &str| format!("{why} within {} ms", wait.as_millis());
+    let stream = match timeout_at(until, reach(config)).await {
+        Ok(stream) => stream?,
+        Err(_) => return Err(unreachable(config, &late("nobody took the connection"))),
+    };
+    match timeout_at(until, greet(config, stream)).await {
         Ok(connected) => connected,
-        Err(_) => {
-            let ms = wait.as_millis();
-            Err(unreachable(config, &format!("it did not say hello within {ms} ms")))
-        }
+        Err(_) => Err(not_let_in(config, &late("it did not say hello"))),
     }
 }
 
-async fn connect_and_greet(config: &ClientConfig) -> Result<Connected, Unknown> {
+/// Who took the connection.
+enum Reached {
+    Tcp(TcpStream),
+    Local(UnixStream),
+}
+
+/// A connection to whoever is there.
+async fn reach(config: &ClientConfig) -> Result<Reached, Unknown> {
     let told = |error: &dyn std::fmt::Display| unreachable(config, &error.to_string());
-    let (read, write) = match &config.socket {
-        Some(dir) => {
-            // It never waits: everybody's connections are on this thread.
-            let stream = connect_now(dir, BOOKIE_SOCKET_NAME).map_err(|e| told(&e))?;
-            let (read, write) = UnixStream::from_std(stream).map_err(|e| told(&e))?.into_split();
+    if let Some(dir) = &config.socket {
+        // It never waits: everybody's connections are on this thread.
+        let stream = connect_now(dir, BOOKIE_SOCKET_NAME).map_err(|e| told(&e))?;
+        return Ok(Reached::Local(UnixStream::from_std(stream).map_err(|e| told(&e))?));
+    }
+    let address = resolve(&config.address).await.map_err(|why| told(&why))?;
+    if config.tls.is_none() && !address.ip().is_loopback() {
+        let why = "without a certificate only loopback addresses are spoken to: give one";
+        return Err(not_let_in(config, why));
+    }
+    Ok(Reached::Tcp(TcpStream::connect(address).await.map_err(|e| told(&e))?))
+}
+
+async fn greet(config: &ClientConfig, reached: Reached) -> Result<Connected, Unknown> {
+    let told = |error: &dyn std::fmt::Display| not_let_in(config, &error.to_string());
+    let (read, write) = match reached {
+        Reached::Local(stream) => {
+            let (read, write) = stream.into_split();
             (Box::new(read) as Reading, Box::new(write) as Writing)
         }
-        None => reach(config).await?,
+        Reached::Tcp(stream) => {
+            stream.set_nodelay(true).map_err(|e| told(&e))?;
+            match &config.tls {
+                None => {
+                    let (read, write) = stream.into_split();
+                    (Box::new(read) as Reading, Box::new(write) as Writing)
+                }
+                Some(tls) => secure(config, tls, stream).await?,
+            }
+        }
     };
     let mut frames = FrameReader::new(read, config.connect_wait);
     let mut out = FrameWriter::new(write, config.request_wait);
@@ -71,7 +106,7 @@ async fn connect_and_greet(config: &ClientConfig) -> Result<Connected, Unknown> 
     out.flush().await.map_err(|e| told(&e))?;
     let front = frames.next(LIMITS).await.map_err(|e| told(&e))?;
     let Some(front) = front else {
-        return Err(unreachable(config, "it closed the connection before a word: is it full?"));
+        return Err(not_let_in(config, "it closed the connection before a word: is it full?"));
     };
     match BookieReply::decode(&front.header) {
         Ok(BookieReply::Welcome(welcome)) => {
@@ -79,27 +114,8 @@ async fn connect_and_greet(config: &ClientConfig) -> Result<Connected, Unknown> 
             Ok(Connected { frames, out })
         }
         Ok(BookieReply::TurnedAway(turned)) => Err(turned_away(config, turned)),
-        Ok(_) => Err(unreachable(config, "it did not answer hello: is it a bookie?")),
+        Ok(_) => Err(not_let_in(config, "it did not answer hello: is it a bookie?")),
         Err(error) => Err(told(&error)),
-    }
-}
-
-/// A conversation over TCP.
-async fn reach(config: &ClientConfig) -> Result<(Reading, Writing), Unknown> {
-    let told = |error: &dyn std::fmt::Display| unreachable(config, &error.to_string());
-    let address = resolve(&config.address).await.map_err(|why| unreachable(config, &why))?;
-    if config.tls.is_none() && !address.ip().is_loopback() {
-        let why = "without a certificate only loopback addresses are spoken to: give one";
-        return Err(unreachable(config, why));
-    }
-    let stream = TcpStream::connect(address).await.map_err(|e| told(&e))?;
-    stream.set_nodelay(true).map_err(|e| told(&e))?;
-    match &config.tls {
-        None => {
-            let (read, write) = stream.into_split();
-            Ok((Box::new(read), Box::new(write)))
-        }
-        Some(tls) => secure(config, tls, stream).await,
     }
 }
 
@@ -124,7 +140,7 @@ async fn secure(
     tls: &ClientTls,
     stream: TcpStream,
 ) -> Result<(Reading, Writing), Unknown> {
-    let told = |error: &dyn std::fmt::Display| unreachable(config, &error.to_string());
+    let told = |error: &dyn std::fmt::Display| not_let_in(config, &error.to_string());
     let host = host_of(&config.address).to_owned();
     let name = ServerName::try_from(host).map_err(|e| told(&e))?;
     let connector = TlsConnector::from(Arc::clone(&tls.config));
@@ -132,7 +148,7 @@ async fn secure(
     let named = PeerName::of(stream.get_ref().1.peer_certificates()).map_err(|e| told(&e))?;
     if named.role != Role::Bookie || named.cluster != config.cluster {
         let why = format!("its certificate names {named}, no bookie of {}", config.cluster);
-        return Err(unreachable(config, &why));
+        return Err(not_let_in(config, &why));
     }
     let (read, write) = tokio::io::split(stream);
     Ok((Box::new(read), Box::new(write)))
@@ -141,11 +157,11 @@ async fn secure(
 fn check(config: &ClientConfig, welcome: &Welcome) -> Result<(), Unknown> {
     if welcome.version != BOOKIE_VERSION {
         let why = format!("it speaks version {}: use the same release", welcome.version);
-        return Err(unreachable(config, &why));
+        return Err(not_let_in(config, &why));
     }
     if welcome.cluster != config.cluster {
         let why = format!("it is of cluster {}, not {}", welcome.cluster, config.cluster);
-        return Err(unreachable(config, &why));
+        return Err(not_let_in(config, &why));
     }
     let (asked, own) = (config.incarnation, welcome.incarnation);
     if asked != own && asked != Incarnation::default() {
@@ -163,8 +179,12 @@ fn turned_away(config: &ClientConfig, turned: TurnedAway) -> Unknown {
             let why = "the directory is held by another process now: attach to it again";
             unreachable(config, why)
         }
-        _ => unreachable(config, &turned.message),
+        _ => not_let_in(config, &turned.message),
     }
+}
+
+pub(super) fn not_let_in(config: &ClientConfig, why: &str) -> Unknown {
+    Unknown::TurnedAway { to: config.to(), why: why.to_owned() }
 }
 
 pub(super) fn unreachable(config: &ClientConfig, why: &str) -> Unknown {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::race::{First, first};
 use super::super::wire::{FrameReader, FrameWriter};
-use super::connect::{Connected, connect, unreachable};
+use super::connect::{Connected, connect, not_let_in, unreachable};
 use super::table::Table;
 use crate::message::Unknown;
 use crate::rpc::frame::Limits;
@@ -82,7 +82,9 @@ async fn read<R: AsyncRead + Unpin>(
             Ok(BookieReply::TurnedAway(turned)) if turned.reason == Reason::Closing => {
                 return Unknown::Closing;
             }
-            Ok(BookieReply::TurnedAway(turned)) => return told(&turned),
+            Ok(BookieReply::TurnedAway(turned)) => {
+                return not_let_in(&table.config, &turned.to_string());
+            }
             Ok(head) => {
                 *answered = true;
                 table.bring(front.correlation, head, payload);

@@ -245,7 +245,7 @@ impl Table {
             Then::Reply(reply) => {
                 let odd = || {
                     let why = "it gave an answer of another kind: use the same release".to_owned();
-                    Reply::Unknown(Unknown::Unreachable { to: self.config.to(), why })
+                    Reply::Unknown(Unknown::TurnedAway { to: self.config.to(), why })
                 };
                 deliver(reply, convert::reply(head, payload).unwrap_or_else(odd));
             }

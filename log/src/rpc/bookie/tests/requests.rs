@@ -105,7 +105,7 @@ fn another_cluster_and_another_role_are_told_so() {
     let served = Served::plain();
     let red = ClientConfig { cluster: "red".to_owned(), ..served.config() };
     let red = TcpTransport::new(Arc::clone(&IO), red);
-    let Unknown::Unreachable { why, .. } = unknown(ask(&red, read(0))) else { panic!() };
+    let Unknown::TurnedAway { why, .. } = unknown(ask(&red, read(0))) else { panic!() };
     assert!(why.starts_with("this is a bookie of cluster blue, you are of red"), "{why}");
     let admin = ClientConfig { role: Role::Admin, ..served.config() };
     let admin = TcpTransport::new(Arc::clone(&IO), admin);

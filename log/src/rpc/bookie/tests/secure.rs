@@ -68,7 +68,7 @@ fn client(served: &Served, role: Role, tls: Option<ClientTls>) -> TcpTransport {
 
 fn why_not(client: &TcpTransport) -> String {
     match unknown(ask(client, read(0))) {
-        Unknown::Unreachable { why, .. } => why,
+        Unknown::TurnedAway { why, .. } => why,
         other => panic!("it does not get in: {other:?}"),
     }
 }
