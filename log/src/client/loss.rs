@@ -7,7 +7,8 @@
 //! which nothing removes.
 //!
 //! Of an open ledger bookies can be given up: what they had is taken for absent, and the ledger is closed
-//! with what the others have. Should one of them come back, its copies are of no account.
+//! with what the others have. Should one of them come back, its copies are of no account. Only who is gone is
+//! given up: not a bookie that answers, that turns this process away, or that says that it is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,12 +19,12 @@ use super::error::{ReadError, RecordError, RecoverError, doubt};
 use super::fan_out;
 use super::ledgers::{Ledgers, damage};
 use super::scan::Scan;
-use crate::clock;
 use crate::ledger::reader::{Doubt, ReadAnswer};
 use crate::ledger::repair::{self, Standing};
 use crate::ledger::{CloseAt, LedgerKind, LedgerMetadata, LedgerState, Member};
 use crate::message::{Refusal, Reply, Request, Unknown};
 use crate::metadata::{Compare, MetaError, Op, TxnOutcome};
+use crate::{caps, clock};
 
 const NOTED: &str = "/unrecoverable/";
 const ACCEPTED: &str = "/losses/";
@@ -84,10 +85,37 @@ pub enum LossError {
         /// The bookie.
         bookie: BookieId,
     },
+    /// Something is there in place of a bookie that is said to be gone, and does not let this process in.
+    #[error(
+        "{bookie} is not gone, what it has of {ledger} counts: something answers at its place ({why}); mend \
+         what keeps this process out, its certificate, say; if that is no bookie, stop it first"
+    )]
+    ShutOut {
+        /// The ledger.
+        ledger: LedgerId,
+        /// The bookie.
+        bookie: BookieId,
+        /// What was said.
+        why: Doubt,
+    },
+    /// A bookie that is said to be gone says that it is there.
+    #[error(
+        "{bookie} is not gone, what it has of {ledger} counts: the metadata has it as there, though it did not \
+         answer ({why}); let this process reach it, or, if it was stopped just now, try again in {} s",
+        caps::BOOKIE_LEASE_MS / 1000
+    )]
+    There {
+        /// The ledger.
+        ledger: LedgerId,
+        /// The bookie.
+        bookie: BookieId,
+        /// Why it did not answer.
+        why: Doubt,
+    },
     /// The ledger is not closed, and nobody is said to be gone.
     #[error(
         "{ledger} is not closed, and none of its bookies is gone: whoever writes next closes it; if that \
-         fails for a bookie that will not come back, say which (`--gone B2`)"
+         fails for a bookie that will not come back, say which (`--gone BOOKIE`)"
     )]
     NobodyGone {
         /// The ledger.
@@ -95,21 +123,21 @@ pub enum LossError {
     },
     /// A bookie that may have more than the others does not answer.
     #[error(
-        "{ledger} may have entries on {bookie}, which does not answer ({why}): start or mend it, or \
-         say that its copies are gone (`--gone`)"
+        "{ledger} may have entries on {bookie}, which does not answer ({why}): {}", to_do(*.bookie, *.there)
     )]
     Unheard {
         /// The ledger.
         ledger: LedgerId,
         /// The bookie.
         bookie: BookieId,
+        /// Whether it is there all the same.
+        there: bool,
         /// What it said.
         why: Doubt,
     },
     /// A bookie that may have the entry does not say.
     #[error(
-        "{ledger}:{entry} may be on {bookie}, which proves nothing ({why}): start or mend \
-         it, or say that its copies are gone (`--gone`)"
+        "{ledger}:{entry} may be on {bookie}, which proves nothing ({why}): {}", to_do(*.bookie, *.there)
     )]
     NotDecided {
         /// The ledger.
@@ -118,6 +146,8 @@ pub enum LossError {
         entry: EntryId,
         /// The bookie.
         bookie: BookieId,
+        /// Whether it is there all the same.
+        there: bool,
         /// What it said.
         why: Doubt,
     },
@@ -130,6 +160,14 @@ pub enum LossError {
         /// The ledger.
         ledger: LedgerId,
     },
+}
+
+/// What to do about a bookie that did not answer.
+fn to_do(bookie: BookieId, there: bool) -> String {
+    match there {
+        true => "it is there: see why it does not answer this process".to_owned(),
+        false => format!("start or mend it, or say that its copies are gone (`--gone {bookie}`)"),
+    }
 }
 
 impl From<MetaError> for LossError {
@@ -158,7 +196,7 @@ pub fn assess(
     mut seen: impl FnMut(EntryId),
 ) -> Result<Assessed, LossError> {
     let record = ledgers.describe(id)?;
-    none_answers(ledgers, id, &record, gone)?;
+    all_are_gone(ledgers, id, &record, gone)?;
     let last = match record.state {
         LedgerState::Deleting => return Err(LossError::Deleting { ledger: id }),
         LedgerState::Open | LedgerState::InRecovery => {
@@ -172,7 +210,7 @@ pub fn assess(
             }
             for member in record.last_fragment().1.members() {
                 if let (false, Err(why)) = (gone.contains(member), probe(ledgers, id, *member)) {
-                    return Err(LossError::Unheard { ledger: id, bookie: member.bookie, why });
+                    return Err(unheard(ledgers, id, *member, why));
                 }
             }
             let without: BTreeSet<BookieId> = gone.iter().map(|member| member.bookie).collect();
@@ -303,8 +341,9 @@ fn given_up(
     members.filter(|&&member| has_nothing(ledgers, member, gone)).copied().collect()
 }
 
-/// Nobody gives up a bookie that answers: what it says is proof, and its copies count.
-fn none_answers(
+/// Nobody gives up a bookie that is there: what it says is proof, and its copies count. Whether this process
+/// is let in is another matter.
+fn all_are_gone(
     ledgers: &Ledgers,
     id: LedgerId,
     record: &LedgerMetadata,
@@ -313,10 +352,37 @@ fn none_answers(
     let members = record.fragments.values().flat_map(|ensemble| ensemble.members());
     let named: BTreeSet<Member> =
         members.filter(|member| gone.contains(&member.bookie)).copied().collect();
-    match named.into_iter().find(|&member| probe(ledgers, id, member).is_ok()) {
-        None => Ok(()),
-        Some(member) => Err(LossError::Answers { ledger: id, bookie: member.bookie }),
+    for member in named {
+        let (ledger, bookie) = (id, member.bookie);
+        let Err(why) = probe(ledgers, id, member) else {
+            return Err(LossError::Answers { ledger, bookie });
+        };
+        match &why {
+            // By its own word it may have lost what it had, or it is another directory.
+            Doubt::Bookie(Unknown::Limbo | Unknown::Incarnation { .. }) => {}
+            _ if is_shut_out(&why) => return Err(LossError::ShutOut { ledger, bookie, why }),
+            _ if ledgers.bookies().is_there(member) => {
+                return Err(LossError::There { ledger, bookie, why });
+            }
+            _ => {}
+        }
     }
+    Ok(())
+}
+
+/// Whether somebody answered, though not what was asked.
+fn is_shut_out(why: &Doubt) -> bool {
+    !matches!(why, Doubt::Bookie(Unknown::Unreachable { .. } | Unknown::Deadline { .. }))
+}
+
+/// Whether a bookie that gave this reason for not answering is there all the same.
+pub(super) fn is_there(ledgers: &Ledgers, member: Member, why: &Doubt) -> bool {
+    is_shut_out(why) || ledgers.bookies().is_there(member)
+}
+
+fn unheard(ledgers: &Ledgers, ledger: LedgerId, member: Member, why: Doubt) -> LossError {
+    let there = is_there(ledgers, member, &why);
+    LossError::Unheard { ledger, bookie: member.bookie, there, why }
 }
 
 /// Whether a bookie's word on what it has of a ledger counts; why not.
@@ -336,7 +402,8 @@ fn has_nothing(ledgers: &Ledgers, member: Member, gone: &BTreeSet<BookieId>) -> 
     gone.contains(&member.bookie) || replaced()
 }
 
-/// Whether no copy is left of an entry that could not be read. A copy that went bad on its disk is none.
+/// Whether no copy is left of an entry that could not be read. A copy that went bad on its disk is none, nor
+/// is one that a bookie in limbo may have had.
 fn is_lost(
     ledgers: &Ledgers,
     id: LedgerId,
@@ -359,14 +426,15 @@ fn is_lost(
             Some(ReadAnswer::Entry { .. }) => return Ok(false),
             Some(ReadAnswer::NoEntry) => continue,
             Some(ReadAnswer::Unknown(
-                Doubt::Checksum { .. } | Doubt::Bookie(Unknown::Damaged { .. }),
+                Doubt::Checksum { .. } | Doubt::Bookie(Unknown::Damaged { .. } | Unknown::Limbo),
             )) => {
                 continue;
             }
             Some(ReadAnswer::Unknown(why)) => why,
             None => Doubt::Protocol,
         };
-        return Err(LossError::NotDecided { ledger: id, entry, bookie: member.bookie, why });
+        let (bookie, there) = (member.bookie, is_there(ledgers, member, &why));
+        return Err(LossError::NotDecided { ledger: id, entry, bookie, there, why });
     }
     Ok(true)
 }
@@ -391,7 +459,7 @@ fn all_others_answer(
             Some(Reply::Fenced { .. }) => {}
             other => {
                 let why = other.map_or(Doubt::Protocol, doubt);
-                return Err(LossError::Unheard { ledger: id, bookie: member.bookie, why });
+                return Err(unheard(ledgers, id, *member, why));
             }
         }
     }

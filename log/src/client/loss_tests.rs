@@ -167,6 +167,60 @@ fn nobody_gives_up_a_bookie_that_answers() {
     writer.append_wait(text(1)).expect("its writer was not disturbed");
 }
 
+/// Once, whatever did not answer was believed to be gone: an operator whom no bookie let in lost ledgers of
+/// which nothing was wrong.
+#[test]
+fn nobody_gives_up_a_bookie_that_is_there_and_does_not_let_one_in() {
+    let world = World::new(3);
+    let (whole, holders) = closed(&world);
+    let (open, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    (0..3).for_each(|n| world.bookie(n).turn_away());
+    for id in [whole, open] {
+        let refused = loss::accept(&world.ledgers, id, decision(&holders), |_| {}).unwrap_err();
+        assert!(matches!(refused, LossError::ShutOut { .. }), "{refused}");
+        let said = refused.to_string();
+        let part =
+            format!("B1 is not gone, what it has of {id} counts: something answers at its place");
+        assert!(said.starts_with(&part) && said.contains("UnknownCA"), "{said}");
+        assert!(said.contains("mend what keeps this process out, its certificate, say"), "{said}");
+    }
+    let unnamed = loss::accept(&world.ledgers, whole, decision(&[]), |_| {}).unwrap_err();
+    let said = unnamed.to_string();
+    assert!(said.contains("it is there: see why it does not answer"), "{said}");
+    assert!(!said.contains("gone"), "{said}");
+    // Nor one that cannot be reached from here, and holds its lease.
+    (0..3).for_each(|n| world.bookie(n).set_down(true));
+    world.there(&[1]);
+    for id in [whole, open] {
+        let refused = loss::accept(&world.ledgers, id, decision(&holders), |_| {}).unwrap_err();
+        let LossError::There { bookie: named, .. } = refused else { panic!("{refused}") };
+        assert_eq!(named, bookie(1));
+        let said = refused.to_string();
+        assert!(said.contains("the metadata has it as there, though it did not answer"), "{said}");
+        assert!(said.contains("if it was stopped just now, try again in 10 s"), "{said}");
+    }
+    assert!(loss::accepted(&world.ledgers).unwrap().is_empty());
+    // Its lease is over: somebody said that it is gone, and nothing says otherwise.
+    world.there(&[]);
+    let loss = loss::accept(&world.ledgers, whole, decision(&holders), |_| {}).unwrap();
+    assert_eq!(loss.ranges, [(EntryId(0), EntryId(9))]);
+}
+
+#[test]
+fn what_bookies_in_limbo_do_not_have_is_lost_without_calling_them_gone() {
+    let world = World::new(3);
+    let (id, holders) = closed(&world);
+    lose(&world, id, &holders, &[4]);
+    world.there(&holders);
+    holders.iter().for_each(|&holder| world.bookie(holder).set_limbo(true));
+    for gone in [&[][..], &holders] {
+        let gone = gone.iter().map(|&index| bookie(index)).collect();
+        let assessed = loss::assess(&world.ledgers, id, &gone, |_| {}).unwrap();
+        assert_eq!(assessed, Assessed::Closed(vec![(EntryId(4), EntryId(4))]));
+    }
+}
+
 #[test]
 fn only_its_owner_closes_a_transactional_ledger() {
     let world = World::new(3);

@@ -14,6 +14,7 @@ use super::copier::Copying;
 use super::error::{RecordError, doubt};
 use super::held::{Held, Look};
 use super::ledgers::Ledgers;
+use super::loss;
 use super::repair::Pace;
 use super::scan::Scan;
 use crate::ledger::reader::Doubt;
@@ -72,15 +73,27 @@ pub enum NowhereWhy {
     },
     /// Some did not answer.
     Unheard {
-        /// Which.
+        /// Which that may be gone.
         bookies: Vec<BookieId>,
+        /// Which are there all the same: they turn this process away, or say so in the metadata.
+        there: Vec<BookieId>,
     },
 }
 
 impl Verified {
+    /// Copies that were missing or damaged.
+    pub fn bad(&self) -> u64 {
+        self.bookies.values().map(|share| share.damaged + share.missing).sum()
+    }
+
+    /// Copies made anew.
+    pub fn mended(&self) -> u64 {
+        self.bookies.values().map(|share| share.mended).sum()
+    }
+
     /// Copies that were missing or damaged and still are.
     pub fn unmended(&self) -> u64 {
-        self.bookies.values().map(|share| share.damaged + share.missing - share.mended).sum()
+        self.bad() - self.mended()
     }
 
     /// Whether every copy was looked at, and each is there now.
@@ -175,7 +188,8 @@ impl<'a> Fragment<'a> {
 
     /// Looks at all copies of an entry, and mends; what is known of it when nobody shows one.
     fn entry(&mut self, entry: EntryId) -> Option<NowhereWhy> {
-        let (mut intact, mut limbo, mut unheard, mut bad) = (false, vec![], vec![], vec![]);
+        let (mut intact, mut bad, mut limbo) = (false, vec![], vec![]);
+        let (mut unheard, mut there) = (vec![], vec![]);
         for slot in self.ensemble.write_set(entry, self.record.quorum) {
             let replica = &mut self.replicas[slot];
             if matches!(replica.standing, Standing::Replaced { .. }) {
@@ -188,6 +202,9 @@ impl<'a> Fragment<'a> {
                     limbo.push(replica.member.bookie);
                     bad.push(slot);
                 }
+                Some(Look::Unheard(_)) | None if replica.is_there(self.ledgers) => {
+                    there.push(replica.member.bookie);
+                }
                 Some(Look::Unheard(_)) | None => unheard.push(replica.member.bookie),
             }
         }
@@ -195,8 +212,9 @@ impl<'a> Fragment<'a> {
             // As a set: those behind one another are told together.
             limbo.sort_unstable();
             unheard.sort_unstable();
-            return Some(match (unheard.is_empty(), limbo.is_empty()) {
-                (false, _) => NowhereWhy::Unheard { bookies: unheard },
+            there.sort_unstable();
+            return Some(match (unheard.is_empty() && there.is_empty(), limbo.is_empty()) {
+                (false, _) => NowhereWhy::Unheard { bookies: unheard, there },
                 (true, false) => NowhereWhy::Limbo { bookies: limbo },
                 (true, true) => NowhereWhy::Lost,
             });
@@ -246,6 +264,12 @@ impl<'a> Fragment<'a> {
 }
 
 impl Replica<'_> {
+    /// Whether it is there, though it does not answer.
+    fn is_there(&self, ledgers: &Ledgers) -> bool {
+        let why = self.share.failed.as_ref();
+        why.is_some_and(|why| loss::is_there(ledgers, self.member, why))
+    }
+
     /// `None` when it did not answer before: it is not asked again.
     fn look(&mut self, entry: EntryId) -> Option<Look> {
         if self.share.failed.is_some() {

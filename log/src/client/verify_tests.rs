@@ -48,6 +48,7 @@ fn copies_that_rotted_or_are_gone_are_made_anew() {
     let mut seen = 0;
     let mended = verify(&world.ledgers, id, Some(Pace::default()), |_| seen += 1).unwrap();
     assert_eq!((mended.entries, seen), (10, 10));
+    assert_eq!((mended.bad(), mended.mended()), (3, 3));
     assert_eq!(share(&mended, holders[0]), (9, 1, 0, 1));
     assert_eq!(share(&mended, holders[1]), (8, 0, 2, 2));
     assert_eq!(share(&mended, holders[2]), (10, 0, 0, 0));
@@ -78,10 +79,16 @@ fn what_nobody_shows_is_told_with_what_its_bookies_say() {
 
     world.bookie(holders[2]).set_down(true);
     let found = verified(&world, id);
-    let unheard = NowhereWhy::Unheard { bookies: vec![bookie(holders[2])] };
-    assert_eq!(found.nowhere, [nowhere(unheard)]);
+    let unheard = |bookies, there| nowhere(NowhereWhy::Unheard { bookies, there });
+    assert_eq!(found.nowhere, [unheard(vec![bookie(holders[2])], vec![])]);
     let failed: Vec<_> = found.bookies.values().filter(|share| share.failed.is_some()).collect();
     assert_eq!(failed.len(), 1, "it was asked once: {failed:?}");
+    // Somebody who is there is not to be called gone.
+    world.there(&holders[2..]);
+    assert_eq!(verified(&world, id).nowhere, [unheard(vec![], vec![bookie(holders[2])])]);
+    world.there(&[]);
+    world.bookie(holders[2]).turn_away();
+    assert_eq!(verified(&world, id).nowhere, [unheard(vec![], vec![bookie(holders[2])])]);
 }
 
 #[test]

@@ -23,7 +23,8 @@ pub(super) const TABLE: &str = "Exit codes:
   0  done, or nobody reads standard output any more
   1  failed: it was not done, or not wholly; after what is said was mended it may go better
   2  wrong usage: the command line, or a configuration file, cannot be meant
-  3  refused: nothing was done, and the same question gets the same answer";
+  3  refused: nothing was done, and the same question gets the same answer; or it was asked back, and the
+     answer was no";
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,17 @@ pub enum Exit {
 pub type Done = Result<(), Exit>;
 
 impl Exit {
+    /// The same, and what else is to be said.
+    #[must_use]
+    pub(super) fn adding(self, more: impl fmt::Display) -> Exit {
+        match self {
+            Exit::Failed(said) => Exit::Failed(format!("{said}{more}")),
+            Exit::Usage(said) => Exit::Usage(format!("{said}{more}")),
+            Exit::Refused(said) => Exit::Refused(format!("{said}{more}")),
+            Exit::Pipe => Exit::Pipe,
+        }
+    }
+
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
@@ -284,11 +296,13 @@ impl Ends for LossError {
         match self {
             LossError::Record(error) => error.how(),
             LossError::Recover(error) => error.how(),
+            // As whatever else a bookie is needed for that does not answer.
+            LossError::Unheard { .. } | LossError::NotDecided { .. } => How::Failed,
             LossError::NothingLost { .. }
             | LossError::Answers { .. }
+            | LossError::ShutOut { .. }
+            | LossError::There { .. }
             | LossError::NobodyGone { .. }
-            | LossError::Unheard { .. }
-            | LossError::NotDecided { .. }
             | LossError::Deleting { .. } => How::Refused,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use egret_log::client::loss::{self, Assessed, Decision, Loss};
+use egret_log::client::loss::{self, Assessed, Decision, Loss, Note};
 use egret_schemas::{BookieId, EntryId, LedgerId};
 use serde_json::{Value, json};
 
@@ -17,8 +17,14 @@ use egret_log_cluster::Cluster;
 #[command(
     after_help = "Of a closed ledger every entry is looked for, and those of which no copy is left are \
 noted as lost: readers are told, and repairs copy the rest. An open ledger is closed with what the bookies \
-that are left have. Nothing is changed without --yes. What was accepted stays on record: `egret ledger \
-losses`.
+that are left have. Nothing is changed without --yes, and --yes needs --reason. What was accepted stays on \
+record: `egret ledger losses`.
+
+A bookie is taken for gone only when nobody is there: not one that answers, that turns this process away, or \
+that the metadata has as there, which it does for some seconds after it was killed.
+
+It ends with 1 when a bookie that may have the entries does not answer, with 3 when nothing is lost or a bookie \
+called gone is there.
 
 Examples:
   egret ledger accept-loss L42
@@ -36,7 +42,7 @@ pub(super) struct AcceptLoss {
     /// Who decides, for the record.
     #[arg(long, value_name = "NAME", env = "USER", default_value = "unknown")]
     by: String,
-    /// Do it; otherwise only say what would be lost.
+    /// Do it, for a --reason; otherwise only say what would be lost.
     #[arg(long)]
     yes: bool,
     /// How to answer.
@@ -67,6 +73,15 @@ pub(super) fn ranges(all: &[(EntryId, EntryId)]) -> String {
 
 pub(super) fn pairs(all: &[(EntryId, EntryId)]) -> Vec<Value> {
     all.iter().map(|(first, last)| json!({ "first": first.0, "last": last.0 })).collect()
+}
+
+/// A ledger that repairs leave alone, and what to do about it.
+pub(super) fn nothing_left(id: LedgerId, note: &Note) -> String {
+    format!(
+        "{id}: no copy is left of entry {}, and nobody accepted that: restore a disk and run `egret ledger \
+         repair {id}`, or `egret ledger accept-loss {id}`",
+        note.entry
+    )
 }
 
 impl AcceptLoss {
@@ -161,11 +176,7 @@ impl Losses {
             return Ok(());
         }
         for (id, note) in &given_up {
-            output::line(&format!(
-                "{id}: no copy is left of entry {}, and nobody accepted that: restore a disk and run `egret \
-                 ledger repair {id}`, or `egret ledger accept-loss {id}`",
-                note.entry
-            ))?;
+            output::line(&nothing_left(*id, note))?;
         }
         let head = ["LEDGER", "LOST", "CLOSED AT", "GONE", "BY", "WHEN", "REASON"];
         let rows = accepted.iter().map(|loss| {

@@ -59,7 +59,15 @@ impl Repair {
             return Ok(());
         }
         if left > 0 {
-            let why = format!("{left} copies are still lacking: see above, then try again");
+            let why =
+                format!("{left} copies are still lacking: see above what to do, then try again");
+            return Err(Exit::Failed(why));
+        }
+        if !sweep.unrecoverable.is_empty() {
+            let count = sweep.unrecoverable.len();
+            let why = format!(
+                "{count} ledgers have entries of which no copy is left: see above what to do"
+            );
             return Err(Exit::Failed(why));
         }
         match verified {
@@ -133,6 +141,7 @@ impl Repair {
                     "made": made,
                     "failed": failed,
                     "unrecoverable": sweep.unrecoverable.keys().map(|id| id.to_string()).collect::<Vec<_>>(),
+                    "mended": verified.map_or(0, |(_, verified)| verified.mended()),
                     "verified": verified.map(|(id, verified)| verified::json(*id, verified)),
                 }))?;
             }
@@ -146,24 +155,33 @@ impl Repair {
                 for (_, _, why) in &sweep.failed {
                     output::line(&format!("not repaired: {why}"))?;
                 }
-                for id in sweep.unrecoverable.keys() {
-                    output::line(&format!("{id} is left alone: see `egret ledger losses`"))?;
+                for (id, note) in &sweep.unrecoverable {
+                    output::line(&super::loss::nothing_left(*id, note))?;
                 }
                 for why in &sweep.unread {
                     output::line(&format!("not looked at: {why}"))?;
                 }
-                output::line(&format!(
-                    "{} ledgers, {} copies lacking, {} made",
-                    sweep.ledgers,
-                    sweep.lacking,
-                    sweep.made.len()
-                ))?;
                 if let Some((id, verified)) = verified {
                     verified::say(*id, verified)?;
                 }
+                output::line(&summary(sweep, verified))?;
             }
         }
         Ok(())
+    }
+}
+
+/// A copy that lacks by a record is a bookie's share of many entries; looking finds copies of single ones.
+fn summary(sweep: &Sweep, verified: Option<&(LedgerId, Verified)>) -> String {
+    let (ledgers, lacking, made) = (sweep.ledgers, sweep.lacking, sweep.made.len());
+    match verified {
+        None => format!("{ledgers} ledgers, {lacking} copies lacking, {made} made"),
+        Some((id, verified)) => format!(
+            "{id}: by its record {lacking} copies lacking, {made} made; by looking {} copies of entries \
+             damaged or missing, {} made anew",
+            verified.bad(),
+            verified.mended()
+        ),
     }
 }
 
@@ -180,4 +198,30 @@ fn make(cluster: &Cluster, found: Vec<(LedgerId, Lack)>, pace: Pace, sweep: &mut
         bar.inc(1);
     }
     bar.finish_and_clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use egret_log::client::verify::Share;
+    use egret_log::ledger::Member;
+    use egret_schemas::{BookieId, Incarnation};
+
+    /// Once it said that nothing had been made.
+    #[test]
+    fn what_was_mended_by_looking_is_counted() {
+        let sweep = Sweep { ledgers: 1, ..Sweep::default() };
+        assert_eq!(summary(&sweep, None), "1 ledgers, 0 copies lacking, 0 made");
+        let share =
+            |damaged, missing, mended| Share { damaged, missing, mended, ..Share::default() };
+        let member = |n| Member { bookie: BookieId(n), incarnation: Incarnation(1) };
+        let bookies = [(member(1), share(2, 1, 3)), (member(2), share(0, 1, 0))].into();
+        let verified = (LedgerId(7), Verified { bookies, ..Verified::default() });
+        let said = summary(&sweep, Some(&verified));
+        assert!(
+            said.starts_with("L7: by its record 0 copies lacking, 0 made; by looking "),
+            "{said}"
+        );
+        assert!(said.ends_with("4 copies of entries damaged or missing, 3 made anew"), "{said}");
+    }
 }

@@ -22,16 +22,18 @@ pub(super) fn json(id: LedgerId, verified: &Verified) -> Value {
         })
     };
     let nowhere = |nowhere: &Nowhere| {
-        let (why, bookies) = match &nowhere.why {
-            NowhereWhy::Lost => ("lost", &[][..]),
-            NowhereWhy::Limbo { bookies } => ("limbo", &bookies[..]),
-            NowhereWhy::Unheard { bookies } => ("unheard", &bookies[..]),
+        let (why, bookies, there) = match &nowhere.why {
+            NowhereWhy::Lost => ("lost", &[][..], &[][..]),
+            NowhereWhy::Limbo { bookies } => ("limbo", &bookies[..], &[][..]),
+            NowhereWhy::Unheard { bookies, there } => ("unheard", &bookies[..], &there[..]),
         };
+        let numbers = |bookies: &[BookieId]| bookies.iter().map(|b| b.0).collect::<Vec<u64>>();
         json!({
             "first": nowhere.first.0,
             "last": nowhere.last.0,
             "why": why,
-            "bookies": bookies.iter().map(|bookie| bookie.0).collect::<Vec<u64>>(),
+            "bookies": numbers(bookies),
+            "there": numbers(there),
         })
     };
     json!({
@@ -85,13 +87,26 @@ fn what_to_do(id: LedgerId, Nowhere { first, last, why }: &Nowhere) -> String {
             "{id}: {entries} in limbo: {} stopped uncleanly and may have lost it (Unknown), and no other \
              bookie has a copy: put a disk back that has one and call this again, or accept the loss: {}",
             names(bookies),
-            accept(bookies)
+            accept(&[])
         ),
-        NowhereWhy::Unheard { bookies } => format!(
+        NowhereWhy::Unheard { bookies, there } if there.is_empty() => format!(
             "{id}: {entries} may be on {}, which did not answer, and on no other bookie: start or mend it \
              and call this again; if it will not come back: {}",
             names(bookies),
             accept(bookies)
+        ),
+        // Whatever else is away, what those have is not lost.
+        NowhereWhy::Unheard { bookies, there } => format!(
+            "{id}: {entries} may be on {}{}: see above why nobody there answers this process, mend that and \
+             call this again",
+            match there.len() {
+                1 => format!("{}, which is there", names(there)),
+                _ => format!("{}, which are there", names(there)),
+            },
+            match bookies.is_empty() {
+                true => String::new(),
+                false => format!(", and on {}, to be started or mended", names(bookies)),
+            },
         ),
     }
 }
@@ -101,12 +116,30 @@ mod tests {
     use super::*;
     use egret_schemas::EntryId;
 
+    fn said(why: NowhereWhy) -> String {
+        what_to_do(LedgerId(7), &Nowhere { first: EntryId(4), last: EntryId(5), why })
+    }
+
     #[test]
     fn what_is_in_limbo_is_said_with_the_command_that_ends_it() {
-        let bookies = vec![BookieId(1), BookieId(3)];
-        let why = NowhereWhy::Limbo { bookies };
-        let said = what_to_do(LedgerId(7), &Nowhere { first: EntryId(4), last: EntryId(5), why });
+        let said = said(NowhereWhy::Limbo { bookies: vec![BookieId(1), BookieId(3)] });
         assert!(said.contains("4–5 in limbo: B1, B3 stopped uncleanly"), "{said}");
-        assert!(said.contains("`egret ledger accept-loss L7 --gone B1 --gone B3`"), "{said}");
+        // They are up: nobody is to call them gone.
+        assert!(said.ends_with("accept the loss: `egret ledger accept-loss L7`"), "{said}");
+    }
+
+    /// Once, an operator whose certificate no bookie took was told to call all of them gone.
+    #[test]
+    fn only_who_may_be_gone_is_named_as_gone() {
+        let (one, two) = (BookieId(1), BookieId(2));
+        let away = said(NowhereWhy::Unheard { bookies: vec![one, two], there: vec![] });
+        assert!(away.contains("may be on B1, B2, which did not answer"), "{away}");
+        assert!(away.ends_with("`egret ledger accept-loss L7 --gone B1 --gone B2`"), "{away}");
+        for bookies in [vec![], vec![one]] {
+            let there = said(NowhereWhy::Unheard { bookies, there: vec![two] });
+            assert!(there.contains("may be on B2, which is there"), "{there}");
+            assert!(there.contains("see above why nobody there answers this process"), "{there}");
+            assert!(!there.contains("gone") && !there.contains("accept-loss"), "{there}");
+        }
     }
 }
