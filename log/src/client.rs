@@ -6,6 +6,7 @@
 //! | [`bookies`] | which bookies there are, and the way to each |
 //! | [`placement`] | on which of them a fragment is put, pure |
 //! | [`ledgers`] | create, recover, watch and delete ledgers |
+//! | [`ends`] | how far a ledger may be read, and how sure that is |
 //! | [`writer`] | the handle through which one ledger is written; other bookies for failed ones |
 //! | `recover`, `reads` | what a recovery asks for, carried out; one entry from whoever has it |
 //! | [`loss`], `given_up` | entries of which no copy is left, noted and accepted; bookies that are gone for ever |
@@ -26,6 +27,7 @@ mod abandoned;
 pub mod bookies;
 pub mod cluster;
 mod copier;
+pub mod ends;
 pub mod error;
 mod fan_out;
 mod given_up;
@@ -45,13 +47,15 @@ pub mod writer;
 #[cfg(test)]
 mod abandoned_tests;
 #[cfg(test)]
+mod ends_tests;
+#[cfg(test)]
 mod loss_tests;
 #[cfg(test)]
 pub(crate) mod memory_bookie;
 #[cfg(test)]
 mod row_tests;
 #[cfg(test)]
-mod several_tests;
+pub(crate) mod several_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -59,8 +63,9 @@ mod verify_tests;
 
 pub use bookies::{Bookies, Candidate, OneBookie};
 pub use cluster::{ClusterBookies, ClusterConfig};
+pub use ends::{KnownEnd, LedgerEnd};
 pub use error::{AppendError, CloseError, CreateError, DeleteError, ReadError, RecoverError};
-pub use ledgers::{LedgerEnd, Ledgers};
+pub use ledgers::Ledgers;
 pub use placement::{Copies, TooFewBookies};
 pub use repairer::{Repairer, RepairerConfig};
 pub use scan::Scan;

@@ -278,6 +278,28 @@ impl Directory {
         }
     }
 
+    /// A stream, whether its partitions can be looked into or not.
+    pub fn stream(&mut self, name: &str) -> Result<StreamInfo, DirectoryError> {
+        // Behind every name that comes before all that begin like this one.
+        let mut after = name.to_owned();
+        after.pop();
+        loop {
+            let request = StreamRequest::ListStreams { after, limit: caps::LIST_STREAMS_MAX };
+            let StreamReply::Streams { streams, more } = self.ask(request)?.reply else {
+                return Err(self.odd());
+            };
+            let last = streams.last().map(|info| info.name.clone());
+            if let Some(found) = streams.into_iter().find(|info| info.name == name) {
+                return Ok(found);
+            }
+            match last {
+                Some(last) if more && *last < *name => after = last,
+                // The description says that there is none.
+                _ => return Ok(self.describe(name)?.info),
+            }
+        }
+    }
+
     /// A stream and its partitions.
     pub fn describe(&mut self, name: &str) -> Result<StreamDescription, DirectoryError> {
         match self.ask(StreamRequest::DescribeStream { name: name.to_owned() })?.reply {

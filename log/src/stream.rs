@@ -39,6 +39,8 @@ pub mod users;
 pub mod writer;
 
 #[cfg(test)]
+mod away_tests;
+#[cfg(test)]
 mod catch_up_tests;
 #[cfg(test)]
 mod crash_tests;

@@ -251,7 +251,8 @@ struct Next {
   next @1 :Position;
   # Where to read on.
   end @2 :Position;
-  # Behind the last position readers may see, as it was when this was answered.
+  # Behind the last position readers may see, as it was when this was answered. Behind every position there
+  # can be when that is not known, because bookies are away: who reads on without waiting is told why.
 }
 
 struct Truncate {

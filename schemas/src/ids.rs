@@ -153,6 +153,10 @@ impl Position {
     /// The first position a partition can have.
     pub const START: Position = Position { segment: SegmentId(1), entry: EntryId(0), slot: 0 };
 
+    /// Behind every position a partition can have: where an end is asked for and not known.
+    pub const BEYOND: Position =
+        Position { segment: SegmentId(u64::MAX), entry: EntryId(0), slot: 0 };
+
     /// The first position of the entry after this one's.
     pub const fn next_entry(self) -> Position {
         Position { segment: self.segment, entry: self.entry.next(), slot: 0 }

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use egret_schemas::{EntryId, LedgerId, Term};
 
+use super::ends::LedgerEnd;
 use super::error::{RecordError, RecoverError};
-use super::ledgers::{LedgerEnd, Ledgers};
+use super::ledgers::Ledgers;
 use super::{fan_out, placement, recover};
 use crate::ledger::repair;
 use crate::ledger::{Ensemble, LedgerMetadata, LedgerState, Member, Proposal, TransitionError};

@@ -1,7 +1,9 @@
 //! What can go wrong, operation by operation.
 
+use std::fmt;
+
 use egret_schemas::bytes::DecodeError;
-use egret_schemas::{EntryId, LedgerId};
+use egret_schemas::{BookieId, EntryId, LedgerId};
 
 use super::placement::TooFewBookies;
 use crate::ledger::TransitionError;
@@ -153,7 +155,7 @@ pub enum RecoverError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The end was not found.
-    #[error("{ledger}: {why}")]
+    #[error("{ledger}: {why}{}", .why.cure(*.ledger))]
     Recovery {
         /// The ledger.
         ledger: LedgerId,
@@ -209,7 +211,8 @@ pub enum ReadError {
     },
     /// It was acknowledged and is gone.
     #[error(
-        "{ledger}:{entry} was acknowledged and is gone: a disk lost it; restore that disk from a copy"
+        "{ledger}:{entry} was acknowledged and is gone: a disk lost it; restore that disk from a copy, or, \
+         in a cluster, accept the loss: `egret ledger accept-loss {ledger}`"
     )]
     Missing {
         /// The ledger.
@@ -218,10 +221,7 @@ pub enum ReadError {
         entry: EntryId,
     },
     /// An operator accepted that no copy of it is left.
-    #[error(
-        "{ledger}:{entry} is lost, with all entries from {first} to {last}: an operator accepted that \
-         (`egret ledger losses` says who and why); go on at entry {}", .last.next()
-    )]
+    #[error("{}; go on at entry {}", lost(*.ledger, *.entry, (*.first, *.last)), .last.next())]
     Lost {
         /// The ledger.
         ledger: LedgerId,
@@ -233,23 +233,92 @@ pub enum ReadError {
         last: EntryId,
     },
     /// No answer that proves anything.
-    #[error("{ledger}:{entry} cannot be read: {why}")]
+    #[error("{ledger}:{entry} cannot be read: {unheard}{}", .unheard.cure(*.ledger))]
     Doubtful {
         /// The ledger.
         ledger: LedgerId,
         /// The entry.
         entry: EntryId,
-        /// Why.
-        why: Doubt,
+        /// Who did not show it, and why.
+        unheard: Unheard,
     },
-    /// The bookie could not say what may be read.
-    #[error("{ledger}: {why}")]
+    /// Too few bookies said what may be read.
+    #[error(
+        "how far {ledger} may be read is not known{}: {unheard}{}",
+        match known { Some(known) => format!(" behind entry {known}"), None => String::new() },
+        .unheard.cure(*.ledger)
+    )]
     NoEnd {
         /// The ledger.
         ledger: LedgerId,
-        /// Why.
-        why: Doubt,
+        /// Up to here it may be read all the same.
+        known: Option<EntryId>,
+        /// Who did not say it, and why.
+        unheard: Unheard,
     },
+}
+
+/// That entries are lost, and who knows more; `range` is the first and the last of them.
+pub(crate) fn lost(ledger: LedgerId, entry: EntryId, (first, last): (EntryId, EntryId)) -> String {
+    format!(
+        "{ledger}:{entry} is lost, with all entries from {first} to {last}: an operator accepted that \
+         (`egret ledger losses` says who and why)"
+    )
+}
+
+/// Bookies that were asked and did not give what was asked for, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unheard(Vec<(BookieId, Doubt)>);
+
+impl Unheard {
+    /// In the order of bookies, whoever answered first.
+    pub(super) fn new(mut unheard: Vec<(BookieId, Doubt)>) -> Unheard {
+        unheard.sort_by_key(|(bookie, _)| *bookie);
+        Unheard(unheard)
+    }
+
+    /// What each of them said.
+    pub fn reasons(&self) -> impl Iterator<Item = &Doubt> {
+        self.0.iter().map(|(_, why)| why)
+    }
+
+    /// What to do about it, to be said behind it: nothing beyond what it says itself, unless somebody may
+    /// be away.
+    fn cure(&self, ledger: LedgerId) -> String {
+        match self.0.iter().any(|(_, why)| why.is_away()) {
+            true => cure(ledger),
+            false => String::new(),
+        }
+    }
+
+    /// Whether one of them says that the ledger was deleted, or all that they never had it.
+    pub(crate) fn is_gone(&self) -> bool {
+        let is = |why: &Doubt, refusal| matches!(why, Doubt::Refused(held) if *held == refusal);
+        self.0.iter().any(|(_, why)| is(why, Refusal::Deleted))
+            || (!self.0.is_empty() && self.0.iter().all(|(_, why)| is(why, Refusal::NoLedger)))
+    }
+}
+
+impl fmt::Display for Unheard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (bookie, why)) in self.0.iter().enumerate() {
+            let between = if index > 0 { ", and " } else { "" };
+            // Some reasons begin with the bookie and its address.
+            match why.to_string() {
+                named if named.starts_with(&format!("{bookie} ")) => write!(f, "{between}{named}")?,
+                why => write!(f, "{between}{bookie} says: {why}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What to do when bookies are away that a ledger needs.
+fn cure(ledger: LedgerId) -> String {
+    format!(
+        "; start or mend what does not answer; where a disk is gone for good, `egret ledger accept-loss \
+         {ledger}` says what would be lost with it"
+    )
 }
 
 /// A ledger could not be deleted; the tombstone, if written, stays and deletion may be tried again.
@@ -278,6 +347,20 @@ macro_rules! meta {
     )*};
 }
 meta!(CreateError, CloseError, RecoverError, ReadError, DeleteError);
+
+impl RecoveryFailure {
+    /// What to do about it, to be said behind it.
+    fn cure(&self, ledger: LedgerId) -> String {
+        match self {
+            RecoveryFailure::NotFenced { why } | RecoveryFailure::Undecided { why, .. }
+                if why.is_away() =>
+            {
+                cure(ledger)
+            }
+            _ => String::new(),
+        }
+    }
+}
 
 /// What a reply that was not hoped for is worth.
 pub(crate) fn doubt(reply: Reply) -> Doubt {

@@ -34,30 +34,6 @@ use crate::ledger::{CloseAt, Ensemble, Member, Quorum};
 use crate::message::{Refusal, Reply, Request, Transport, Wake};
 use crate::metadata::{self, Compare, MetaError, MetaStore, Op, TxnOutcome, txn_or_conflict};
 
-/// How far a ledger may be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LedgerEnd {
-    /// It may grow.
-    Open {
-        /// The last entry readers may see now.
-        lac: Option<EntryId>,
-    },
-    /// It is immutable.
-    Closed {
-        /// Its last entry.
-        last: Option<EntryId>,
-    },
-}
-
-impl LedgerEnd {
-    /// The last entry readers may see.
-    pub fn readable(self) -> Option<EntryId> {
-        match self {
-            LedgerEnd::Open { lac: end } | LedgerEnd::Closed { last: end } => end,
-        }
-    }
-}
-
 /// The ledgers of some bookies and one metadata store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ledgers {
@@ -440,54 +416,11 @@ impl Ledgers {
         Err(RecordError::from(contended(&key(id))).into())
     }
 
-    /// How far the ledger may be read now.
-    pub fn end(&self, id: LedgerId) -> Result<LedgerEnd, ReadError> {
-        let metadata = self.describe(id)?;
-        match metadata.state {
-            LedgerState::Closed { last } => Ok(LedgerEnd::Closed { last }),
-            LedgerState::Deleting => Err(RecordError::NoLedger { ledger: id }.into()),
-            LedgerState::Open | LedgerState::InRecovery => self.lac(id, &metadata),
-        }
-    }
-
-    /// What the bookies know of how far an open ledger may be read. As many are heard as every ack
-    /// quorum has one of.
-    fn lac(&self, id: LedgerId, metadata: &LedgerMetadata) -> Result<LedgerEnd, ReadError> {
-        let (first, ensemble) = metadata.last_fragment();
-        let question = |&member: &Member| {
-            let way = self.inner.bookies.transport(member);
-            (way, member.incarnation, Request::ReadLac { ledger: id })
-        };
-        let quorum = metadata.quorum;
-        let enough = quorum.ensemble() - quorum.ack() + 1;
-        // Of a bookie that was not told of the ledger yet, nothing is readable there.
-        let worth =
-            |reply: &Reply| matches!(reply, Reply::Lac { .. } | Reply::Refused(Refusal::NoLedger));
-        let replies =
-            fan_out::ask(ensemble.members().iter().map(question).collect(), enough, worth);
-        // A fragment begins behind what was acknowledged.
-        let mut end = if metadata.kind.is_transactional() { None } else { first.before() };
-        let (mut heard, mut why) = (0, None);
-        for reply in replies.into_iter().flatten() {
-            match reply {
-                Reply::Lac { lac, .. } => {
-                    heard += 1;
-                    end = end.max(lac);
-                }
-                Reply::Refused(Refusal::NoLedger) => heard += 1,
-                other => why = Some(doubt(other)),
-            }
-        }
-        match why {
-            Some(why) if heard == 0 => Err(ReadError::NoEnd { ledger: id, why }),
-            _ => Ok(LedgerEnd::Open { lac: end }),
-        }
-    }
-
     /// Reads an entry that readers may see; its checksum is verified.
     pub fn read(&self, id: LedgerId, entry: EntryId) -> Result<Bytes, ReadError> {
-        let end = self.end(id)?.readable();
-        if Some(entry) > end {
+        let known = self.known_end(id)?;
+        if Some(entry) > known.end.readable() {
+            let end = known.whole()?.readable();
             return Err(ReadError::Beyond { ledger: id, entry, end });
         }
         self.read_unconfirmed(id, entry)

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use egret_schemas::{BookieId, EntryId, LedgerId};
 
-use super::error::{ReadError, RecordError};
+use super::error::{ReadError, RecordError, Unheard};
 use super::ledgers::Ledgers;
 use crate::ledger::LedgerMetadata;
 use crate::ledger::reader::{EntryRead, ReadAnswer, ReadStep};
@@ -139,6 +139,13 @@ fn attempt(
     let (mut read, mut step) = EntryRead::new(slots.into_iter());
     let waiting = Arc::new(Waiting::default());
     let mut last = None;
+    let mut unheard = Vec::new();
+    let mut judge = |slot, answer| {
+        if let ReadAnswer::Unknown(why) = &answer {
+            unheard.push((ensemble.member(slot).bookie, why.clone()));
+        }
+        answer
+    };
     loop {
         step = match step {
             ReadStep::Ask(slot) => {
@@ -146,7 +153,7 @@ fn attempt(
                 let way = ledgers.bookies().transport(to);
                 if alone {
                     let reply = way.call(to.incarnation, request());
-                    read.on_answer(ReadAnswer::judge(id, entry, reply))
+                    read.on_answer(judge(slot, ReadAnswer::judge(id, entry, reply)))
                 } else {
                     let waiting = Arc::clone(&waiting);
                     let told = move |reply| waiting.push(slot, ReadAnswer::judge(id, entry, reply));
@@ -160,7 +167,7 @@ fn attempt(
                     if let ReadAnswer::Unknown(_) = answer {
                         ledgers.reads().was_slow(ensemble.member(slot).bookie);
                     }
-                    read.on_answer(answer)
+                    read.on_answer(judge(slot, answer))
                 }
                 None => {
                     if let Some(slot) = last {
@@ -171,7 +178,10 @@ fn attempt(
             },
             ReadStep::Found(payload) => return Ok(payload),
             ReadStep::Missing => return Err(ReadError::Missing { ledger: id, entry }),
-            ReadStep::Doubtful(why) => return Err(ReadError::Doubtful { ledger: id, entry, why }),
+            ReadStep::Doubtful(_) => {
+                let unheard = Unheard::new(unheard);
+                return Err(ReadError::Doubtful { ledger: id, entry, unheard });
+            }
         }
     }
 }

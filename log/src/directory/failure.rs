@@ -111,11 +111,7 @@ impl Told for ReadError {
     }
 
     fn told(&self) -> Failure {
-        let position = match self {
-            ReadError::Truncated { first } => Some(*first),
-            _ => None,
-        };
-        Failure { position, ..failure(self.code(), self) }
+        Failure { position: self.go_on(), ..failure(self.code(), self) }
     }
 }
 
@@ -149,13 +145,21 @@ fn of_ledger_append(error: &LedgerAppendError) -> Code {
 fn of_ledger_read(error: &LedgerReadError) -> Code {
     match error {
         LedgerReadError::Missing { .. } | LedgerReadError::Lost { .. } => Code::Damaged,
-        LedgerReadError::Doubtful { why, .. } | LedgerReadError::NoEnd { why, .. } => match why {
-            Doubt::Checksum { .. } => Code::Damaged,
-            Doubt::Bookie(unknown) => of_unknown(unknown),
-            Doubt::Refused(refusal) => of_refusal(refusal),
-            Doubt::Protocol => Code::Internal,
-        },
+        LedgerReadError::Doubtful { unheard, .. } | LedgerReadError::NoEnd { unheard, .. } => {
+            // Of several the first that is more than `Internal`.
+            let mut codes = unheard.reasons().map(of_doubt);
+            codes.find(|code| *code != Code::Internal).unwrap_or(Code::Internal)
+        }
         _ => Code::Internal,
+    }
+}
+
+fn of_doubt(why: &Doubt) -> Code {
+    match why {
+        Doubt::Checksum { .. } => Code::Damaged,
+        Doubt::Bookie(unknown) => of_unknown(unknown),
+        Doubt::Refused(refusal) => of_refusal(refusal),
+        Doubt::Protocol => Code::Internal,
     }
 }
 

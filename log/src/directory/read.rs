@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use egret_schemas::Position;
 use egret_schemas::records::RecordRef;
 use egret_schemas::stream::{BatchInfo, Failure, Next, Place, ReadFrom, ReadHead, StreamReply};
 
@@ -54,6 +55,15 @@ impl Watched {
 struct Gathered {
     batches: Vec<BatchInfo>,
     payload: Vec<u8>,
+}
+
+/// What a read came to before it is said how far there is to read.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    /// Whether there were records.
+    any: bool,
+    /// Whether the client waits for them.
+    waited: bool,
 }
 
 impl Gathered {
@@ -109,18 +119,30 @@ impl Readers {
                 break;
             }
         }
-        let next = head.from.iter().map(|place| self.next(place)).collect::<Result<_, _>>()?;
+        let found = Found { any: !gathered.batches.is_empty(), waited: !wait.is_zero() };
+        let next =
+            head.from.iter().map(|place| self.next(place, found)).collect::<Result<_, _>>()?;
         let reply = StreamReply::Batches { batches: gathered.batches, next };
         Ok(Answered { reply, payload: gathered.payload.into() })
     }
 
     /// How far the reader of a place came, and how far it may.
-    fn next(&self, place: &Place) -> Result<Next, Failure> {
+    fn next(&self, place: &Place, found: Found) -> Result<Next, Failure> {
         let watched = &self.open[&place.partition];
         let next = watched.reader.position();
         // Who waits at the end need not ask where that is.
         let at_end = !watched.woken.load(Ordering::Acquire);
-        let end = if at_end { next } else { watched.reader.end().map_err(|e| e.told())? };
+        let end = match at_end && (found.waited || watched.reader.is_sure()) {
+            true => next,
+            false => match watched.reader.end() {
+                Ok(end) => end,
+                // Who waits for what comes is told when it comes.
+                Err(_) if found.waited => next,
+                // What was found is told first. Whoever reads on to the end is told why there is none.
+                Err(_) if found.any => Position::BEYOND,
+                Err(error) => return Err(error.told()),
+            },
+        };
         Ok(Next { partition: place.partition, next, end: end.max(next) })
     }
 

@@ -52,6 +52,21 @@ pub enum Doubt {
 }
 
 impl Doubt {
+    /// Whether the bookie is away, or what it had, so that it may come back with it or never.
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Doubt::Bookie(
+                Unknown::Unreachable { .. }
+                    | Unknown::TurnedAway { .. }
+                    | Unknown::Deadline { .. }
+                    | Unknown::Incarnation { .. }
+                    | Unknown::Closing
+                    | Unknown::Limbo
+            )
+        )
+    }
+
     /// The term of a newer owner, when that is the reason.
     pub fn newer_term(&self) -> Option<Term> {
         match self {

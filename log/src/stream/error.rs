@@ -6,7 +6,7 @@ use egret_schemas::{EntryId, Epoch, Generation, LedgerId, Position, SegmentId};
 use super::catalog::FormatMismatch;
 use super::users::User;
 use crate::caps;
-use crate::client::error::RecordError;
+use crate::client::error::{RecordError, lost};
 use crate::client::{
     CloseError, CreateError, DeleteError, ReadError as LedgerReadError, RecoverError,
 };
@@ -311,7 +311,7 @@ pub enum ReadError {
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// A ledger.
-    #[error("{segment}: {why}")]
+    #[error("{segment}: {}", ledger_told(*.segment, .why))]
     Ledger {
         /// The segment.
         segment: SegmentId,
@@ -330,6 +330,26 @@ pub enum ReadError {
         /// What is wrong with it.
         why: DecodeError,
     },
+}
+
+/// Of a loss, where to go on is a position.
+fn ledger_told(segment: SegmentId, why: &LedgerReadError) -> String {
+    match (why, behind(segment, why)) {
+        (LedgerReadError::Lost { ledger, entry, first, last }, Some(behind)) => {
+            format!("{}; go on at {behind}", lost(*ledger, *entry, (*first, *last)))
+        }
+        _ => why.to_string(),
+    }
+}
+
+/// The position behind entries that are gone for good.
+fn behind(segment: SegmentId, why: &LedgerReadError) -> Option<Position> {
+    match why {
+        LedgerReadError::Lost { last: gone, .. } | LedgerReadError::Missing { entry: gone, .. } => {
+            Some(Position { segment, entry: gone.next(), slot: 0 })
+        }
+        _ => None,
+    }
 }
 
 /// Who uses a stream could not be noted.
@@ -452,6 +472,15 @@ impl From<CatalogError> for AppendError {
 }
 
 impl ReadError {
+    /// Where there is something to read again, when what was asked for is gone for good.
+    pub fn go_on(&self) -> Option<Position> {
+        match self {
+            ReadError::Truncated { first } => Some(*first),
+            ReadError::Ledger { segment, why } => behind(*segment, why),
+            _ => None,
+        }
+    }
+
     /// Whether asking again may go better.
     pub fn may_pass(&self) -> bool {
         match self {
@@ -467,21 +496,18 @@ impl ReadError {
     /// Whether the ledger, or the page that lists it, is gone: the segment was truncated, dropped or
     /// deleted meanwhile.
     pub(crate) fn is_gone(&self) -> bool {
-        use crate::ledger::reader::Doubt;
-        use crate::message::Refusal;
+        if let ReadError::Ledger {
+            why: LedgerReadError::Doubtful { unheard, .. } | LedgerReadError::NoEnd { unheard, .. },
+            ..
+        } = self
+        {
+            return unheard.is_gone();
+        }
         matches!(
             self,
             ReadError::Catalog(CatalogError::PageGone { .. })
                 | ReadError::Ledger {
-                    why: LedgerReadError::Record(RecordError::NoLedger { .. })
-                        | LedgerReadError::Doubtful {
-                            why: Doubt::Refused(Refusal::Deleted | Refusal::NoLedger),
-                            ..
-                        }
-                        | LedgerReadError::NoEnd {
-                            why: Doubt::Refused(Refusal::Deleted | Refusal::NoLedger),
-                            ..
-                        },
+                    why: LedgerReadError::Record(RecordError::NoLedger { .. }),
                     ..
                 }
         )

@@ -18,7 +18,7 @@ use super::error::{
 };
 use super::follow::Follower;
 use super::pages::while_pages_go;
-use super::partition::{Below, Catalog, Partition};
+use super::partition::{Below, Catalog, EndOf, Partition};
 use super::reader::{PartitionReader, ReadFrom};
 use super::transactional::{Committed, TransactionalWriter};
 use super::truncate;
@@ -217,7 +217,7 @@ impl Log {
         let describe = |number| {
             let partition = self.catalog().partition_of(name, number);
             self.settle(&partition, &info, number)?;
-            while_pages_go(ReadError::is_gone, || describe(&partition, number))
+            while_pages_go(ReadError::is_gone, || describe(&partition, number, Reach::Whole))
         };
         let partitions: Result<_, _> = (0..info.config.partitions).map(describe).collect();
         let users = self.users(name)?;
@@ -225,14 +225,35 @@ impl Log {
     }
 
     /// What one partition consists of.
+    ///
+    /// # Errors
+    /// Also when so few bookies answer that there may be more of it.
     pub fn describe_partition(
         &self,
         name: &str,
         partition: u32,
     ) -> Result<PartitionDescription, ReadError> {
+        self.describe_reach(name, partition, Reach::Whole)
+    }
+
+    /// The same as far as the bookies that answer know: for who follows what is appended.
+    pub(crate) fn describe_at_least(
+        &self,
+        name: &str,
+        partition: u32,
+    ) -> Result<PartitionDescription, ReadError> {
+        self.describe_reach(name, partition, Reach::AtLeast)
+    }
+
+    fn describe_reach(
+        &self,
+        name: &str,
+        partition: u32,
+        reach: Reach,
+    ) -> Result<PartitionDescription, ReadError> {
         let (found, info) = self.catalog().partition(name, partition)?;
         self.settle(&found, &info, partition)?;
-        while_pages_go(ReadError::is_gone, || describe(&found, partition))
+        while_pages_go(ReadError::is_gone, || describe(&found, partition, reach))
     }
 
     /// The position after the last visible record of each partition.
@@ -490,9 +511,25 @@ impl Log {
     }
 }
 
-fn describe(partition: &Partition, number: u32) -> Result<PartitionDescription, ReadError> {
+/// How far a partition is to be known to be described.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    /// Whatever bookies are away, as far as those that answer know.
+    AtLeast,
+    /// To its end.
+    Whole,
+}
+
+fn describe(
+    partition: &Partition,
+    number: u32,
+    reach: Reach,
+) -> Result<PartitionDescription, ReadError> {
     let record = partition.load()?;
-    let end = partition.visible_end(&record)?;
+    let (end, end_of): (_, EndOf) = match reach {
+        Reach::AtLeast => (partition.visible_end(&record)?, Partition::end_of),
+        Reach::Whole => (partition.whole_end(&record)?, Partition::whole_end_of),
+    };
     let (mut segments, mut oldest) = (Vec::new(), None);
     for segment in partition.segments(&record) {
         let segment = segment?;
@@ -501,7 +538,7 @@ fn describe(partition: &Partition, number: u32) -> Result<PartitionDescription, 
             id: segment.id,
             ledger: segment.ledger,
             first_number: segment.first_number,
-            end: partition.end_of(&segment)?,
+            end: end_of(partition, &segment)?,
             created_ms: segment.created_ms,
             closed: segment.closed,
         });

@@ -14,7 +14,9 @@ use super::catalog::{
 };
 use super::entry_codec;
 use super::error::{CatalogError, OpenWriterError, ReadError};
-use crate::client::{CreateError, LedgerEnd, LedgerWriter, Ledgers, ReadError as LedgerReadError};
+use crate::client::{
+    CreateError, KnownEnd, LedgerEnd, LedgerWriter, Ledgers, ReadError as LedgerReadError,
+};
 use crate::clock::Wall;
 use crate::directory::LogCloseError;
 use crate::ledger::LedgerKind;
@@ -355,8 +357,7 @@ impl Partition {
 
     /// An entry of a segment, whether readers may see it or not.
     pub(super) fn read(&self, segment: &SegmentRecord, entry: EntryId) -> Result<Bytes, ReadError> {
-        let read = self.ledgers().read_unconfirmed(segment.ledger, entry);
-        read.map_err(|why| ReadError::Ledger { segment: segment.id, why })
+        self.ledgers().read_unconfirmed(segment.ledger, entry).map_err(of(segment))
     }
 
     /// The same, or `None` when its loss was accepted.
@@ -371,10 +372,19 @@ impl Partition {
         }
     }
 
-    /// How far a segment may be read now.
+    /// How far a segment may be read now, and how sure that is.
+    pub(super) fn known_end(&self, segment: &SegmentRecord) -> Result<KnownEnd, ReadError> {
+        self.ledgers().known_end(segment.ledger).map_err(of(segment))
+    }
+
+    /// How far a segment may be read now, at least.
     pub(super) fn end_of(&self, segment: &SegmentRecord) -> Result<LedgerEnd, ReadError> {
-        let end = self.ledgers().end(segment.ledger);
-        end.map_err(|why| ReadError::Ledger { segment: segment.id, why })
+        self.known_end(segment)?.at_least().map_err(of(segment))
+    }
+
+    /// The same, and no farther: an error when too few bookies answer to know that.
+    pub(super) fn whole_end_of(&self, segment: &SegmentRecord) -> Result<LedgerEnd, ReadError> {
+        self.known_end(segment)?.whole().map_err(of(segment))
     }
 
     /// The number of the record after the last of `segment`, when that ends at `last`.
@@ -396,13 +406,22 @@ impl Partition {
         Ok(segment.first_number)
     }
 
-    /// Where readers must stop now.
+    /// Where readers must stop now, at least.
     pub(super) fn visible_end(&self, record: &PartitionRecord) -> Result<VisibleEnd, ReadError> {
+        self.stops(record, Partition::end_of)
+    }
+
+    /// Where readers must stop now, and no sooner: an error when too few bookies answer to know that.
+    pub(super) fn whole_end(&self, record: &PartitionRecord) -> Result<VisibleEnd, ReadError> {
+        self.stops(record, Partition::whole_end_of)
+    }
+
+    fn stops(&self, record: &PartitionRecord, end_of: EndOf) -> Result<VisibleEnd, ReadError> {
         // The first segment that is open bounds readers, whatever a transaction rolled behind it.
         let mut bound = None;
         for segment in self.segments(record).rev() {
             let segment = segment?;
-            let end = self.end_of(&segment)?;
+            let end = end_of(self, &segment)?;
             let closed = matches!(end, LedgerEnd::Closed { .. });
             if closed && bound.is_some() {
                 break;
@@ -419,6 +438,15 @@ impl Partition {
         let position = position.max(record.first);
         Ok(VisibleEnd { position, segment: Some((segment, last)) })
     }
+}
+
+/// How the end of a segment is asked for.
+pub(super) type EndOf = fn(&Partition, &SegmentRecord) -> Result<LedgerEnd, ReadError>;
+
+/// What an error of its ledger is to a segment.
+pub(super) fn of(segment: &SegmentRecord) -> impl Fn(LedgerReadError) -> ReadError + use<> {
+    let segment = segment.id;
+    move |why| ReadError::Ledger { segment, why }
 }
 
 /// Where readers must stop.

@@ -2,8 +2,13 @@
 //!
 //! A reader goes entry by entry, from segment to segment, and never past what is visible: an open
 //! segment's last add confirmed (of a transactional one: what was published), a closed one's last
-//! entry. Up to there it has some entries read [ahead](crate::client::scan). At the end it leaves a wake and is called when there may be more: by the bookie when the
-//! segment grows, by the partition when its record or a segment's state changes.
+//! entry. Up to there it has some entries read [ahead](crate::client::scan). At the end it leaves a wake
+//! and is called when there may be more: by the bookie when the segment grows, by the partition when its
+//! record or a segment's state changes.
+//!
+//! While bookies are away an open segment is read as far as it is known to go. When none of those that have
+//! it answers, that is an error, told behind what can be read; see [`is_sure`](PartitionReader::is_sure)
+//! for when some do.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +20,7 @@ use super::catalog::{PartitionRecord, SegmentRecord};
 use super::entry_codec::{self, Entry};
 use super::error::ReadError;
 use super::pages::while_pages_go;
-use super::partition::{Partition, decode};
+use super::partition::{Partition, decode, of};
 use super::record::Batch;
 use super::seek;
 use crate::client::{LedgerEnd, Scan};
@@ -63,15 +68,43 @@ pub struct PartitionReader {
 struct Cursor {
     segment: SegmentRecord,
     end: LedgerEnd,
+    /// Whether enough bookies answered to know that this is the end.
+    sure: bool,
+    /// None of the bookies that have it answered: to be told behind what can be read all the same.
+    unheard: Option<ReadError>,
     /// Reads ahead, up to the end and no further.
     scan: Scan,
 }
 
 impl Cursor {
     fn open(partition: &Partition, segment: SegmentRecord) -> Result<Cursor, ReadError> {
-        let end = partition.end_of(&segment)?;
+        let known = partition.known_end(&segment)?;
+        let (end, sure) = (known.end, known.doubt.is_none());
+        let unheard = known.at_least().map_err(of(&segment)).err();
+        // What is gone is not to be read: the partition's record says what is left.
+        if let Some(gone) = unheard.as_ref().filter(|error| error.is_gone()) {
+            return Err(gone.clone());
+        }
         let scan = partition.ledgers().scan(segment.ledger);
-        Ok(Cursor { segment, end, scan })
+        Ok(Cursor { segment, end, sure, unheard, scan })
+    }
+
+    /// Asks the bookies again; whether there is more to read now.
+    fn look(&mut self, partition: &Partition) -> Result<bool, ReadError> {
+        // What opening it met is told, once, before anybody is asked again.
+        if let Some(unheard) = self.unheard.take() {
+            return Err(unheard);
+        }
+        let known = partition.known_end(&self.segment)?;
+        self.sure = known.doubt.is_none();
+        let closed = matches!(known.end, LedgerEnd::Closed { .. });
+        // Others may have answered before, and known more.
+        if closed || known.end.readable() > self.end.readable() {
+            self.end = known.end;
+            return Ok(true);
+        }
+        known.at_least().map_err(of(&self.segment))?;
+        Ok(false)
     }
 }
 
@@ -156,8 +189,17 @@ impl PartitionReader {
     }
 
     /// The position after the last record readers may see now.
+    ///
+    /// # Errors
+    /// Also when too few bookies answer to know that there is nothing behind it.
     pub fn end(&self) -> Result<Position, ReadError> {
-        Ok(self.partition.visible_end(&self.partition.load()?)?.position)
+        Ok(self.partition.whole_end(&self.partition.load()?)?.position)
+    }
+
+    /// Whether there was nothing behind the segment's last entry that was read: false when so few bookies
+    /// answered that others may have more.
+    pub fn is_sure(&self) -> bool {
+        self.cursor.as_ref().is_none_or(|cursor| cursor.sure)
     }
 
     /// The next records, or [`Poll::Pending`]; then `wake` is called once, on any thread, when there
@@ -249,8 +291,7 @@ impl PartitionReader {
             && self.next.entry <= last
         {
             let read = cursor.scan.read(self.next.entry, last);
-            let segment = cursor.segment.id;
-            let bytes = read.map_err(|why| ReadError::Ledger { segment, why })?;
+            let bytes = read.map_err(of(&cursor.segment))?;
             let batch = batch(&cursor.segment, self.next, &bytes)?;
             self.next = self.next.next_entry();
             return Ok(batch.map_or(Step::Again, Step::Batch));
@@ -266,12 +307,10 @@ impl PartitionReader {
             return Ok(Step::Again);
         }
         let fired = self.signal.lock().fired.take();
-        let end = self.partition.end_of(&cursor.segment)?;
-        if end != cursor.end {
-            cursor.end = end;
+        if cursor.look(&self.partition)? {
             return Ok(Step::Again);
         }
-        let watched = (ledger, end.readable());
+        let watched = (ledger, cursor.end.readable());
         if fired == Some(watched) {
             self.signal.lock().idle = fired;
         }
@@ -353,7 +392,7 @@ fn check(
     }
     let found = partition.at_or_after(record, asked.segment)?;
     let never = match found.filter(|segment| segment.id == asked.segment) {
-        Some(segment) => match partition.end_of(&segment)? {
+        Some(segment) => match partition.known_end(&segment)?.end {
             LedgerEnd::Closed { last } => asked.entry > EntryId::after(last),
             // A transactional end found after a crash may lag behind what was seen before.
             LedgerEnd::Open { .. } => false,

@@ -28,7 +28,8 @@ pub(super) fn truncate(
     let record = partition.load()?;
     let end = partition.visible_end(&record)?;
     if before > end.position {
-        return Err(TruncateError::BeyondEnd { asked: before, end: end.position });
+        let end = partition.whole_end(&record)?.position;
+        return Err(TruncateError::BeyondEnd { asked: before, end });
     }
     release(partition, before, force)?;
     forget(partition, before, end.segment.map(|(segment, _)| segment.id))

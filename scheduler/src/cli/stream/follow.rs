@@ -6,12 +6,12 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use egret_log::directory::{Directory, Read};
+use egret_log::directory::{Directory, DirectoryError, Read};
 use egret_log::{caps, clock};
 use egret_schemas::Position;
 use egret_schemas::bytes::{DecodeError, Reader};
 use egret_schemas::records::RecordRef;
-use egret_schemas::stream::{Place as From, ReadFrom, ReadHead};
+use egret_schemas::stream::{Code, Place as From, ReadFrom, ReadHead};
 
 use super::append::{Separator, separator};
 use super::manage::the_partition;
@@ -88,12 +88,18 @@ impl Cat {
             (None, Some(since)) => ReadFrom::Since(since.ms(clock::wall_ms())),
             (None, None) => ReadFrom::Earliest,
         };
+        let several = partitions.len() > 1 || self.partition.is_some();
         let mut reading = Reading { directory, stream: self.name, from: Vec::new() };
         for partition in partitions {
             reading.from = vec![From { partition, from: begin }];
             let mut until = self.to;
             loop {
-                let read = reading.next(0)?;
+                let read = reading.next(0).map_err(|error| {
+                    let option =
+                        if several { format!("--partition {partition} ") } else { String::new() };
+                    let on = go_on(&error, reading.from[0].from, &option);
+                    Exit::from(error).adding(on)
+                })?;
                 let end = read.next.first().map(|next| (next.next, next.end));
                 let until = *until.get_or_insert(end.map_or(Position::START, |(_, end)| end));
                 write(&read, &self.style, Some(until))?;
@@ -134,7 +140,7 @@ fn all_or_one(
 ) -> Result<Vec<u32>, Exit> {
     match named {
         Some(partition) => Ok(vec![partition]),
-        None => Ok((0..directory.describe(stream)?.info.partitions).collect()),
+        None => Ok((0..directory.stream(stream)?.partitions).collect()),
     }
 }
 
@@ -146,7 +152,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn next(&mut self, wait_ms: u32) -> Result<Read, Exit> {
+    fn next(&mut self, wait_ms: u32) -> Result<Read, DirectoryError> {
         let (stream, from) = (self.stream.clone(), self.from.clone());
         let read =
             self.directory.read(ReadHead { stream, from, bytes_max: CHUNK_BYTES, wait_ms })?;
@@ -154,6 +160,20 @@ impl Reading {
             from.from = ReadFrom::At(next.next);
         }
         Ok(read)
+    }
+}
+
+/// Where to go on when something cannot be read, with the option that says so: behind what is gone for good,
+/// else where it stopped.
+fn go_on(error: &DirectoryError, stopped: ReadFrom, partition: &str) -> String {
+    let DirectoryError::Failed(failure) = error else { return String::new() };
+    let unread = matches!(failure.code, Code::Internal | Code::Damaged | Code::Closing);
+    match (failure.position, stopped) {
+        (Some(behind), _) => format!("; what stands behind it: `{partition}--from {behind}`"),
+        (None, ReadFrom::At(at)) if unread => {
+            format!("; all before it was written, go on there with `{partition}--from {at}`")
+        }
+        _ => String::new(),
     }
 }
 
@@ -190,4 +210,37 @@ fn write(read: &Read, style: &Style, until: Option<Position>) -> Result<(), Exit
 
 fn odd(error: DecodeError) -> Exit {
     Exit::Failed(format!("what the holder sent does not decode: {error}: use the same release"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use egret_schemas::stream::{Failure, Outcome};
+
+    fn failed(code: Code, position: Option<&str>) -> DirectoryError {
+        let (message, hint) = ("S2: L7:3 is gone".to_owned(), String::new());
+        let position = position.map(|text| text.parse().expect("a position"));
+        let outcome = Outcome::Definite;
+        Failure { code, message, hint, outcome, position, retry_after_ms: 0 }.into()
+    }
+
+    #[test]
+    fn where_to_go_on_is_said_as_the_command_takes_it() {
+        let stopped = ReadFrom::At("S2:3:0".parse().expect("a position"));
+        let gone = failed(Code::Damaged, Some("S2:5:0"));
+        assert_eq!(go_on(&gone, stopped, ""), "; what stands behind it: `--from S2:5:0`");
+        assert_eq!(
+            go_on(&gone, ReadFrom::Earliest, "--partition 4 "),
+            "; what stands behind it: `--partition 4 --from S2:5:0`"
+        );
+        let away = failed(Code::Internal, None);
+        assert_eq!(
+            go_on(&away, stopped, ""),
+            "; all before it was written, go on there with `--from S2:3:0`"
+        );
+        assert_eq!(go_on(&away, ReadFrom::Earliest, ""), "", "nothing was written");
+        assert_eq!(go_on(&failed(Code::Refused, None), stopped, ""), "");
+        let said = Exit::from(gone).adding("; more").to_string();
+        assert_eq!(said, "S2: L7:3 is gone; more");
+    }
 }

@@ -281,7 +281,7 @@ pub(super) fn the_partition(
     if let Some(partition) = named {
         return Ok(partition);
     }
-    let count = directory.describe(stream)?.info.partitions;
+    let count = directory.stream(stream)?.partitions;
     if count == 1 {
         return Ok(0);
     }
