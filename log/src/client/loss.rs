@@ -114,12 +114,18 @@ pub enum LossError {
     },
     /// The ledger is not closed, and nobody is said to be gone.
     #[error(
-        "{ledger} is not closed, and none of its bookies is gone: whoever writes next closes it; if that \
-         fails for a bookie that will not come back, say which (`--gone BOOKIE`)"
+        "{ledger} is not closed, and none of its bookies is said to be gone: whoever writes next closes it; if \
+         that fails for a bookie that will not come back, say which ({})",
+        match &away[..] {
+            [] => "`--gone BOOKIE`".to_owned(),
+            away => format!("`{}`, which do not answer", options(away)),
+        }
     )]
     NobodyGone {
         /// The ledger.
         ledger: LedgerId,
+        /// Those of its bookies that may be.
+        away: Vec<BookieId>,
     },
     /// A bookie that may have more than the others does not answer.
     #[error(
@@ -160,6 +166,11 @@ pub enum LossError {
         /// The ledger.
         ledger: LedgerId,
     },
+}
+
+/// Bookies as the command takes them.
+pub fn options(gone: &[BookieId]) -> String {
+    gone.iter().map(|bookie| format!("--gone {bookie}")).collect::<Vec<_>>().join(" ")
 }
 
 /// What to do about a bookie that did not answer.
@@ -206,7 +217,7 @@ pub fn assess(
             }
             let gone = given_up(ledgers, &record, gone);
             if gone.is_empty() {
-                return Err(LossError::NobodyGone { ledger: id });
+                return Err(LossError::NobodyGone { ledger: id, away: away(ledgers, id, &record) });
             }
             for member in record.last_fragment().1.members() {
                 if let (false, Err(why)) = (gone.contains(member), probe(ledgers, id, *member)) {
@@ -383,6 +394,17 @@ pub(super) fn is_there(ledgers: &Ledgers, member: Member, why: &Doubt) -> bool {
 fn unheard(ledgers: &Ledgers, ledger: LedgerId, member: Member, why: Doubt) -> LossError {
     let there = is_there(ledgers, member, &why);
     LossError::Unheard { ledger, bookie: member.bookie, there, why }
+}
+
+/// Those of a ledger's last bookies that may be gone.
+fn away(ledgers: &Ledgers, id: LedgerId, record: &LedgerMetadata) -> Vec<BookieId> {
+    let is_away = |member: &&Member| {
+        let why = probe(ledgers, id, **member).err();
+        why.is_some_and(|why| !is_there(ledgers, **member, &why))
+    };
+    let members = record.last_fragment().1.members().iter();
+    let away: BTreeSet<BookieId> = members.filter(is_away).map(|member| member.bookie).collect();
+    away.into_iter().collect()
 }
 
 /// Whether a bookie's word on what it has of a ledger counts; why not.

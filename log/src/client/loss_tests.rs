@@ -164,6 +164,16 @@ fn nobody_gives_up_a_bookie_that_answers() {
     }
     let error = loss::accept(&world.ledgers, id, decision(&[]), |_| {}).unwrap_err();
     assert!(matches!(error, LossError::NobodyGone { .. }), "{error}");
+    assert!(error.to_string().ends_with("say which (`--gone BOOKIE`)"), "{error}");
+    // Who may be meant is said, but for those that are there.
+    holders.iter().for_each(|&holder| world.bookie(holder).set_down(true));
+    world.there(&holders[..1]);
+    let error = loss::accept(&world.ledgers, id, decision(&[]), |_| {}).unwrap_err();
+    let mut away: Vec<BookieId> = holders[1..].iter().map(|&holder| bookie(holder)).collect();
+    away.sort_unstable();
+    let named = format!("`--gone {} --gone {}`, which do not answer)", away[0], away[1]);
+    assert!(error.to_string().ends_with(&named), "{error}");
+    holders.iter().for_each(|&holder| world.bookie(holder).set_down(false));
     writer.append_wait(text(1)).expect("its writer was not disturbed");
 }
 
@@ -230,6 +240,27 @@ fn only_its_owner_closes_a_transactional_ledger() {
     world.bookie(0).set_down(true);
     let error = loss::accept(&world.ledgers, id, decision(&[0]), |_| {}).unwrap_err();
     assert!(error.to_string().contains("topology `words`"), "{error}");
+}
+
+/// Once, nothing said what to do about it: no copy was lacking, and no writer could go on.
+#[test]
+fn a_ledger_nobody_can_close_is_found_with_those_that_had_it() {
+    let world = World::new(5);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    drop(writer);
+    let mut holders = world.holders(id, 0);
+    holders.sort_unstable();
+    world.back_with_another(holders[0]);
+    assert!(survey(&world.ledgers).unwrap().1.endless.is_empty(), "two are enough");
+    world.back_with_another(holders[1]);
+    let found = survey(&world.ledgers).unwrap().1;
+    assert_eq!(found.endless[&id].bookies, [bookie(holders[0]), bookie(holders[1])]);
+    assert!(found.ends.is_empty(), "nobody tries to take it over");
+    let stuck = world.ledgers.recover(id, Term(2), CloseAt::End).unwrap_err().to_string();
+    assert!(stuck.contains(&format!("`egret ledger accept-loss {id}`")), "{stuck}");
+    loss::accept(&world.ledgers, id, decision(&[]), |_| {}).unwrap();
+    assert!(survey(&world.ledgers).unwrap().1.endless.is_empty());
 }
 
 /// What its former directory had is gone, but the bookie is there, and takes copies as any other.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use egret_schemas::{EntryId, LedgerId};
+use egret_schemas::{BookieId, EntryId, LedgerId};
 
 use super::copier::Copier;
 use super::error::{ReadError, RecordError, doubt};
@@ -17,7 +17,7 @@ use super::placement;
 use crate::caps;
 use crate::ledger::reader::Doubt;
 use crate::ledger::repair::{self, Lack, Standing, Why};
-use crate::ledger::{LedgerMetadata, Member, TransitionError};
+use crate::ledger::{LedgerKind, LedgerMetadata, Member, TransitionError};
 use crate::message::{Refusal, Reply, Request};
 
 /// Why a copy could not be made. It is tried again with the next sweep.
@@ -98,8 +98,19 @@ pub struct Sweep {
     pub unread: Vec<RecordError>,
     /// Ledgers nobody closed, of whose last bookies one is gone: their writers' to mend, if they have any.
     pub ends: BTreeMap<LedgerId, LedgerMetadata>,
+    /// Ledgers nobody can close any more.
+    pub endless: BTreeMap<LedgerId, Endless>,
     /// Ledgers given up, for want of any copy of an entry: their copies are not counted as lacking.
     pub unrecoverable: BTreeMap<LedgerId, Note>,
+}
+
+/// Why nobody can close a ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endless {
+    /// Those of its bookies that have other directories now.
+    pub bookies: Vec<BookieId>,
+    /// The topology that alone may close it, if it is one's.
+    pub owner: Option<String>,
 }
 
 /// How much of a bookie's and the network's time a repair takes.
@@ -131,7 +142,9 @@ pub fn survey(ledgers: &Ledgers) -> Result<(Vec<(LedgerId, Lack)>, Sweep), Recor
                 let standing = |member| ledgers.bookies().standing(member);
                 let lacks = repair::lacks(&record, standing);
                 found.extend(lacks.into_iter().map(|lack| (id, lack)));
-                if !repair::gone_from_the_end(&record, standing).is_empty() {
+                if let Some(endless) = endless(ledgers, &record) {
+                    sweep.endless.insert(id, endless);
+                } else if !repair::gone_from_the_end(&record, standing).is_empty() {
                     sweep.ends.insert(id, record);
                 }
             }
@@ -146,6 +159,19 @@ pub fn survey(ledgers: &Ledgers) -> Result<(Vec<(LedgerId, Lack)>, Sweep), Recor
     }
     sweep.lacking = found.len() as u64;
     Ok((found, sweep))
+}
+
+/// Why nobody can close a ledger, if nobody can.
+pub fn endless(ledgers: &Ledgers, record: &LedgerMetadata) -> Option<Endless> {
+    let lost = repair::lost_from_the_end(record, |member| ledgers.bookies().standing(member));
+    let last = record.last_fragment().1;
+    let mut bookies: Vec<BookieId> = lost.iter().map(|&slot| last.member(slot).bookie).collect();
+    bookies.sort_unstable();
+    let owner = match &record.kind {
+        LedgerKind::Plain => None,
+        LedgerKind::Transactional { owner } => Some(owner.clone()),
+    };
+    (!bookies.is_empty()).then_some(Endless { bookies, owner })
 }
 
 /// Looks at every ledger and makes what is lacking, for as long as `go_on` says so.

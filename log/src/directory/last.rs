@@ -19,7 +19,7 @@ pub(super) fn last(
     count: u64,
 ) -> Result<ReadFrom, ReadError> {
     let end = log.reader_of_any(stream, partition, ReadFrom::Latest)?.position();
-    let description = log.describe_at_least(stream, partition)?;
+    let description = log.describe_partition(stream, partition)?;
     let first = description.first_number;
     let wanted = match (first + description.records).checked_sub(count) {
         Some(wanted) if wanted > first => wanted,

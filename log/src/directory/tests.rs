@@ -1,6 +1,7 @@
 //! Requests on a log over a bookie and a metadata store in memory.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,12 +14,13 @@ use egret_schemas::stream::{
 use egret_schemas::{EntryId, Position, key};
 use proptest::prelude::*;
 
-use super::Answerer;
+use super::{Answerer, Directory};
+use crate::caps;
 use crate::client::memory_bookie::MemoryBookie;
 use crate::message::Refusal;
 use crate::metadata::MemoryMeta;
 use crate::rpc::{Answer, Answered, Bell};
-use crate::stream::Log;
+use crate::stream::{self, Log};
 
 struct World {
     bookie: Arc<MemoryBookie>,
@@ -215,7 +217,7 @@ fn a_read_that_waits_is_woken_by_an_append_to_any_of_its_partitions() {
         .collect();
     let writer = world.log.writer("s", 1).unwrap();
     let appending = std::thread::spawn(move || {
-        writer.append_wait(&[crate::stream::Record::of("late")]).unwrap();
+        writer.append_wait(&[stream::Record::of("late")]).unwrap();
     });
     // Long enough that only the wake can end it.
     let seen = world.read(from, u32::MAX, 30_000);
@@ -404,7 +406,7 @@ fn a_read_that_waits_is_woken_in_a_real_directory() {
         let sent = value.clone();
         let appending = std::thread::spawn(move || {
             let writer = writer.writer("s", partition).unwrap();
-            writer.append_wait(&[crate::stream::Record::of(sent)]).unwrap();
+            writer.append_wait(&[stream::Record::of(sent)]).unwrap();
         });
         let seen = world.read(from.clone(), u32::MAX, 5_000);
         appending.join().unwrap();
@@ -423,10 +425,10 @@ fn a_read_that_waits_is_woken_in_a_real_directory() {
 fn what_was_acknowledged_before_a_crash_is_visible_without_another_append() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path(), crate::LogConfig::default()).unwrap();
-    log.create_stream("s", crate::stream::StreamConfig::default()).unwrap();
+    log.create_stream("s", stream::StreamConfig::default()).unwrap();
     let writer = log.writer("s", 0).unwrap();
     for value in ["a", "b", "c"] {
-        writer.append_wait(&[crate::stream::Record::of(value)]).unwrap();
+        writer.append_wait(&[stream::Record::of(value)]).unwrap();
     }
     // Dropped without being closed: as if the process had died.
     drop((writer, log));
@@ -447,8 +449,8 @@ fn a_closed_directory_can_be_held_again_while_handles_linger() {
     let dir = tempfile::tempdir().unwrap();
     let open = || Log::open(dir.path(), crate::LogConfig { serve: true, ..Default::default() });
     let log = open().unwrap();
-    log.create_stream("s", crate::stream::StreamConfig::default()).unwrap();
-    let reader = log.reader("s", 0, crate::stream::ReadFrom::Earliest).unwrap();
+    log.create_stream("s", stream::StreamConfig::default()).unwrap();
+    let reader = log.reader("s", 0, stream::ReadFrom::Earliest).unwrap();
     let other = log.clone();
     let held = open().expect_err("it is held");
     assert!(held.to_string().contains(&std::process::id().to_string()), "{held}");
@@ -467,7 +469,7 @@ fn what_stands_before_an_error_is_answered_first() {
     let writer = world.log.writer("s", 0).unwrap();
     // The fourth tells the bookie that the third may be read.
     for value in ["a", "b", "c", "d"] {
-        writer.append_wait(&[crate::stream::Record::of(value)]).unwrap();
+        writer.append_wait(&[stream::Record::of(value)]).unwrap();
     }
     let ledger = world.log.describe("s").unwrap().partitions[0].segments[0].ledger;
     world.bookie.flip(ledger, EntryId(2));
@@ -485,5 +487,34 @@ fn what_stands_before_an_error_is_answered_first() {
         let then = read(ReadFrom::At(next[0].next));
         let StreamReply::Failed(failure) = then.reply else { panic!("{then:?}") };
         assert_eq!(failure.code, Code::Damaged, "{failure}");
+    }
+}
+
+/// Whoever only wants to know how many partitions there are is not held up by what cannot be read.
+#[test]
+fn a_stream_is_found_among_all_that_begin_alike_and_nobody_looks_into_it() {
+    let world = world(3, 1 << 20);
+    let prefix = "s".repeat(2);
+    let beside = u64::from(caps::LIST_STREAMS_MAX) + 2;
+    for n in 0..beside {
+        let name = format!("{prefix}-{n}");
+        world.log.create_stream(&name, stream::StreamConfig::default()).unwrap();
+    }
+    let last = format!("{prefix}z");
+    for name in [&last, &prefix] {
+        let config = stream::StreamConfig { partitions: 2, ..stream::StreamConfig::default() };
+        world.log.create_stream(name, config).unwrap();
+    }
+    world.log.writer("s", 0).unwrap().append_wait(&[stream::Record::of("0")]).unwrap();
+    world.bookie.set_down(true);
+    let mut directory = Directory::over(Path::new("d"), world.log.clone(), Box::new(()));
+    assert!(directory.describe("s").is_err(), "its end is not known");
+    for (name, partitions) in [("s", 3), (&last, 2), (&prefix, 2), ("ss-7", 1)] {
+        let found = directory.stream(name).unwrap();
+        assert_eq!((&*found.name, found.partitions), (name, partitions));
+    }
+    for name in ["r", "ssy", "t", ""] {
+        let error = directory.stream(name).unwrap_err();
+        assert_eq!(error.to_string(), format!("there is no stream `{name}`: create it first"));
     }
 }

@@ -94,19 +94,48 @@ pub fn gone_from_the_end(
     metadata: &LedgerMetadata,
     standing: impl Fn(Member) -> Standing,
 ) -> Vec<usize> {
+    let Some(standing) = of_the_end(metadata, standing) else { return Vec::new() };
+    match can_be_proven(&standing, metadata) {
+        true => (0..standing.len()).filter(|&slot| is_gone(standing[slot])).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// Slots of the last fragment of a ledger that is not closed whose bookies have other directories now, where
+/// those that are left cannot prove what was acknowledged: nobody can find its end.
+pub fn lost_from_the_end(
+    metadata: &LedgerMetadata,
+    standing: impl Fn(Member) -> Standing,
+) -> Vec<usize> {
+    let Some(standing) = of_the_end(metadata, standing) else { return Vec::new() };
+    let replaced = |&slot: &usize| matches!(standing[slot], Standing::Replaced { .. });
+    match can_be_proven(&standing, metadata) {
+        true => Vec::new(),
+        false => (0..standing.len()).filter(replaced).collect(),
+    }
+}
+
+/// What is known of the last bookies of a ledger that is not closed.
+fn of_the_end(
+    metadata: &LedgerMetadata,
+    standing: impl Fn(Member) -> Standing,
+) -> Option<Vec<Standing>> {
     if !matches!(metadata.state, LedgerState::Open | LedgerState::InRecovery) {
-        return Vec::new();
+        return None;
     }
     let members = metadata.last_fragment().1.members();
-    let standing: Vec<Standing> = members.iter().map(|&member| standing(member)).collect();
-    let gone = (0..members.len()).filter(|&slot| is_gone(standing[slot])).collect();
+    Some(members.iter().map(|&member| standing(member)).collect())
+}
+
+/// Whether what was acknowledged can be proven by those that have what they had.
+fn can_be_proven(standing: &[Standing], metadata: &LedgerMetadata) -> bool {
     // One that is to go still answers, or does not: then the recovery says so, and nothing is lost.
     let answer = |standing: &Standing| match standing {
         Standing::Replaced { .. } => Answer::Unknown,
         Standing::Present | Standing::Leaving => Answer::Yes,
     };
     let answers: Vec<Answer> = standing.iter().map(answer).collect();
-    if covered(&answers, Answer::Yes, metadata.quorum) { gone } else { Vec::new() }
+    covered(&answers, Answer::Yes, metadata.quorum)
 }
 
 /// Whether copies there are to be elsewhere.
@@ -194,10 +223,14 @@ mod tests {
         assert_eq!(gone(&open, [leaving, other, there]), [0, 1]);
         assert_eq!(gone(&open, [leaving; 3]), [0, 1, 2]);
         assert_eq!(gone(&open, [other, other, there]), [0; 0], "what one had nobody can tell");
+        let lost = |record: &LedgerMetadata, standing| lost_from_the_end(record, of(standing));
+        assert_eq!(lost(&open, [other, other, there]), [0, 1]);
+        assert_eq!(lost(&open, [leaving, other, there]), [0; 0]);
         let taken = open.start_recovery(Term(2), P).unwrap();
         assert_eq!(gone(&taken, [other, there, there]), [0]);
         let closed = open.close(Term(1), Some(EntryId(7)), P).unwrap();
         assert_eq!(gone(&closed, [other, there, there]), [0; 0]);
+        assert_eq!(lost(&closed, [other, other, there]), [0; 0]);
     }
 
     #[test]

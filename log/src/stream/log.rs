@@ -212,6 +212,9 @@ impl Log {
     }
 
     /// What a stream consists of.
+    ///
+    /// # Errors
+    /// Also when so few bookies answer that there may be more of it.
     pub fn describe(&self, name: &str) -> Result<StreamDescription, ReadError> {
         let info = self.stream(name)?;
         let describe = |number| {
@@ -224,36 +227,15 @@ impl Log {
         Ok(StreamDescription { info, partitions: partitions?, users })
     }
 
-    /// What one partition consists of.
-    ///
-    /// # Errors
-    /// Also when so few bookies answer that there may be more of it.
+    /// What one partition consists of, as far as the bookies that answer know.
     pub fn describe_partition(
         &self,
         name: &str,
         partition: u32,
     ) -> Result<PartitionDescription, ReadError> {
-        self.describe_reach(name, partition, Reach::Whole)
-    }
-
-    /// The same as far as the bookies that answer know: for who follows what is appended.
-    pub(crate) fn describe_at_least(
-        &self,
-        name: &str,
-        partition: u32,
-    ) -> Result<PartitionDescription, ReadError> {
-        self.describe_reach(name, partition, Reach::AtLeast)
-    }
-
-    fn describe_reach(
-        &self,
-        name: &str,
-        partition: u32,
-        reach: Reach,
-    ) -> Result<PartitionDescription, ReadError> {
         let (found, info) = self.catalog().partition(name, partition)?;
         self.settle(&found, &info, partition)?;
-        while_pages_go(ReadError::is_gone, || describe(&found, partition, reach))
+        while_pages_go(ReadError::is_gone, || describe(&found, partition, Reach::AtLeast))
     }
 
     /// The position after the last visible record of each partition.

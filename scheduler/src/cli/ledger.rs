@@ -183,6 +183,11 @@ impl Describe {
         let record = record(cluster, id)?;
         let lacking = lacking(cluster, &record);
         let lost: Vec<_> = record.lost.iter().map(|(&first, &last)| (first, last)).collect();
+        let known = match record.state {
+            LedgerState::Open | LedgerState::InRecovery => Some(cluster.ledgers.known_end(id)?),
+            LedgerState::Closed { .. } | LedgerState::Deleting => None,
+        };
+        let readable = known.as_ref().map(|known| known.end.readable());
         let owner = match &record.kind {
             LedgerKind::Plain => None,
             LedgerKind::Transactional { owner } => Some(owner.clone()),
@@ -212,6 +217,8 @@ impl Describe {
                     "state": state(&record),
                     "term": record.term.0,
                     "last": last(&record),
+                    "readable": readable.flatten().map(|entry| entry.0),
+                    "doubt": known.as_ref().and_then(|k| k.doubt.as_ref()).map(ToString::to_string),
                     "copies": record.quorum.to_string(),
                     "owner": owner,
                     "fragments": record.fragments.iter().map(fragment).collect::<Vec<Value>>(),
@@ -220,9 +227,10 @@ impl Describe {
                 }))?;
             }
             Form::Table => {
-                let end = match last(&record) {
-                    Some(last) => format!(", last entry {last}"),
-                    None => String::new(),
+                let end = match (last(&record), readable) {
+                    (Some(last), _) => format!(", last entry {last}"),
+                    (None, Some(Some(entry))) => format!(", readable up to entry {entry}"),
+                    (None, _) => String::new(),
                 };
                 let owner = owner.map_or_else(String::new, |owner| format!(", owned by {owner}"));
                 output::line(&format!(
@@ -248,7 +256,11 @@ impl Describe {
                 output::table(&head, rows)?;
             }
         }
-        Ok(())
+        // What the record says was said; how far it may be read its bookies know.
+        match known.and_then(|known| known.doubt) {
+            Some(doubt) => Err(doubt.into()),
+            None => Ok(()),
+        }
     }
 }
 

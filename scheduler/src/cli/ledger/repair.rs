@@ -3,10 +3,10 @@
 
 use clap::Args;
 use egret_log::client::loss;
-use egret_log::client::repair::{self, Pace, Sweep};
+use egret_log::client::repair::{self, Endless, Pace, Sweep};
 use egret_log::client::verify::{self, Verified};
 use egret_log::ledger::repair::{Lack, lacks};
-use egret_schemas::LedgerId;
+use egret_schemas::{BookieId, LedgerId};
 use serde_json::{Value, json};
 
 use super::super::exit::{Done, Exit};
@@ -63,11 +63,9 @@ impl Repair {
                 format!("{left} copies are still lacking: see above what to do, then try again");
             return Err(Exit::Failed(why));
         }
-        if !sweep.unrecoverable.is_empty() {
-            let count = sweep.unrecoverable.len();
-            let why = format!(
-                "{count} ledgers have entries of which no copy is left: see above what to do"
-            );
+        let hopeless = sweep.unrecoverable.len() + sweep.endless.len();
+        if hopeless > 0 {
+            let why = format!("{hopeless} ledgers cannot be repaired: see above what to do");
             return Err(Exit::Failed(why));
         }
         match verified {
@@ -92,7 +90,9 @@ impl Repair {
             // Asked for by name: it is tried whatever an earlier repair came to.
             loss::forget(&cluster.ledgers, id)?;
         }
-        Ok((found, Sweep { ledgers: 1, lacking, ..Sweep::default() }))
+        let endless = repair::endless(&cluster.ledgers, &record);
+        let endless = endless.map(|why| (id, why)).into_iter().collect();
+        Ok((found, Sweep { ledgers: 1, lacking, endless, ..Sweep::default() }))
     }
 
     fn verify(&self, cluster: &Cluster, id: LedgerId, pace: Pace) -> Result<Verified, Exit> {
@@ -141,6 +141,7 @@ impl Repair {
                     "made": made,
                     "failed": failed,
                     "unrecoverable": sweep.unrecoverable.keys().map(|id| id.to_string()).collect::<Vec<_>>(),
+                    "endless": sweep.endless.keys().map(|id| id.to_string()).collect::<Vec<_>>(),
                     "mended": verified.map_or(0, |(_, verified)| verified.mended()),
                     "verified": verified.map(|(id, verified)| verified::json(*id, verified)),
                 }))?;
@@ -158,6 +159,9 @@ impl Repair {
                 for (id, note) in &sweep.unrecoverable {
                     output::line(&super::loss::nothing_left(*id, note))?;
                 }
+                for (id, why) in &sweep.endless {
+                    output::line(&endless(*id, why))?;
+                }
                 for why in &sweep.unread {
                     output::line(&format!("not looked at: {why}"))?;
                 }
@@ -168,6 +172,22 @@ impl Repair {
             }
         }
         Ok(())
+    }
+}
+
+/// A ledger that nobody can close, and what to do about it.
+fn endless(id: LedgerId, Endless { bookies, owner }: &Endless) -> String {
+    let names: Vec<String> = bookies.iter().map(BookieId::to_string).collect();
+    let names = names.join(", ");
+    let what = format!(
+        "{id} was not closed, and where it ends cannot be found without the former directories of {names}: put \
+         one back"
+    );
+    match owner {
+        None => {
+            format!("{what}, or go on with what the others have: `egret ledger accept-loss {id}`")
+        }
+        Some(owner) => format!("{what}; only its topology, `{owner}`, closes it then"),
     }
 }
 
@@ -205,7 +225,21 @@ mod tests {
     use super::*;
     use egret_log::client::verify::Share;
     use egret_log::ledger::Member;
-    use egret_schemas::{BookieId, Incarnation};
+    use egret_schemas::Incarnation;
+
+    #[test]
+    fn a_ledger_nobody_can_close_is_said_with_the_command_that_does() {
+        let bookies = vec![BookieId(1), BookieId(3)];
+        let said = endless(LedgerId(7), &Endless { bookies: bookies.clone(), owner: None });
+        assert!(said.contains("without the former directories of B1, B3: put one back"), "{said}");
+        assert!(said.ends_with("`egret ledger accept-loss L7`"), "{said}");
+        let owner = Some("words".to_owned());
+        let said = endless(LedgerId(7), &Endless { bookies, owner });
+        assert!(
+            said.ends_with("put one back; only its topology, `words`, closes it then"),
+            "{said}"
+        );
+    }
 
     /// Once it said that nothing had been made.
     #[test]

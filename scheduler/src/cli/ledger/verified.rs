@@ -1,5 +1,6 @@
 //! What looking at every copy of a ledger came to, said to people and to programs.
 
+use egret_log::client::loss::options;
 use egret_log::client::verify::{Nowhere, NowhereWhy, Share, Verified};
 use egret_log::ledger::Member;
 use egret_schemas::{BookieId, LedgerId};
@@ -74,8 +75,8 @@ fn what_to_do(id: LedgerId, Nowhere { first, last, why }: &Nowhere) -> String {
         bookies.iter().map(BookieId::to_string).collect::<Vec<_>>().join(", ")
     };
     let accept = |bookies: &[BookieId]| {
-        let gone: String = bookies.iter().map(|bookie| format!(" --gone {bookie}")).collect();
-        format!("`egret ledger accept-loss {id}{gone}`")
+        let space = if bookies.is_empty() { "" } else { " " };
+        format!("`egret ledger accept-loss {id}{space}{}`", options(bookies))
     };
     match why {
         NowhereWhy::Lost => format!(
@@ -97,12 +98,10 @@ fn what_to_do(id: LedgerId, Nowhere { first, last, why }: &Nowhere) -> String {
         ),
         // Whatever else is away, what those have is not lost.
         NowhereWhy::Unheard { bookies, there } => format!(
-            "{id}: {entries} may be on {}{}: see above why nobody there answers this process, mend that and \
-             call this again",
-            match there.len() {
-                1 => format!("{}, which is there", names(there)),
-                _ => format!("{}, which are there", names(there)),
-            },
+            "{id}: {entries} may be on {}, there as the metadata has it or by what was answered{}: see above \
+             why this process hears nothing of it, mend that and call this again; or in some seconds, if it was \
+             killed just now",
+            names(there),
             match bookies.is_empty() {
                 true => String::new(),
                 false => format!(", and on {}, to be started or mended", names(bookies)),
@@ -137,8 +136,8 @@ mod tests {
         assert!(away.ends_with("`egret ledger accept-loss L7 --gone B1 --gone B2`"), "{away}");
         for bookies in [vec![], vec![one]] {
             let there = said(NowhereWhy::Unheard { bookies, there: vec![two] });
-            assert!(there.contains("may be on B2, which is there"), "{there}");
-            assert!(there.contains("see above why nobody there answers this process"), "{there}");
+            assert!(there.contains("may be on B2, there as the metadata has it"), "{there}");
+            assert!(there.contains("see above why this process hears nothing of it"), "{there}");
             assert!(!there.contains("gone") && !there.contains("accept-loss"), "{there}");
         }
     }

@@ -97,7 +97,7 @@ impl Append {
         if self.create {
             create(&mut directory, &self.name)?;
         }
-        let info = directory.describe(&self.name)?.info;
+        let info = directory.stream(&self.name)?;
         if let Some(asked) = self.partition.filter(|asked| *asked >= info.partitions) {
             // Before the input is read: it may be long, or empty.
             let (stream, partitions) = (info.name, info.partitions);
