@@ -482,7 +482,7 @@ impl Shard {
         wakes.into_iter().for_each(|wake| wake());
         match answer {
             super::Answer::Reply(reply) => reply,
-            super::Answer::Read(job) => job.read(self),
+            super::Answer::Read(job) => job.read(self).0,
         }
     }
 }

@@ -10,9 +10,9 @@ use crate::bookie::cache::CachedEntry;
 use crate::bookie::damage::Damage;
 use crate::bookie::extent::StoredEntry;
 use crate::bookie::index::Stored;
-use crate::caps;
 use crate::message::{RangeEntry, Refusal, Reply, ReplyTo, Request, Unknown, Wake};
 use crate::mutants::{self, Mutant};
+use crate::{caps, clock};
 
 /// When to come back.
 const RETRY_AFTER_MS: u32 = 20;
@@ -50,8 +50,8 @@ enum Part {
 /// What one batched read may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    pub(super) entries: u32,
-    pub(super) bytes: u64,
+    entries: u32,
+    bytes: u64,
 }
 
 impl Bounds {
@@ -60,6 +60,16 @@ impl Bounds {
         let most = u64::try_from(caps::READ_BYTES_MAX).expect("a limit in memory fits u64");
         let entries = entries_max.clamp(1, caps::READ_ENTRIES_MAX);
         Bounds { entries, bytes: u64::from(bytes_max).min(most) }
+    }
+
+    /// The same, and no more bytes than so many.
+    pub(super) fn at_most(self, bytes: u64) -> Bounds {
+        Bounds { bytes: self.bytes.min(bytes), ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(self) -> u64 {
+        self.bytes
     }
 }
 
@@ -70,18 +80,23 @@ pub(super) struct ReadCount {
     bytes: AtomicU64,
 }
 
+/// Entries in an answer, and their bytes.
+fn found(reply: &Reply) -> (u64, u64) {
+    let (entries, bytes) = match reply {
+        Reply::Entry { payload, .. } => (1, payload.len()),
+        Reply::Entries { entries, .. } => {
+            (entries.len(), entries.iter().map(|entry| entry.payload.len()).sum())
+        }
+        _ => (0, 0),
+    };
+    let count = |n| u64::try_from(n).expect("a length in memory fits u64");
+    (count(entries), count(bytes))
+}
+
 impl ReadCount {
-    fn add(&self, reply: &Reply) {
-        let (entries, bytes) = match reply {
-            Reply::Entry { payload, .. } => (1, payload.len()),
-            Reply::Entries { entries, .. } => {
-                (entries.len(), entries.iter().map(|entry| entry.payload.len()).sum())
-            }
-            _ => return,
-        };
-        let count = |n| u64::try_from(n).expect("a length in memory fits u64");
-        self.entries.fetch_add(count(entries), Ordering::Relaxed);
-        self.bytes.fetch_add(count(bytes), Ordering::Relaxed);
+    fn add(&self, (entries, bytes): (u64, u64)) {
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self) -> (u64, u64) {
@@ -137,9 +152,8 @@ impl State {
     }
 
     /// The answer to a batched read, or where its entries are.
-    pub(super) fn read_range(&self, from: EntryAddress, bounds: Bounds) -> Answer {
+    pub(super) fn read_range(&self, from: EntryAddress, mut bounds: Bounds) -> Answer {
         let ledger = from.ledger;
-        let bounds = self.read_jobs.within(bounds, crate::clock::now());
         let (mut next, mut parts) = (from.entry, Vec::new());
         let (mut entries, mut bytes, mut on_medium) = (0, 0, false);
         while entries < bounds.entries && (parts.is_empty() || bytes < bounds.bytes) {
@@ -155,7 +169,14 @@ impl State {
                     1
                 }
                 Lookup::Stored(ReadJob { what: What::One(stored), .. }) => {
-                    on_medium = true;
+                    if !on_medium {
+                        // What is in memory is read at no pace, and asks for no time.
+                        bounds = self.read_jobs.within(bounds, clock::now());
+                        if !parts.is_empty() && bytes >= bounds.bytes {
+                            break;
+                        }
+                        on_medium = true;
+                    }
                     let fits = (bounds.bytes - bytes.min(bounds.bytes)) / stored.usual_bytes();
                     let fits = u32::try_from(fits).unwrap_or(u32::MAX).max(1);
                     let count = stored.in_row().min(bounds.entries - entries).min(fits);
@@ -192,8 +213,8 @@ fn entry_reply(address: EntryAddress, lac: Option<EntryId>, entry: CachedEntry) 
 }
 
 impl ReadJob {
-    /// Reads the entry, or the row.
-    pub(super) fn read(self, shard: &Shard) -> Reply {
+    /// Reads the entry, or the row; how many bytes that were, too.
+    pub(super) fn read(self, shard: &Shard) -> (Reply, u64) {
         let ReadJob { lac, what, .. } = self;
         let reply = match what {
             What::One(stored) => match stored.read() {
@@ -208,8 +229,9 @@ impl ReadJob {
                 Err((stored, damage)) => damaged(shard, &stored, damage),
             },
         };
-        shard.catch_up_reads.add(&reply);
-        reply
+        let found = found(&reply);
+        shard.catch_up_reads.add(found);
+        (reply, found.1)
     }
 
     /// The entry's checksum, after its bytes were checked against it.
@@ -305,13 +327,14 @@ impl SentJob {
 impl Shard {
     /// Takes note of an answer from memory.
     pub(super) fn count_tail(&self, answer: &Reply) {
-        self.tail_reads.add(answer);
+        self.tail_reads.add(found(answer));
     }
 
     /// Reads for a request that was sent: on the read thread if there is one.
     pub(super) fn read_later(&self, mut job: SentJob) {
         if !self.config.background {
-            return self.read_now(job);
+            self.read_now(job);
+            return;
         }
         let mut state = self.lock();
         let refusal = if state.closing {
@@ -332,10 +355,14 @@ impl Shard {
         job.refuse(refusal);
     }
 
-    /// Reads and answers.
-    pub(super) fn read_now(&self, job: SentJob) {
+    /// Reads and answers; how many bytes were read for a reader.
+    pub(super) fn read_now(&self, job: SentJob) -> u64 {
         let (job, request, reply) = match job {
-            SentJob::Answer(job, reply) => return reply(job.read(self)),
+            SentJob::Answer(job, reply) => {
+                let (answer, bytes) = job.read(self);
+                reply(answer);
+                return bytes;
+            }
             SentJob::Compare(job, request, reply) => (job, request, reply),
         };
         let compared = job.crc(self);
@@ -351,10 +378,17 @@ impl Shard {
             }
             Verdict::Read(_) | Verdict::Compare(..) => unreachable!("it was compared"),
         }
+        0
     }
 }
 
 impl Shard {
+    /// Bytes of history that count against the pace of reads.
+    #[cfg(test)]
+    pub(crate) fn charged_reads(&self) -> u64 {
+        self.lock().read_jobs.charged
+    }
+
     /// Calls `wake` once what readers may see of `ledger` is beyond `beyond`, or at its end.
     pub(crate) fn watch_lac(&self, ledger: LedgerId, beyond: Option<EntryId>, wake: Wake) {
         let mut state = self.lock();

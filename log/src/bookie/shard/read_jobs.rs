@@ -17,6 +17,17 @@ pub(super) struct ReadJobs {
     /// Bytes they may take, with those under way.
     bytes: usize,
     pace: Pace,
+    /// Bytes the pace was told of.
+    #[cfg(test)]
+    pub(super) charged: u64,
+}
+
+/// What a read at a pace came to.
+pub(super) struct Took {
+    /// What was read, however much was asked for.
+    pub(super) bytes: u64,
+    pub(super) begun: Instant,
+    pub(super) now: Instant,
 }
 
 /// What a read thread does next.
@@ -29,7 +40,14 @@ pub(super) enum Next {
 
 impl ReadJobs {
     pub(super) fn new(pace: Pace) -> ReadJobs {
-        ReadJobs { urgent: VecDeque::new(), others: VecDeque::new(), bytes: 0, pace }
+        ReadJobs {
+            urgent: VecDeque::new(),
+            others: VecDeque::new(),
+            bytes: 0,
+            pace,
+            #[cfg(test)]
+            charged: 0,
+        }
     }
 
     /// Takes a job, or gives it back when too much waits.
@@ -61,12 +79,13 @@ impl ReadJobs {
         }
     }
 
-    /// A job of so many bytes is done; `took` from when to when, unless it was urgent.
-    pub(super) fn done(&mut self, bytes: usize, took: Option<(Instant, Instant)>, threads: usize) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        if let Some((begun, now)) = took {
-            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    /// A job that was [held](SentJob::bytes) for so many bytes is done, and `took` this, unless it was urgent.
+    pub(super) fn done(&mut self, held: usize, took: Option<Took>, threads: usize) {
+        self.bytes = self.bytes.saturating_sub(held);
+        if let Some(Took { bytes, begun, now }) = took {
             self.pace.has_read(bytes, begun, now, threads);
+            #[cfg(test)]
+            (self.charged += bytes);
         }
     }
 
@@ -78,7 +97,7 @@ impl ReadJobs {
     /// What one batched read may take now.
     pub(super) fn within(&self, bounds: Bounds, now: Instant) -> Bounds {
         if self.pace.beside_adds(now) {
-            return Bounds { bytes: bounds.bytes.min(ROW_BYTES_BESIDE_ADDS), ..bounds };
+            return bounds.at_most(ROW_BYTES_BESIDE_ADDS);
         }
         bounds
     }
@@ -115,7 +134,8 @@ mod tests {
         assert_eq!(is_urgent(jobs.next(begin)), Some(true));
         assert_eq!(is_urgent(jobs.next(begin)), Some(false));
         jobs.added(0, begin + MS);
-        jobs.done(1 << 20, Some((begin, begin + MS)), 1);
+        let took = Took { bytes: 1000, begun: begin, now: begin + MS };
+        jobs.done(1 << 20, Some(took), 1);
         assert!(matches!(jobs.next(begin + MS), Next::Rest(_)), "history rests");
         assert!(jobs.push(SentJob::of_nothing(true, 1)).is_none());
         assert_eq!(is_urgent(jobs.next(begin + MS)), Some(true), "recovery does not");
@@ -128,15 +148,31 @@ mod tests {
         assert!(matches!(jobs.next(begin), Next::Nothing));
     }
 
+    /// Once it was what the reader had asked for: one at the end of what there is rested for rows it did not get.
+    #[test]
+    fn what_counts_is_what_was_read() {
+        let begin = clock::now();
+        let mut jobs = jobs(10, &[false, false]);
+        jobs.added(1000, begin);
+        for (bytes, rests) in [(1500, false), (501, true)] {
+            assert_eq!(is_urgent(jobs.next(begin)), Some(false));
+            let took = Took { bytes, begun: begin, now: begin + MS };
+            jobs.done(1 << 20, Some(took), 1);
+            assert!(jobs.push(SentJob::of_nothing(false, 1)).is_none());
+            let next = jobs.next(begin + MS);
+            assert_eq!(matches!(next, Next::Rest(_)), rests, "two for each that was appended");
+        }
+    }
+
     #[test]
     fn rows_are_short_while_appends_come_in() {
         let begin = clock::now();
         let mut jobs = jobs(10, &[]);
         let asked = Bounds::new(1000, 4 << 20);
-        assert_eq!(jobs.within(asked, begin).bytes, 4 << 20);
+        assert_eq!(jobs.within(asked, begin).bytes(), 4 << 20);
         jobs.added(100, begin);
-        assert_eq!(jobs.within(asked, begin).bytes, ROW_BYTES_BESIDE_ADDS);
-        assert_eq!(jobs.within(asked, begin + 60 * MS).bytes, 4 << 20);
+        assert_eq!(jobs.within(asked, begin).bytes(), ROW_BYTES_BESIDE_ADDS);
+        assert_eq!(jobs.within(asked, begin + 60 * MS).bytes(), 4 << 20);
     }
 
     #[test]

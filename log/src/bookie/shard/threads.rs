@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::read_jobs::Next;
+use super::read_jobs::{Next, Took};
 use super::{Shard, State};
 use crate::clock;
 use crate::message::{Reply, ReplyTo};
@@ -115,11 +115,11 @@ impl Shard {
             state = match state.read_jobs.next(clock::now()) {
                 Next::Job(job) => {
                     drop(state);
-                    let (bytes, urgent, begun) = (job.bytes(), job.is_urgent(), clock::now());
-                    self.read_now(job);
+                    let (held, urgent, begun) = (job.bytes(), job.is_urgent(), clock::now());
+                    let bytes = self.read_now(job);
                     let mut state = self.lock();
-                    let took = (!urgent).then_some((begun, clock::now()));
-                    state.read_jobs.done(bytes, took, threads);
+                    let took = (!urgent).then(|| Took { bytes, begun, now: clock::now() });
+                    state.read_jobs.done(held, took, threads);
                     state
                 }
                 Next::Rest(rest) => {

@@ -124,6 +124,26 @@ fn a_row_keeps_within_its_bytes_and_the_limits() {
     }
 }
 
+/// How much of history is read at a time is a matter of pace; what is in memory costs no read.
+#[test]
+fn a_row_in_memory_is_whole_whatever_is_appended_beside_it() {
+    let config = BookieConfig {
+        background: true,
+        write_cache_bytes: 8 << 20,
+        journal_file_bytes: 8 << 20,
+        tail_cache_bytes: 8 << 20,
+        ..small()
+    };
+    let bookie = try_open(&FaultyDisk::new(), config).unwrap();
+    done(ask(&bookie, create(1, 1)));
+    let bytes = 100 << 10;
+    for entry in 0..8 {
+        done(ask(&bookie, add_bytes(1, entry, 1, payload(1, entry, bytes))));
+    }
+    let row = numbers(1, bytes, ask(&bookie, range(1, 0, 99, 4 << 20)));
+    assert_eq!(row, (0..8).collect::<Vec<u64>>());
+}
+
 #[test]
 fn a_row_ends_before_damage_and_the_next_says_so() {
     let disk = FaultyDisk::new();
@@ -144,6 +164,30 @@ fn a_row_ends_before_damage_and_the_next_says_so() {
     // Mended, the row is whole again, over both places.
     done(ask(&bookie, copy(1, 3, 1)));
     assert_eq!(numbers(1, 100, ask(&bookie, range(1, 3, 99, 9999))), [3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn history_is_charged_with_what_was_read_of_it_and_not_with_what_was_asked_for() {
+    let disk = FaultyDisk::new();
+    let config = BookieConfig { background: true, read_threads: 1, ..small() };
+    let bookie = try_open(&disk, config).unwrap();
+    done(ask(&bookie, create(1, 1)));
+    for entry in 0..60 {
+        done(ask(&bookie, add(1, entry, 1)));
+    }
+    bookie.checkpoint().unwrap();
+    let (told, answers) = mpsc::channel();
+    for _ in 0..2 {
+        let told = told.clone();
+        let reply = Box::new(move |reply| told.send(reply).unwrap());
+        bookie.send(bookie.incarnation(), range(1, 0, 40, u32::MAX), reply);
+    }
+    // One thread reads: when the second is answered, the first is booked.
+    for _ in 0..2 {
+        assert_eq!(numbers(1, 100, answers.recv().unwrap()).len(), 40);
+    }
+    let charged: u64 = bookie.shards.iter().map(|shard| shard.charged_reads()).sum();
+    assert!([4000, 8000].contains(&charged), "{charged}");
 }
 
 #[test]
