@@ -13,6 +13,7 @@ pub(crate) mod cluster_name;
 pub(crate) mod live;
 mod presence;
 mod record;
+mod sealed;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -12,6 +12,7 @@
 
 #![allow(clippy::unwrap_used, reason = "this is a test, wherever it is compiled")]
 
+pub(crate) mod around;
 mod leases;
 pub mod lossy;
 pub mod random;

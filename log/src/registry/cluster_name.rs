@@ -6,6 +6,7 @@
 
 use egret_schemas::bytes::{DecodeError, Reader, Writer};
 
+use super::sealed::{seal, unseal};
 use super::{CAS_TRIES, Registry, RegistryError};
 use crate::metadata::{Compare, Op, txn_or_conflict};
 
@@ -16,20 +17,12 @@ pub(crate) fn encode(name: &String) -> Vec<u8> {
     let mut out = Vec::with_capacity(9 + name.len());
     out.put_u8(VERSION);
     out.put_bytes(name.as_bytes());
-    let crc = crc32c::crc32c(&out);
-    out.put_u32(crc);
-    out
+    seal(out)
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<String, DecodeError> {
     let what = "cluster's name";
-    let Some((body, crc)) = bytes.split_last_chunk::<4>() else {
-        return Err(DecodeError { what, at: 0, why: "shorter than its checksum" });
-    };
-    if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-        return Err(DecodeError { what, at: body.len(), why: "its checksum does not match" });
-    }
-    let mut r = Reader::new(body);
+    let mut r = Reader::new(unseal(what, bytes)?);
     if r.u8("version")? != VERSION {
         return Err(r.wrong("version", "not known to this build"));
     }

@@ -13,6 +13,8 @@ use std::str::FromStr;
 use egret_schemas::bytes::{DecodeError, Reader, Writer};
 use egret_schemas::{BookieId, Incarnation};
 
+use super::sealed::{seal, unseal};
+
 const VERSION: u8 = 1;
 
 /// Who a bookie is, and where.
@@ -100,9 +102,7 @@ impl Registration {
         out.put_u64(self.since_ms);
         out.put_bytes(self.address.as_bytes());
         out.put_bytes(self.rack.as_bytes());
-        let crc = crc32c::crc32c(&out);
-        out.put_u32(crc);
-        out
+        seal(out)
     }
 
     /// Decodes a record.
@@ -111,13 +111,7 @@ impl Registration {
     /// When it is damaged or of another version.
     pub fn decode(bytes: &[u8]) -> Result<Registration, DecodeError> {
         let what = "registration";
-        let Some((body, crc)) = bytes.split_last_chunk::<4>() else {
-            return Err(DecodeError { what, at: 0, why: "shorter than its checksum" });
-        };
-        if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-            return Err(DecodeError { what, at: body.len(), why: "its checksum does not match" });
-        }
-        let mut r = Reader::new(body);
+        let mut r = Reader::new(unseal(what, bytes)?);
         if r.u8("version")? != VERSION {
             return Err(r.wrong("registration version", "not known to this build"));
         }

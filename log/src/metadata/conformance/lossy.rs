@@ -3,59 +3,39 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use super::around::{Around, Txn};
 use super::{Chance, committed};
-use crate::metadata::{
-    Compare, LeaseId, Listing, MetaError, MetaStore, Op, TxnOutcome, Versioned, Watch,
-};
+use crate::metadata::{Compare, MetaError, MetaStore, Op, TxnOutcome, Versioned};
 use crate::outcome::Outcome;
 
 /// A store of which every third transaction gets no answer: half of those were never carried out.
+pub type Lossy = Around<Losing>;
+
+/// Loses by a seed.
 #[derive(Debug)]
-pub struct Lossy {
-    store: Arc<dyn MetaStore>,
-    chance: Mutex<Chance>,
-}
+pub struct Losing(Mutex<Chance>);
 
 impl Lossy {
     /// Over a store, losing by a seed.
     pub fn new(store: Arc<dyn MetaStore>, seed: u64) -> Lossy {
-        Lossy { store, chance: Mutex::new(Chance::new(seed)) }
+        Around::of(store, Losing(Mutex::new(Chance::new(seed))))
     }
 }
 
-impl MetaStore for Lossy {
-    fn get(&self, key: &str) -> Result<Option<Versioned>, MetaError> {
-        self.store.get(key)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
-        self.store.list(prefix)
-    }
-
-    fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<TxnOutcome, MetaError> {
+impl Txn for Losing {
+    fn txn(
+        &self,
+        store: &dyn MetaStore,
+        compare: &[Compare],
+        ops: &[Op],
+    ) -> Result<TxnOutcome, MetaError> {
         let lost = || Err(MetaError::Timeout { at: "a lossy store".to_owned(), waited_ms: 0 });
-        let choice = self.chance.lock().unwrap_or_else(PoisonError::into_inner).below(6);
+        let choice = self.0.lock().unwrap_or_else(PoisonError::into_inner).below(6);
         match choice {
             0 => lost(),
-            1 => self.store.txn(compare, ops).and_then(|_| lost()),
-            _ => self.store.txn(compare, ops),
+            1 => store.txn(compare, ops).and_then(|_| lost()),
+            _ => store.txn(compare, ops),
         }
-    }
-
-    fn grant(&self, ttl_ms: u64) -> Result<LeaseId, MetaError> {
-        self.store.grant(ttl_ms)
-    }
-
-    fn keep_alive(&self, lease: LeaseId) -> Result<u64, MetaError> {
-        self.store.keep_alive(lease)
-    }
-
-    fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
-        self.store.revoke(lease)
-    }
-
-    fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, MetaError> {
-        self.store.watch(prefix, from_revision)
     }
 }
 
