@@ -250,6 +250,10 @@ pub const SLOW_READER_WAIT_MS: u64 = 10_000;
 /// The longest a bookie keeps a request without a reply, whatever the client says it will wait.
 pub const REQUEST_WAIT_MS_MAX: u32 = 120_000;
 
+/// How long whoever deletes a ledger waits for its bookies. One that takes longer, stopped or cut off, say, is asked
+/// again later: nothing but space depends on it, and who deletes has other things to do.
+pub const DELETE_WAIT_MS: u64 = 2_000;
+
 /// How long a client waits for a bookie's reply: far above any sync, far below anyone's patience.
 pub const REQUEST_WAIT_MS: u64 = 10_000;
 

@@ -327,13 +327,13 @@ pub enum DeleteError {
     /// Its record could not be changed.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The bookie did not acknowledge.
-    #[error("{ledger}: {why}")]
+    /// Not all of its bookies acknowledged.
+    #[error("{ledger} is not deleted everywhere: {why}; it is tried again by and by")]
     Bookie {
         /// The ledger.
         ledger: LedgerId,
-        /// Why.
-        why: Doubt,
+        /// Which did not, and why.
+        why: Unheard,
     },
 }
 

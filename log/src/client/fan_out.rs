@@ -1,9 +1,11 @@
 //! One question to several bookies at once.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use egret_schemas::Incarnation;
 
+use crate::clock;
 use crate::message::{Reply, Request, Transport};
 
 /// A request, whom it is for, and the way there.
@@ -21,6 +23,21 @@ pub(super) fn ask(
     questions: Vec<Question>,
     enough: usize,
     worth: impl Fn(&Reply) -> bool + Send + Sync + 'static,
+) -> Vec<Option<Reply>> {
+    ask_until(questions, enough, worth, None)
+}
+
+/// The same, of all, and waits no longer than `wait`. One alone is waited for.
+pub(super) fn ask_all_within(questions: Vec<Question>, wait: Duration) -> Vec<Option<Reply>> {
+    let all = questions.len();
+    ask_until(questions, all, |_| true, Some(clock::now() + wait))
+}
+
+fn ask_until(
+    questions: Vec<Question>,
+    enough: usize,
+    worth: impl Fn(&Reply) -> bool + Send + Sync + 'static,
+    until: Option<Instant>,
 ) -> Vec<Option<Reply>> {
     let count = questions.len();
     if let [_] = questions[..] {
@@ -43,7 +60,13 @@ pub(super) fn ask(
     }
     let mut held = answers.lock();
     while held.1 < enough && held.0.iter().any(Option::is_none) {
-        held = answers.arrived.wait(held).unwrap_or_else(PoisonError::into_inner);
+        let Some(until) = until else {
+            held = answers.arrived.wait(held).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        let Some(left) = until.checked_duration_since(clock::now()) else { break };
+        let waited = answers.arrived.wait_timeout(held, left);
+        held = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
     held.0.clone()
 }

@@ -19,7 +19,7 @@ use egret_schemas::{BookieId, EntryId, Incarnation, LedgerId, Term};
 
 use super::bookies::{Bookies, OneBookie};
 use super::error::{
-    CloseError, CreateError, DeleteError, ReadError, RecordError, RecoverError, doubt,
+    CloseError, CreateError, DeleteError, ReadError, RecordError, RecoverError, Unheard, doubt,
 };
 use super::placement::{self, Copies, TooFewBookies};
 use super::reads::Reads;
@@ -27,11 +27,13 @@ use super::scan::Scan;
 use super::timer::Timer;
 use super::writer::LedgerWriter;
 use super::{fan_out, recover};
+use crate::caps;
 use crate::ledger::metadata::{LedgerKind, LedgerMetadata, LedgerState, Proposal, TransitionError};
 use crate::ledger::metadata_codec;
+use crate::ledger::reader::Doubt;
 use crate::ledger::writer::WriterFailure;
 use crate::ledger::{CloseAt, Ensemble, Member, Quorum};
-use crate::message::{Refusal, Reply, Request, Transport, Wake};
+use crate::message::{Refusal, Reply, Request, Transport, Unknown, Wake};
 use crate::metadata::{self, Compare, MetaError, MetaStore, Op, TxnOutcome, txn_or_conflict};
 
 /// The ledgers of some bookies and one metadata store. Cheap to clone.
@@ -488,12 +490,22 @@ impl Ledgers {
             let way = self.inner.bookies.transport(member);
             (way, member.incarnation, Request::Delete { ledger: id })
         };
-        let replies = fan_out::ask(members.iter().map(question).collect(), members.len(), |_| true);
-        for reply in replies.into_iter().flatten() {
-            match reply {
-                Reply::Done | Reply::Refused(Refusal::NoLedger | Refusal::Deleted) => {}
-                other => return Err(DeleteError::Bookie { ledger: id, why: doubt(other) }),
-            }
+        // Nobody needs it soon, and whoever trims must not stand still for a bookie that does.
+        let wait = Duration::from_millis(caps::DELETE_WAIT_MS);
+        let replies = fan_out::ask_all_within(members.iter().map(question).collect(), wait);
+        let mut unheard = Vec::new();
+        for (member, reply) in members.iter().zip(replies) {
+            let why = match reply {
+                Some(Reply::Done | Reply::Refused(Refusal::NoLedger | Refusal::Deleted)) => {
+                    continue;
+                }
+                Some(other) => doubt(other),
+                None => Doubt::Bookie(Unknown::Deadline { ms: caps::DELETE_WAIT_MS }),
+            };
+            unheard.push((member.bookie, why));
+        }
+        if !unheard.is_empty() {
+            return Err(DeleteError::Bookie { ledger: id, why: Unheard::new(unheard) });
         }
         self.inner.reads.forget(id);
         metadata::remove(&*self.inner.meta, &[], &key(id))?;

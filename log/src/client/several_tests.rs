@@ -483,3 +483,25 @@ fn a_ledger_is_forgotten_only_when_every_bookie_of_every_fragment_has() {
     assert!(world.ledgers.describe(id).is_err());
     assert!((0..4).all(|n| !world.bookie(n).holds(id, EntryId(0))));
 }
+
+/// A bookie that was stopped held whoever trimmed up for the whole deadline of a request, ledger by ledger.
+#[test]
+fn a_deletion_waits_little_for_a_bookie_that_says_nothing() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    let end = writer.drain().unwrap();
+    writer.close(end).unwrap();
+    world.bookie(1).set_silent(true);
+    let error = world.ledgers.delete(id).unwrap_err();
+    let said = format!(
+        "{id} is not deleted everywhere: B2 says: no answer within 2000 ms; it is tried again by and by"
+    );
+    assert_eq!(error.to_string(), said);
+    assert!(!world.bookie(0).holds(id, EntryId(0)) && !world.bookie(2).holds(id, EntryId(0)));
+    // What it was asked is done when it goes on.
+    world.bookie(1).set_silent(false);
+    assert!(!world.bookie(1).holds(id, EntryId(0)));
+    world.ledgers.finish_deletions().unwrap();
+    assert!(world.ledgers.describe(id).is_err());
+}
