@@ -92,14 +92,10 @@ impl Cat {
         let mut reading = Reading { directory, stream: self.name, from: Vec::new() };
         for partition in partitions {
             reading.from = vec![From { partition, from: begin }];
+            let option = if several { format!("--partition {partition} ") } else { String::new() };
             let mut until = self.to;
             loop {
-                let read = reading.next(0).map_err(|error| {
-                    let option =
-                        if several { format!("--partition {partition} ") } else { String::new() };
-                    let on = go_on(&error, reading.from[0].from, &option);
-                    Exit::from(error).adding(on)
-                })?;
+                let read = reading.next(0, |error, stopped| go_on(error, stopped, &option))?;
                 let end = read.next.first().map(|next| (next.next, next.end));
                 let until = *until.get_or_insert(end.map_or(Position::START, |(_, end)| end));
                 write(&read, &self.style, Some(until))?;
@@ -127,7 +123,7 @@ impl Tail {
             .collect();
         let mut reading = Reading { directory, stream: self.name, from };
         loop {
-            let read = reading.next(caps::READ_WAIT_MS_MAX)?;
+            let read = reading.next(caps::READ_WAIT_MS_MAX, |_, _| String::new())?;
             write(&read, &self.style, None)?;
         }
     }
@@ -152,10 +148,19 @@ struct Reading {
 }
 
 impl Reading {
-    fn next(&mut self, wait_ms: u32) -> Result<Read, DirectoryError> {
+    /// What comes next; an error is told with what `more` says of it and of where this stopped.
+    fn next(
+        &mut self,
+        wait_ms: u32,
+        more: impl FnOnce(&DirectoryError, ReadFrom) -> String,
+    ) -> Result<Read, Exit> {
         let (stream, from) = (self.stream.clone(), self.from.clone());
-        let read =
-            self.directory.read(ReadHead { stream, from, bytes_max: CHUNK_BYTES, wait_ms })?;
+        let stopped = from.first().map_or(ReadFrom::Earliest, |from| from.from);
+        let head = ReadHead { stream, from, bytes_max: CHUNK_BYTES, wait_ms };
+        let read = self.directory.read(head).map_err(|error| {
+            let more = more(&error, stopped);
+            Exit::from(error).adding(more)
+        })?;
         for (from, next) in self.from.iter_mut().zip(&read.next) {
             from.from = ReadFrom::At(next.next);
         }
