@@ -43,6 +43,11 @@ pub trait Bookies: Send + Sync + fmt::Debug {
             _ => Standing::Present,
         }
     }
+
+    /// Whether it was taken out, or has another directory: nothing there is ever asked for again.
+    fn has_left(&self, member: Member) -> bool {
+        matches!(self.standing(member), Standing::Replaced { .. })
+    }
 }
 
 /// The one bookie of embedded mode.

@@ -301,15 +301,23 @@ impl Bookies for ClusterBookies {
             _ => Standing::Leaving,
         }
     }
+
+    fn has_left(&self, member: Member) -> bool {
+        let state = self.shared.state();
+        state.known.registered.get(&member.bookie).is_some_and(|found| {
+            found.incarnation != member.incarnation || found.state == BookieState::Decommissioned
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::{Reply, Request};
-    use crate::metadata::MemoryMeta;
     use crate::metadata::conformance::PATIENCE;
     use crate::metadata::deaf::Deaf;
+    use crate::metadata::{MemoryMeta, Op};
+    use crate::registry::live;
     use egret_schemas::{Incarnation, LedgerId};
     use std::sync::mpsc::channel;
 
@@ -329,7 +337,10 @@ mod tests {
     }
 
     fn cluster() -> (Registry, ClusterBookies) {
-        let meta: Arc<dyn MetaStore> = Arc::new(MemoryMeta::new());
+        cluster_on(Arc::new(MemoryMeta::new()))
+    }
+
+    fn cluster_on(meta: Arc<dyn MetaStore>) -> (Registry, ClusterBookies) {
         let config = ClusterConfig {
             refresh: Duration::ZERO,
             ..ClusterConfig::new("blue".to_owned(), Role::Client, None)
@@ -347,7 +358,8 @@ mod tests {
 
     #[test]
     fn only_bookies_that_are_there_and_active_take_new_ledgers() {
-        let (registry, bookies) = cluster();
+        let meta = Arc::new(MemoryMeta::new());
+        let (registry, bookies) = cluster_on(meta.clone());
         let mut there = Vec::new();
         for bookie in 1..=4 {
             registry.register(&registration(bookie, 7), false).unwrap();
@@ -357,7 +369,12 @@ mod tests {
             }
         }
         until(&bookies, |state| state.candidates().len() == 3);
+        drop(there.remove(2));
         registry.register(&registration(3, 8), true).unwrap();
+        // The life before, which does not know that it is over.
+        let key = live::key(BookieId(3));
+        let stays = live::encode(&key, Incarnation(7));
+        meta.txn(&[], &[Op::Put(key, stays)]).unwrap();
         registry.set_state(BookieId(2), BookieState::ReadOnly).unwrap();
         until(&bookies, |state| state.candidates().len() == 1);
         let candidates = bookies.candidates();
@@ -370,6 +387,27 @@ mod tests {
         );
         drop(there);
         until(&bookies, |state| state.candidates().is_empty());
+    }
+
+    /// A deletion that asks a bookie that is gone for ever never ends.
+    #[test]
+    fn who_was_taken_out_or_has_another_directory_has_left() {
+        let (registry, bookies) = cluster();
+        for (bookie, state) in
+            [(1, BookieState::Active), (2, BookieState::Draining), (3, BookieState::Decommissioned)]
+        {
+            registry.register(&registration(bookie, 7), false).unwrap();
+            registry.set_state(BookieId(bookie), BookieState::Draining).unwrap();
+            registry.set_state(BookieId(bookie), state).unwrap();
+        }
+        until(&bookies, |state| {
+            let third = state.known.registered.get(&BookieId(3));
+            third.is_some_and(|found| found.state == BookieState::Decommissioned)
+        });
+        let left = |bookie, incarnation| bookies.has_left(member(bookie, incarnation));
+        assert_eq!([left(1, 7), left(2, 7), left(3, 7)], [false, false, true]);
+        assert!(left(1, 6), "its directory is another one");
+        assert!(!left(4, 7), "nobody knows");
     }
 
     /// The thread that follows has to begin anew, and nobody waits for the store meanwhile.

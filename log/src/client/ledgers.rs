@@ -486,6 +486,8 @@ impl Ledgers {
         members.sort_unstable();
         members.dedup();
         members.retain(|member| member.bookie != BookieId(0));
+        // What those have is gone, or goes with them: nothing would ever be deleted again.
+        members.retain(|member| !self.inner.bookies.has_left(*member));
         let question = |&member: &Member| {
             let way = self.inner.bookies.transport(member);
             (way, member.incarnation, Request::Delete { ledger: id })

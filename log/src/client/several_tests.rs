@@ -505,3 +505,19 @@ fn a_deletion_waits_little_for_a_bookie_that_says_nothing() {
     world.ledgers.finish_deletions().unwrap();
     assert!(world.ledgers.describe(id).is_err());
 }
+
+/// A deletion waited for ever for a directory that nobody had any more, and with it all that came after.
+#[test]
+fn a_ledger_is_forgotten_without_those_whose_directory_is_another_one() {
+    let world = World::new(3);
+    let (id, writer) = world.writer();
+    writer.append_wait(text(0)).unwrap();
+    let end = writer.drain().unwrap();
+    writer.close(end).unwrap();
+    world.bookie(0).set_down(true);
+    assert!(world.ledgers.delete(id).is_err(), "it may come back");
+    world.replaced(0);
+    world.ledgers.finish_deletions().unwrap();
+    assert!(world.ledgers.describe(id).is_err());
+    assert!((1..3).all(|n| !world.bookie(n).holds(id, EntryId(0))));
+}
