@@ -7,7 +7,7 @@
 //! ```
 //! A registration says who a bookie is: an address is no identity, its incarnation is. Another
 //! incarnation under the same id is another bookie, which has none of the entries of the first; it takes
-//! the place only on an operator's word.
+//! the place only on an operator's word, and not while the first is there.
 
 pub(crate) mod cluster_name;
 pub(crate) mod live;
@@ -25,6 +25,7 @@ use egret_schemas::{BookieId, Incarnation};
 pub use presence::Presence;
 pub use record::{BookieState, NoState, Registration};
 
+use crate::caps;
 use crate::metadata::{
     Compare, MetaError, MetaStore, Op, TxnOutcome, Versioned, Watch, txn_or_conflict,
 };
@@ -59,14 +60,40 @@ pub enum RegistryError {
         /// Who came.
         own: Incarnation,
     },
-    /// An operator took the bookie out.
+    /// The incarnation that has the place is up.
     #[error(
-        "{bookie} is decommissioned, and a new directory does not undo that: give it a number of its own, or \
-         call `egret bookie set {bookie} active` first"
+        "{bookie} is up as incarnation {registered} at {address}, and nobody takes the place of one that is: \
+         end that process first (if it was killed, it counts as up for {} s), or give this one a number of \
+         its own", caps::BOOKIE_LEASE_MS / 1000
+    )]
+    Up {
+        /// The bookie.
+        bookie: BookieId,
+        /// Who has the place.
+        registered: Incarnation,
+        /// Where it is reached.
+        address: String,
+    },
+    /// An operator took the bookie out, and it is not up.
+    #[error(
+        "{bookie} is decommissioned and not up, and what it had may be gone: start it first, on its own \
+         directory, or on an empty one with --replace, and call this again then; or give it up, and start a \
+         bookie with a number of its own"
     )]
     Decommissioned {
         /// The bookie.
         bookie: BookieId,
+    },
+    /// It was not to go any more.
+    #[error(
+        "{bookie} is {state}, and no longer draining: somebody called it back; decommission it again if it is \
+         to go all the same"
+    )]
+    CalledBack {
+        /// The bookie.
+        bookie: BookieId,
+        /// What it was told to be.
+        state: BookieState,
     },
     /// The metadata is another cluster's.
     #[error(
@@ -159,67 +186,99 @@ impl Registry {
         Ok(Some((decode(&key, &held)?, held.revision)))
     }
 
+    /// Who is at a bookie's place: entered, and there.
+    fn place(&self, bookie: BookieId) -> Result<Place, RegistryError> {
+        let registered = self.load(bookie)?;
+        Ok(Place { registered, live: self.meta.get(&live::key(bookie))? })
+    }
+
+    /// Whether `own` may take a bookie's place, as [`register`](Registry::register) decides it.
+    ///
+    /// # Errors
+    /// As `register`.
+    pub fn check_place(
+        &self,
+        bookie: BookieId,
+        own: Incarnation,
+        replace: bool,
+    ) -> Result<(), RegistryError> {
+        self.place(bookie)?.may_be_taken(bookie, own, replace)
+    }
+
     /// Enters a bookie, or where it is now; what it was told to be (read-only, say) stays, also when with
     /// `replace` another incarnation takes the place.
     ///
     /// # Errors
-    /// [`RegistryError::Another`] when another incarnation has the place,
-    /// [`RegistryError::Decommissioned`] when nobody is to take it.
+    /// [`RegistryError::Another`] when another incarnation has the place, [`RegistryError::Up`] when it is
+    /// to be replaced and is there.
     pub fn register(
         &self,
         own: &Registration,
         replace: bool,
     ) -> Result<Registration, RegistryError> {
-        self.change(own.bookie, |held| match held {
-            None => Ok(own.clone()),
-            Some(held) if held.incarnation == own.incarnation => Ok(Registration {
-                address: own.address.clone(),
-                rack: own.rack.clone(),
-                ..held.clone()
-            }),
-            Some(held) if replace && held.state == BookieState::Decommissioned => {
-                Err(RegistryError::Decommissioned { bookie: own.bookie })
-            }
-            Some(held) if replace => Ok(Registration { state: held.state, ..own.clone() }),
-            Some(held) => Err(RegistryError::Another {
-                bookie: own.bookie,
-                registered: held.incarnation,
-                own: own.incarnation,
-            }),
+        self.change(own.bookie, |place| {
+            place.may_be_taken(own.bookie, own.incarnation, replace)?;
+            Ok(match place.held() {
+                Some(held) if held.incarnation == own.incarnation => Registration {
+                    address: own.address.clone(),
+                    rack: own.rack.clone(),
+                    ..held.clone()
+                },
+                Some(held) => Registration { state: held.state, ..own.clone() },
+                None => own.clone(),
+            })
         })
     }
 
     /// Tells a bookie what it takes from now on.
     ///
     /// # Errors
-    /// [`RegistryError::Nobody`] when it is not registered.
+    /// [`RegistryError::Nobody`] when it is not registered, [`RegistryError::Decommissioned`] when it is to
+    /// take anything again and is not there, [`RegistryError::CalledBack`] when it is to be decommissioned
+    /// and was not to go.
     pub fn set_state(
         &self,
         bookie: BookieId,
         state: BookieState,
     ) -> Result<Registration, RegistryError> {
-        self.change(bookie, |held| match held {
-            Some(held) => Ok(Registration { state, ..held.clone() }),
-            None => Err(RegistryError::Nobody { bookie }),
+        use BookieState::{Active, Decommissioned, ReadOnly};
+        self.change(bookie, |place| {
+            let held = place.held().ok_or(RegistryError::Nobody { bookie })?;
+            match (held.state, state) {
+                // Whoever was told that it may be stopped may have wiped it.
+                (Decommissioned, Active | ReadOnly) if !place.is_up(held)? => {
+                    Err(RegistryError::Decommissioned { bookie })
+                }
+                (Active | ReadOnly, Decommissioned) => {
+                    Err(RegistryError::CalledBack { bookie, state: held.state })
+                }
+                _ => Ok(Registration { state, ..held.clone() }),
+            }
         })
     }
 
     fn change(
         &self,
         bookie: BookieId,
-        next: impl Fn(Option<&Registration>) -> Result<Registration, RegistryError>,
+        next: impl Fn(&Place) -> Result<Registration, RegistryError>,
     ) -> Result<Registration, RegistryError> {
         for _ in 0..CAS_TRIES {
-            let held = self.load(bookie)?;
-            let next = next(held.as_ref().map(|(held, _)| held))?;
-            let compare = match &held {
-                // A lost reply and a second attempt find what the first one wrote.
-                Some((held, _)) if *held == next => return Ok(next),
-                Some((_, revision)) => Compare::Revision(key(bookie), *revision),
-                None => Compare::Absent(key(bookie)),
+            let place = self.place(bookie)?;
+            let next = next(&place)?;
+            // A lost reply and a second attempt find what the first one wrote.
+            if place.held() == Some(&next) {
+                return Ok(next);
+            }
+            let is = |key: String, revision: Option<u64>| match revision {
+                Some(revision) => Compare::Revision(key, revision),
+                None => Compare::Absent(key),
             };
+            let registered = place.registered.as_ref().map(|(_, revision)| *revision);
+            let live = place.live.as_ref().map(|live| live.revision);
+            // Who is there decided, too.
+            let compare = [is(key(bookie), registered), is(live::key(bookie), live)];
             let op = Op::Put(key(bookie), next.encode());
-            if let TxnOutcome::Committed { .. } = txn_or_conflict(&*self.meta, &[compare], &[op])? {
+            if let TxnOutcome::Committed { .. } = txn_or_conflict(&*self.meta, &compare, &[op])? {
                 return Ok(next);
             }
         }
@@ -276,6 +335,42 @@ impl Registry {
     }
 }
 
+/// Who is at a bookie's place.
+struct Place {
+    /// With its revision.
+    registered: Option<(Registration, u64)>,
+    live: Option<Versioned>,
+}
+
+impl Place {
+    fn held(&self) -> Option<&Registration> {
+        self.registered.as_ref().map(|(held, _)| held)
+    }
+
+    /// Whether it is this one who is there.
+    fn is_up(&self, held: &Registration) -> Result<bool, RegistryError> {
+        let Some(live) = &self.live else { return Ok(false) };
+        Ok(live::decode(&live::key(held.bookie), live)?.1 == held.incarnation)
+    }
+
+    fn may_be_taken(
+        &self,
+        bookie: BookieId,
+        own: Incarnation,
+        replace: bool,
+    ) -> Result<(), RegistryError> {
+        let Some(held) = self.held().filter(|held| held.incarnation != own) else { return Ok(()) };
+        let registered = held.incarnation;
+        if !replace {
+            return Err(RegistryError::Another { bookie, registered, own });
+        }
+        match self.is_up(held)? {
+            true => Err(RegistryError::Up { bookie, registered, address: held.address.clone() }),
+            false => Ok(()),
+        }
+    }
+}
+
 fn decode(key: &str, held: &Versioned) -> Result<Registration, RegistryError> {
     let told = |why| RegistryError::Decode { key: key.to_owned(), why };
     let found = Registration::decode(&held.value).map_err(told)?;
@@ -316,22 +411,77 @@ mod tests {
         assert_eq!(registry.find(BookieId(3)).unwrap(), Some(registration(3, 8)));
     }
 
+    /// It took the place of one that served, whose entries then counted for nothing.
+    #[test]
+    fn nobody_takes_the_place_of_one_that_is_up() {
+        let registry = registry();
+        registry.register(&registration(3, 7), false).unwrap();
+        let presence = registry.announce(BookieId(3), Incarnation(7), 60_000).unwrap();
+        let checked = registry.check_place(BookieId(3), Incarnation(8), true).unwrap_err();
+        let refused = registry.register(&registration(3, 8), true).unwrap_err();
+        for error in [checked, refused] {
+            let said = error.to_string();
+            let up = format!("B3 is up as incarnation {} at b3:7400", Incarnation(7));
+            assert!(said.starts_with(&up) && said.contains("end that process first"), "{said}");
+            assert!(said.contains("counts as up for 10 s"), "{said}");
+        }
+        assert_eq!(registry.find(BookieId(3)).unwrap(), Some(registration(3, 7)));
+        registry.register(&registration(3, 7), true).unwrap();
+        presence.withdraw().unwrap();
+        registry.register(&registration(3, 8), true).unwrap();
+        // What the one before says of itself holds nobody up.
+        let stays = live::encode(&live::key(BookieId(3)), Incarnation(7));
+        registry.meta.txn(&[], &[Op::Put(live::key(BookieId(3)), stays)]).unwrap();
+        registry.register(&registration(3, 9), true).unwrap();
+    }
+
     /// Once, it came back active, and took ledgers nobody had wanted it to have.
     #[test]
     fn a_new_directory_undoes_nothing_an_operator_said() {
         let registry = registry();
         registry.register(&registration(3, 7), false).unwrap();
-        for (state, next) in [(BookieState::ReadOnly, 8), (BookieState::Draining, 9)] {
+        for (state, next) in [
+            (BookieState::ReadOnly, 8),
+            (BookieState::Draining, 9),
+            (BookieState::Decommissioned, 10),
+        ] {
             registry.set_state(BookieId(3), state).unwrap();
             let held = registry.register(&registration(3, next), true).unwrap();
             assert_eq!((held.incarnation, held.state), (Incarnation(next), state));
         }
-        registry.set_state(BookieId(3), BookieState::Decommissioned).unwrap();
-        let error = registry.register(&registration(3, 10), true).unwrap_err();
-        assert!(error.to_string().contains("`egret bookie set B3 active`"), "{error}");
-        assert_eq!(registry.find(BookieId(3)).unwrap().unwrap().incarnation, Incarnation(9));
-        registry.set_state(BookieId(3), BookieState::Active).unwrap();
-        registry.register(&registration(3, 10), true).unwrap();
+    }
+
+    #[test]
+    fn a_bookie_that_was_told_to_go_may_be_called_back() {
+        let registry = registry();
+        registry.register(&registration(3, 7), false).unwrap();
+        registry.set_state(BookieId(3), BookieState::Draining).unwrap();
+        registry.set_state(BookieId(3), BookieState::ReadOnly).unwrap();
+        // Whoever was about to take it out does not.
+        let error = registry.set_state(BookieId(3), BookieState::Decommissioned).unwrap_err();
+        let said = error.to_string();
+        assert!(said.starts_with("B3 is read-only, and no longer draining"), "{said}");
+        assert_eq!(registry.find(BookieId(3)).unwrap().unwrap().state, BookieState::ReadOnly);
+    }
+
+    /// It was active, with a directory that had been wiped, and nobody was told.
+    #[test]
+    fn a_bookie_that_was_taken_out_is_called_back_only_while_it_is_up() {
+        let registry = registry();
+        registry.register(&registration(3, 7), false).unwrap();
+        for state in [BookieState::Draining, BookieState::Decommissioned] {
+            registry.set_state(BookieId(3), state).unwrap();
+        }
+        for state in [BookieState::Active, BookieState::ReadOnly] {
+            let said = registry.set_state(BookieId(3), state).unwrap_err().to_string();
+            assert!(said.starts_with("B3 is decommissioned and not up"), "{said}");
+            assert!(said.contains("on an empty one with --replace"), "{said}");
+        }
+        registry.register(&registration(3, 8), true).unwrap();
+        let presence = registry.announce(BookieId(3), Incarnation(8), 60_000).unwrap();
+        let now = registry.set_state(BookieId(3), BookieState::Active).unwrap();
+        assert_eq!((now.state, now.incarnation), (BookieState::Active, Incarnation(8)));
+        drop(presence);
     }
 
     #[test]

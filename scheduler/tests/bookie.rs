@@ -406,21 +406,26 @@ fn a_new_directory_does_not_undo_a_decommission() {
     assert!(running.child.wait().unwrap().success());
     done(dir, &["bookie", "set", "B1", "read-only", "--cluster", "blue.toml"]);
     std::fs::rename(dir.join("b1"), dir.join("lost")).unwrap();
-    let mut running = Running::start(dir, &["--replace"]);
-    running.signal(Signal::TERM);
-    let output =
-        std::mem::replace(&mut running.child, command(dir, &["--version"]).spawn().unwrap());
-    let output = output.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
+    // Asked to end, it says on standard error what it was told at its start.
+    let end = |mut running: Running| {
+        running.signal(Signal::TERM);
+        let other = command(dir, &["--version"]).spawn().unwrap();
+        let output = std::mem::replace(&mut running.child, other).wait_with_output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = end(Running::start(dir, &["--replace"]));
     assert!(
         said.contains("B1 is read-only, as it was told: `egret bookie set B1 active`"),
         "{said}"
     );
     done(dir, &["bookie", "decommission", "B1", "--cluster", "blue.toml"]);
-    std::fs::rename(dir.join("b1"), dir.join("lost2")).unwrap();
-    let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml", "--replace"]);
+    let active = ["bookie", "set", "B1", "active", "--cluster", "blue.toml"];
+    let (code, why) = not_done(dir, &active);
     assert_eq!(code, 3, "{why}");
-    assert!(why.contains("B1 is decommissioned") && why.contains("number of its own"), "{why}");
+    assert!(why.contains("B1 is decommissioned and not up") && why.contains("--replace"), "{why}");
+    std::fs::rename(dir.join("b1"), dir.join("lost2")).unwrap();
+    let said = end(Running::start(dir, &["--replace"]));
+    assert!(said.contains("B1 is decommissioned, as it was told"), "{said}");
     let listed = done(dir, &["bookie", "list", "--cluster", "blue.toml"]);
     assert!(listed.contains("decommissioned"), "{listed}");
 }

@@ -10,6 +10,8 @@ mod server;
 
 #[path = "cluster/away.rs"]
 mod away;
+#[path = "cluster/leaving.rs"]
+mod leaving;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -17,6 +19,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use egret_log::clock;
+use rustix::process::{Pid, Signal, kill_process};
 
 fn egret(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_egret"));
@@ -33,6 +36,12 @@ fn done(output: &Output) -> String {
 
 fn run(dir: &Path, args: &[&str]) -> String {
     done(&egret(dir, args).output().expect("egret starts"))
+}
+
+/// What was said on standard error, and the exit code.
+fn said(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = egret(dir, args).output().expect("egret runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 fn append(dir: &Path, numbers: std::ops::Range<u32>) {
@@ -60,14 +69,26 @@ struct Bookie(Child);
 
 impl Bookie {
     fn start(dir: &Path, number: u32) -> Bookie {
+        Bookie::start_with(dir, number, &[])
+    }
+
+    fn start_with(dir: &Path, number: u32, args: &[&str]) -> Bookie {
         let config = format!("b{number}.toml");
-        let mut command = egret(dir, &["bookie", "--config", &config]);
+        let mut command = egret(dir, &[&["bookie", "--config", &config], args].concat());
         let mut child = command.stderr(Stdio::inherit()).spawn().expect("egret starts");
         let mut said = String::new();
         let out = child.stdout.take().expect("it is piped");
         BufReader::new(out).read_line(&mut said).expect("it says text");
         assert!(said.starts_with(&format!("B{number} of blue listens on ")), "{said}");
         Bookie(child)
+    }
+}
+
+impl Bookie {
+    /// Asks it to end, and waits until it has.
+    fn end(mut self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).expect("it runs");
+        assert!(self.0.wait().expect("it ends").success());
     }
 }
 
@@ -215,10 +236,7 @@ fn a_ledger_goes_on_without_the_bookies_an_operator_gave_up() {
         open.map(|row| row["ledger"].as_str().expect("a name").to_owned()).collect()
     };
     let [ledger] = &open()[..] else { panic!("one partition, one open ledger") };
-    let said = |args: &[&str]| {
-        let output = egret(dir, args).output().expect("egret runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
+    let said = |args: &[&str]| said(dir, args);
     let one = ["ledger", "accept-loss", ledger, "--gone", "B1", "--reason", "burnt", "--yes"];
     eventually("the leases of those killed are over", || !said(&one).1.contains("has it as there"));
     let (code, why) = said(&one);

@@ -176,7 +176,7 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::metadata::conformance::PATIENCE;
-    use crate::metadata::{Event, LeaseId, MemoryMeta, MetaStore};
+    use crate::metadata::{Event, LeaseId, MemoryMeta, MetaStore, Op};
     use crate::registry::{BookieState, Registration};
 
     const BOOKIE: BookieId = BookieId(3);
@@ -196,7 +196,8 @@ mod tests {
             since_ms: 5,
             state: BookieState::Active,
         };
-        registry.register(&own, true).unwrap();
+        // Whoever is there, as when its lease was lost for a moment.
+        registry.meta.txn(&[], &[Op::Put(key(BOOKIE), own.encode())]).unwrap();
     }
 
     fn live(registry: &Registry) -> Vec<u128> {

@@ -9,9 +9,11 @@
 //! | `config.rs` | the configuration file |
 //! | `serve.rs` | start, ready, drain |
 //! | `signals.rs` | when to end |
-//! | `manage.rs` | list, describe, set, decommission |
+//! | `manage.rs` | list, describe, set |
+//! | `decommission.rs` | taking one out |
 
 pub(super) mod config;
+mod decommission;
 mod manage;
 mod serve;
 mod signals;
@@ -46,8 +48,8 @@ pub struct Bookie {
     /// Print the configuration with every default, and do nothing.
     #[arg(long)]
     print_config: bool,
-    /// Take the place of another incarnation under this id, whose directory is lost; not of one that was
-    /// decommissioned.
+    /// Take the place of another incarnation under this id, whose directory is lost; refused while that one
+    /// is up. What the bookie was told to be (read-only, decommissioned) stays.
     #[arg(long)]
     replace: bool,
     /// Write address and incarnation here, as JSON, when it serves.

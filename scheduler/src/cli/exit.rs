@@ -203,7 +203,9 @@ impl Ends for RegistryError {
             RegistryError::Metadata(error) => error.how(),
             RegistryError::Another { .. }
             | RegistryError::AnotherCluster { .. }
+            | RegistryError::Up { .. }
             | RegistryError::Decommissioned { .. }
+            | RegistryError::CalledBack { .. }
             | RegistryError::Nobody { .. } => How::Refused,
             RegistryError::Decode { .. }
             | RegistryError::Contended { .. }

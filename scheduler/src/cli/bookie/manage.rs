@@ -1,16 +1,15 @@
-//! The bookies of a cluster: which there are, what each holds, what they take, and taking one out.
+//! The bookies of a cluster: which there are, what each holds, and what they take.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use egret_log::client::repair::{self, Pace};
-use egret_log::ledger::LedgerMetadata;
 use egret_log::registry::{BookieState, Registration};
 use egret_schemas::BookieId;
 use egret_schemas::bookie::Role;
 use serde_json::{Value, json};
 
+use super::decommission::Decommission;
 use crate::cli::exit::{Done, Exit};
 use crate::cli::output::{self, Form};
 use egret_log_cluster::Cluster;
@@ -21,7 +20,7 @@ pub(super) enum Verb {
     List(List),
     /// Show a bookie: who and where it is, what it takes, which ledgers name it.
     Describe(Describe),
-    /// Tell a bookie what it takes: active, or read-only.
+    /// Tell a bookie what it takes: active, or read-only; also one that was told to go.
     Set(Set),
     /// Take a bookie out: nothing new goes there, what it has is copied elsewhere.
     Decommission(Decommission),
@@ -29,10 +28,16 @@ pub(super) enum Verb {
 
 /// Which cluster.
 #[derive(Debug, Args)]
-struct Where {
+pub(super) struct Where {
     /// The file that says where the cluster is.
     #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER")]
     cluster: PathBuf,
+}
+
+impl Where {
+    pub(super) fn open(&self) -> Result<Cluster, Exit> {
+        Ok(Cluster::open(&self.cluster, Role::Bookie)?)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -66,25 +71,6 @@ pub(super) struct Set {
     at: Where,
 }
 
-#[derive(Debug, Args)]
-#[command(
-    after_help = "What the bookie has is copied by this command and by the bookies themselves;
-it may be broken off and called again. Ledgers that are still written leave the bookie by
-themselves, when their segments end."
-)]
-pub(super) struct Decommission {
-    /// The bookie: B3, or 3.
-    bookie: String,
-    #[command(flatten)]
-    at: Where,
-    /// Only mark it, and leave the copying to the bookies.
-    #[arg(long)]
-    no_wait: bool,
-    /// How fast entries are copied.
-    #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    mb_per_second: u64,
-}
-
 impl Verb {
     pub(super) fn run(self) -> Done {
         match self {
@@ -96,11 +82,7 @@ impl Verb {
     }
 }
 
-fn open(at: &Path) -> Result<Cluster, Exit> {
-    Ok(Cluster::open(at, Role::Bookie)?)
-}
-
-fn parse(text: &str) -> Result<BookieId, Exit> {
+pub(super) fn parse(text: &str) -> Result<BookieId, Exit> {
     let number = text.strip_prefix('B').unwrap_or(text);
     let wrong = |_| Exit::Usage(format!("`{text}` is no bookie: write B3, or 3"));
     number.parse().map(BookieId).map_err(wrong)
@@ -111,10 +93,6 @@ fn parse(text: &str) -> Result<BookieId, Exit> {
 struct Named {
     ledgers: u64,
     open: u64,
-}
-
-fn names(record: &LedgerMetadata, bookie: BookieId) -> bool {
-    record.fragments.values().flat_map(|e| e.members()).any(|member| member.bookie == bookie)
 }
 
 /// How many ledgers name each bookie.
@@ -186,7 +164,7 @@ impl Row {
 
 impl List {
     fn run(self) -> Done {
-        let cluster = open(&self.at.cluster)?;
+        let cluster = self.at.open()?;
         let rows = rows(&cluster)?;
         match self.output {
             Form::Json => output::json(&rows.iter().map(Row::json).collect::<Vec<Value>>())?,
@@ -202,7 +180,7 @@ impl List {
 impl Describe {
     fn run(self) -> Done {
         let bookie = parse(&self.bookie)?;
-        let cluster = open(&self.at.cluster)?;
+        let cluster = self.at.open()?;
         let row = rows(&cluster)?.into_iter().find(|row| row.registered.bookie == bookie);
         let Some(row) = row else {
             return Err(Exit::Refused(format!(
@@ -231,66 +209,20 @@ impl Describe {
 impl Set {
     fn run(self) -> Done {
         let bookie = parse(&self.bookie)?;
-        let cluster = open(&self.at.cluster)?;
+        let cluster = self.at.open()?;
         let state: BookieState = self.state.parse()?;
+        let was = cluster.registry.find(bookie)?.map(|held| held.state);
         let now = cluster.registry.set_state(bookie, state)?;
-        output::line(&format!("{bookie} is {}", now.state))?;
-        Ok(())
-    }
-}
-
-impl Decommission {
-    fn run(self) -> Done {
-        let bookie = parse(&self.bookie)?;
-        let cluster = open(&self.at.cluster)?;
-        cluster.registry.set_state(bookie, BookieState::Draining)?;
-        if self.no_wait {
-            output::line(&format!("{bookie} is draining"))?;
-            return Ok(());
-        }
-        // Asked anew: what was read before does not know that it is to go. A file has one holder at a time.
-        drop(cluster);
-        let cluster = open(&self.at.cluster)?;
-        let pace = Pace { bytes_per_second: self.mb_per_second.saturating_mul(1 << 20) };
-        let (found, _) = repair::survey(&cluster.ledgers)?;
-        let of_it: Vec<_> =
-            found.into_iter().filter(|(_, lack)| lack.member.bookie == bookie).collect();
-        let total = of_it.len();
-        let mut left = 0;
-        for (index, (id, lack)) in of_it.into_iter().enumerate() {
-            match repair::make(&cluster.ledgers, id, &lack, pace) {
-                Ok(made) => output::line(&format!(
-                    "{}/{total} {id} from entry {}: {} entries to {}",
-                    index + 1,
-                    lack.first,
-                    made.entries,
-                    made.at.bookie
-                ))?,
-                // The bookies' own repair was faster.
-                Err(why) if why.is_settled() => {}
-                Err(why) => {
-                    left += 1;
-                    output::line(&format!("{}/{total} not copied: {why}", index + 1))?;
-                }
+        let after = match was {
+            Some(BookieState::Draining) => {
+                ", and no longer to go: what was copied elsewhere stays there"
             }
-        }
-        let mut open = 0u64;
-        for id in cluster.ledgers.list()? {
-            let Ok(record) = cluster.ledgers.describe(id) else { continue };
-            if names(&record, bookie) {
-                open += 1;
+            Some(BookieState::Decommissioned) => {
+                ", and no longer decommissioned: it begins with nothing, for no ledger names it"
             }
-        }
-        if left > 0 || open > 0 {
-            return Err(Exit::Failed(format!(
-                "{bookie} is draining: {open} ledgers still name it ({left} copies failed, the others \
-                 are still written): call this again when their segments have ended"
-            )));
-        }
-        cluster.registry.set_state(bookie, BookieState::Decommissioned)?;
-        output::line(&format!(
-            "{bookie} is decommissioned: no ledger names it, it may be stopped"
-        ))?;
+            _ => "",
+        };
+        output::line(&format!("{bookie} is {}{after}", now.state))?;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use egret_log::client::{ClusterBookies, ClusterConfig, Copies, Ledgers, Repairer
 use egret_log::disk::{Disk, RealDisk};
 use egret_log::ledger::Member;
 use egret_log::metadata::MetaStore;
-use egret_log::registry::{BookieState, Registration, Registry, RegistryError};
+use egret_log::registry::{BookieState, Registration, Registry};
 use egret_log::rpc::bookie::server::is_cluster_name;
 use egret_log::rpc::bookie::{BookieServer, ServeError, ServerConfig};
 use egret_log::{caps, clock};
@@ -64,13 +64,8 @@ pub(super) fn serve(
     // Before an empty directory becomes one of this cluster for ever.
     registry.check_cluster(&file.cluster)?;
     let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id, config.shards)?;
-    let held = registry.find(id)?;
-    if let Some(held) = held.filter(|held| held.incarnation != identity.incarnation)
-        && !replace
-    {
-        let (registered, own) = (held.incarnation, identity.incarnation);
-        return Err(RegistryError::Another { bookie: id, registered, own }.into());
-    }
+    // Before anybody is served who would be sent away again.
+    registry.check_place(id, identity.incarnation, replace)?;
     let bookie = Bookie::open(disk, &dir, config)?;
     let server = BookieServer::start(
         bookie.clone(),
