@@ -63,6 +63,12 @@ pub const REPAIR_SWEEP_MS: u64 = 60_000;
 /// gone: one that is there looks every [`WRITER_LOOKS_MS`], and then changes its bookies by itself.
 pub const LEDGER_QUIET_MS: u64 = 120_000;
 
+/// No less than that: a writer must have had the time to look, and then to change its bookies.
+pub const LEDGER_QUIET_MS_MIN: u64 = 2 * WRITER_LOOKS_MS;
+
+/// No more than that: for so long one copy fewer is all there is of the end of a ledger.
+pub const LEDGER_QUIET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
 /// How often a writer looks whether the bookies it writes to are still there, whether or not it writes.
 pub const WRITER_LOOKS_MS: u64 = 10_000;
 

@@ -241,7 +241,7 @@ pub enum Refusal {
         retry_after_ms: u32,
     },
     /// The role of the client does not go as far.
-    #[error("a {role} may not ask a bookie to {method}: use a certificate of a role that may")]
+    #[error("role {role} may not ask a bookie to {method}: use a certificate of a role that may")]
     NotAllowed {
         /// What the client is.
         role: Role,

@@ -365,6 +365,106 @@ fn a_certificate_that_nobody_would_accept_is_refused_at_the_start() {
     Running::start(dir, &[]);
 }
 
+/// The advice was to have another one issued for the role that was wrong.
+#[test]
+fn a_certificate_of_another_role_is_told_with_the_role_that_is_needed() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    done(dir, &["init", "--cluster", "blue", "--dir", "certs"]);
+    let cert = ["init", "cert", "--dir", "certs", "--role"];
+    done(dir, &[&cert[..], &["client", "--name", "c1", "--host", "127.0.0.1"]].concat());
+    let files = |name: &str| {
+        let file = |end: &str| format!("\"certs/{name}.{end}\"");
+        let (cert, key) = (file("pem"), file("key"));
+        format!("tls = {{ cert = {cert}, key = {key}, ca = \"certs/ca.pem\" }}\n")
+    };
+    configure(dir, &files("c1"));
+    for args in [
+        &["bookie", "--config", "b1.toml"][..],
+        &["bookie", "--config", "b1.toml", "--print-config"],
+    ] {
+        let (code, why) = not_done(dir, args);
+        assert_eq!(code, 3, "{why}");
+        assert!(
+            why.contains("certs/c1.pem: this certificate names egret://blue/client/c1"),
+            "{why}"
+        );
+        assert!(why.contains("one of role bookie in cluster blue is needed"), "{why}");
+        let command = "`egret init cert --role bookie --name c1-bookie --host 127.0.0.1`";
+        assert!(why.contains(command), "{why}");
+    }
+    // What the message says to do is enough.
+    done(dir, &[&cert[..], &["bookie", "--name", "c1-bookie", "--host", "127.0.0.1"]].concat());
+    configure(dir, &files("c1-bookie"));
+    done(dir, &["bookie", "--config", "b1.toml", "--print-config"]);
+    drop(Running::start(dir, &[]));
+
+    let metadata = "metadata = \"redb:meta/cluster.redb\"\n";
+    let list = |file: String| {
+        std::fs::write(dir.join("blue.toml"), file).unwrap();
+        not_done(dir, &["bookie", "list", "--cluster", "blue.toml"])
+    };
+    let admin = format!("cluster = \"blue\"\nrole = \"admin\"\n{metadata}{}", files("c1"));
+    let (code, why) = list(admin);
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("one of role admin in cluster blue is needed"), "{why}");
+    assert!(why.contains("`egret init cert --role admin --name c1-admin`"), "{why}");
+    let (code, why) = list(format!("cluster = \"red\"\n{metadata}{}", files("c1")));
+    assert_eq!(code, 3, "{why}");
+    assert!(why.contains("one of role client in cluster red is needed"), "{why}");
+    // Without a word about its role it is what it says.
+    let own = format!("cluster = \"blue\"\n{metadata}{}", files("c1"));
+    std::fs::write(dir.join("blue.toml"), own).unwrap();
+    assert!(done(dir, &["bookie", "list", "--cluster", "blue.toml"]).contains("B1"));
+}
+
+/// It printed what no bookie could be started with, or was printed what another file would do with.
+#[test]
+fn what_a_start_would_refuse_is_not_printed_as_a_configuration() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let mut running = Running::start(dir, &[]);
+    running.signal(Signal::TERM);
+    assert!(running.child.wait().unwrap().success());
+    let text = std::fs::read_to_string(dir.join("b1.toml")).unwrap();
+    let files = "[tls]\ncert = \"no.pem\"\nkey = \"no.key\"\nca = \"no.pem\"\n";
+    for (from, to, code, told) in [
+        ("id = 1", "id = 0", 2, "id is 0"),
+        ("id = 1", "id = 2", 3, "is the directory of B1 of blue"),
+        ("\"blue\"", "\"b l\"", 2, "and `b l` is none"),
+        ("\"b1\"", "\"\"", 2, "directory is empty"),
+        ("redb:meta/cluster.redb", "zk://a:1/b", 2, "write redb:PATH or etcd://"),
+        (
+            "redb:meta/cluster.redb",
+            "etcd://127.0.0.1:1/green",
+            2,
+            "is the metadata of cluster `green`",
+        ),
+        ("redb:meta/cluster.redb", "etcd://127.0.0.1:1/blue?ca=no.pem", ETCD.0, ETCD.1),
+        ("127.0.0.1:0\"", "0.0.0.0:0\"\nadvertise = \"here:1\"", 3, "give [tls]"),
+        ("journal_file_bytes = 1048576\n", "shards = 2\n", 3, "was formatted with 1 shards"),
+        ("journal_file_bytes = 1048576\n", files, 2, "no.pem: No such file"),
+        ("journal_file_bytes = 1048576\n", "[repair]\ngrace_ms = 1\n", 2, "give 20000 to 86400000"),
+    ] {
+        let wrong = text.replace(from, to);
+        assert_ne!(wrong, text);
+        std::fs::write(dir.join("wrong.toml"), wrong).unwrap();
+        let start = not_done(dir, &["bookie", "--config", "wrong.toml"]);
+        let printed = not_done(dir, &["bookie", "--config", "wrong.toml", "--print-config"]);
+        assert_eq!(start, printed, "{to}");
+        assert_eq!(printed.0, code, "{}", printed.1);
+        assert!(printed.1.contains(told), "{}", printed.1);
+    }
+    assert!(!dir.join("LOCK").exists(), "nothing was done");
+}
+
+/// A build with etcd looks for the certificate, one without says what it is without.
+#[cfg(feature = "etcd")]
+const ETCD: (i32, &str) = (2, "no.pem: No such file");
+#[cfg(not(feature = "etcd"))]
+const ETCD: (i32, &str) = (3, "was built without etcd");
+
 /// It registered beside the others, and no client could reach both.
 #[test]
 fn a_bookie_of_another_cluster_is_refused_with_both_names() {

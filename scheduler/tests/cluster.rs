@@ -10,6 +10,8 @@ mod server;
 
 #[path = "cluster/away.rs"]
 mod away;
+#[path = "cluster/certified.rs"]
+mod certified;
 #[path = "cluster/leaving.rs"]
 mod leaving;
 

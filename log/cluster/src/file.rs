@@ -3,7 +3,7 @@
 //! ```toml
 //! cluster = "blue"
 //! metadata = "etcd://127.0.0.1:2379/blue"
-//! # role = "admin"                      # what the certificate says; without one: what the program needs
+//! # role = "admin"                      # what the certificate is to say; without one: what the program needs
 //! # tls = { cert = "me.pem", key = "me.key", ca = "ca.pem" }
 //! # copies = { write = 3, ack = 2, fewer_allowed = true }
 //! ```
@@ -22,8 +22,8 @@ use egret_log::rpc::bookie::server::is_cluster_name;
 use egret_schemas::bookie::Role;
 use serde::Deserialize;
 
-use super::metadata_url::{MetadataUrlError, open_metadata};
-use super::tls_files::{TlsFileError, TlsFiles};
+use super::metadata_url::{MetadataUrlError, metadata_of, open_metadata};
+use super::tls_files::{Holder, TlsFileError, TlsFiles};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -66,6 +66,7 @@ impl FromStr for ClusterFile {
         if !is_cluster_name(&table.cluster) {
             return Err(format!("`{}` is no cluster's name", table.cluster));
         }
+        metadata_of(&table.cluster, &table.metadata).map_err(|error| error.to_string())?;
         let role = table.role.as_deref().map(str::parse::<Role>).transpose();
         let role = role.map_err(|error| error.to_string())?;
         let copies = match &table.copies {
@@ -125,7 +126,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Reaches the cluster that a file names, in the role that `needs` says when the file has none.
+    /// Reaches the cluster that a file names, in the role of its certificate; without one in that of the
+    /// file, or in that which `needs` says.
     ///
     /// # Errors
     /// When the file, what it names, or the cluster's metadata is not there or not what it must be.
@@ -136,11 +138,14 @@ impl Cluster {
         let asked = text.parse().map_err(|why| ClusterError::File { file: file(), why })?;
         let ClusterFile { table, role, copies } = asked;
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
-        let tls = table.tls.as_ref().map(|files| files.client(&base)).transpose()?;
-        let metadata: Arc<dyn MetaStore> = open_metadata(&table.metadata, &base)?;
+        let holder = Holder { cluster: &table.cluster, role };
+        let tls = table.tls.as_ref().map(|files| files.client(&base, holder)).transpose()?;
+        // Whoever shows a certificate is what it says.
+        let role = tls.as_ref().map(|tls| tls.own().role).or(role).unwrap_or(needs);
+        let metadata: Arc<dyn MetaStore> = open_metadata(&table.cluster, &table.metadata, &base)?;
         let registry = Registry::new(Arc::clone(&metadata));
         registry.check_cluster(&table.cluster)?;
-        let config = ClusterConfig::new(table.cluster.clone(), role.unwrap_or(needs), tls);
+        let config = ClusterConfig::new(table.cluster.clone(), role, tls);
         let bookies = ClusterBookies::new(Arc::clone(&metadata), config);
         let bookies = Arc::new(bookies.map_err(ClusterError::Thread)?);
         let ledgers = Ledgers::new(bookies, copies, metadata);
@@ -176,6 +181,7 @@ mod tests {
                 "copies: ",
             ),
             ("cluster = \"blue\"\nmetadata = \"redb:m\"\nrole = \"king\"\n", "king"),
+            ("cluster = \"blue\"\nmetadata = \"etcd://a:1/green\"\n", "cluster `green`, and this"),
             (
                 "cluster = \"blue\"\nmetadata = \"redb:m\"\n\
                  tls = { cert = \"a\", key = \"b\", ca = \"c\" }\n",

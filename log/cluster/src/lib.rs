@@ -12,5 +12,5 @@ pub mod metadata_url;
 pub mod tls_files;
 
 pub use file::{Cluster, ClusterError, ClusterFile};
-pub use metadata_url::{MetadataUrl, MetadataUrlError, open_metadata};
-pub use tls_files::{TlsFileError, TlsFiles};
+pub use metadata_url::{MetadataUrl, MetadataUrlError, check_metadata, open_metadata};
+pub use tls_files::{Holder, TlsFileError, TlsFiles};

@@ -62,6 +62,19 @@ pub enum MetadataUrlError {
         /// Which part of it.
         option: String,
     },
+    /// It is the place of another cluster.
+    #[error(
+        "`{url}` is the metadata of cluster `{found}`, and this is of cluster `{own}`: correct the one or the \
+         other"
+    )]
+    Cluster {
+        /// What was given.
+        url: String,
+        /// Which cluster it names.
+        found: String,
+        /// Which one it is for.
+        own: String,
+    },
     /// A certificate cannot be read.
     #[error("{}: {source}: name a readable PEM file", .file.display())]
     Certificate {
@@ -129,17 +142,53 @@ fn etcd_place(url: &str, rest: &str) -> Result<EtcdPlace, MetadataUrlError> {
     Ok(EtcdPlace { endpoints, cluster: cluster.to_owned(), ca, identity })
 }
 
-/// Opens the metadata at `url`; relative paths begin at `base`.
-pub fn open_metadata(url: &str, base: &Path) -> Result<Arc<dyn MetaStore>, MetadataUrlError> {
+/// Reads where the metadata of `cluster` is.
+///
+/// # Errors
+/// When `url` says nothing of that kind, or names another cluster.
+pub fn metadata_of(cluster: &str, url: &str) -> Result<MetadataUrl, MetadataUrlError> {
     match url.parse()? {
+        MetadataUrl::Etcd(place) if place.cluster != cluster => Err(MetadataUrlError::Cluster {
+            url: url.to_owned(),
+            found: place.cluster,
+            own: cluster.to_owned(),
+        }),
+        place => Ok(place),
+    }
+}
+
+/// Looks whether [`open_metadata`] could open it, without asking anybody.
+///
+/// # Errors
+/// As `open_metadata`, but for what only the store itself can say.
+pub fn check_metadata(cluster: &str, url: &str, base: &Path) -> Result<(), MetadataUrlError> {
+    match metadata_of(cluster, url)? {
+        MetadataUrl::Redb(_) => Ok(()),
+        MetadataUrl::Etcd(place) => etcd_config(&place, base).map(drop),
+    }
+}
+
+/// Opens the metadata of `cluster` at `url`; relative paths begin at `base`.
+///
+/// # Errors
+/// When there is none, or it cannot be reached.
+pub fn open_metadata(
+    cluster: &str,
+    url: &str,
+    base: &Path,
+) -> Result<Arc<dyn MetaStore>, MetadataUrlError> {
+    match metadata_of(cluster, url)? {
         MetadataUrl::Redb(file) => Ok(hold_metadata(&base.join(file))?),
         MetadataUrl::Etcd(place) => open_etcd(&place, base),
     }
 }
 
 #[cfg(feature = "etcd")]
-fn open_etcd(place: &EtcdPlace, base: &Path) -> Result<Arc<dyn MetaStore>, MetadataUrlError> {
-    use egret_log_etcd::{EtcdConfig, EtcdMeta, Tls};
+fn etcd_config(
+    place: &EtcdPlace,
+    base: &Path,
+) -> Result<egret_log_etcd::EtcdConfig, MetadataUrlError> {
+    use egret_log_etcd::{EtcdConfig, Tls};
 
     let read = |file: &PathBuf| {
         let file = base.join(file);
@@ -153,7 +202,17 @@ fn open_etcd(place: &EtcdPlace, base: &Path) -> Result<Arc<dyn MetaStore>, Metad
         };
         config.tls = Some(Tls { ca: read(ca)?, identity });
     }
-    Ok(Arc::new(EtcdMeta::open(&config)?))
+    Ok(config)
+}
+
+#[cfg(feature = "etcd")]
+fn open_etcd(place: &EtcdPlace, base: &Path) -> Result<Arc<dyn MetaStore>, MetadataUrlError> {
+    Ok(Arc::new(egret_log_etcd::EtcdMeta::open(&etcd_config(place, base)?)?))
+}
+
+#[cfg(not(feature = "etcd"))]
+fn etcd_config(_: &EtcdPlace, _: &Path) -> Result<(), MetadataUrlError> {
+    Err(MetadataUrlError::NotBuilt)
 }
 
 #[cfg(not(feature = "etcd"))]
@@ -202,10 +261,23 @@ mod tests {
         }
     }
 
+    /// It was taken, and the cluster's metadata was where nobody looked for it.
+    #[test]
+    fn a_place_of_another_cluster_is_told_with_both_names() {
+        let said = metadata_of("blue", "etcd://a:1/green").unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "`etcd://a:1/green` is the metadata of cluster `green`, and this is of cluster `blue`: correct the \
+             one or the other"
+        );
+        metadata_of("green", "etcd://a:1/green").unwrap();
+        metadata_of("blue", "redb:green").unwrap();
+    }
+
     #[test]
     fn a_file_has_one_holder_and_keeps_what_it_was_given() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || open_metadata("redb:meta/cluster.redb", dir.path());
+        let open = || open_metadata("blue", "redb:meta/cluster.redb", dir.path());
         let store = open().unwrap();
         store.txn(&[], &[Op::Put("/a".to_owned(), b"1".to_vec())]).unwrap();
         assert!(matches!(open(), Err(MetadataUrlError::Redb(OpenError::Lock(_)))));
@@ -216,15 +288,22 @@ mod tests {
     #[cfg(not(feature = "etcd"))]
     #[test]
     fn a_build_without_etcd_says_how_to_make_one() {
-        let error = open_metadata("etcd://127.0.0.1:2379/a", Path::new("/")).unwrap_err();
-        assert!(error.to_string().contains("--features etcd"), "{error}");
+        for error in [
+            open_metadata("a", "etcd://127.0.0.1:2379/a", Path::new("/")).unwrap_err(),
+            check_metadata("a", "etcd://127.0.0.1:2379/a", Path::new("/")).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("--features etcd"), "{error}");
+        }
     }
 
     #[cfg(feature = "etcd")]
     #[test]
     fn a_certificate_that_is_not_there_is_named() {
-        let error =
-            open_metadata("etcd://127.0.0.1:2379/a?ca=no/such.pem", Path::new("/")).unwrap_err();
-        assert!(error.to_string().starts_with("/no/such.pem"), "{error}");
+        let url = "etcd://127.0.0.1:2379/a?ca=no/such.pem";
+        let opened = open_metadata("a", url, Path::new("/")).unwrap_err();
+        let checked = check_metadata("a", url, Path::new("/")).unwrap_err();
+        for error in [opened, checked] {
+            assert!(error.to_string().starts_with("/no/such.pem"), "{error}");
+        }
     }
 }

@@ -33,9 +33,29 @@ pub enum TlsFileError {
     /// They hold something else, or do not go together.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// It is somebody else's.
+    #[error(transparent)]
+    Another(Box<Another>),
     /// Nobody would accept it.
     #[error(transparent)]
     Useless(Box<Useless>),
+}
+
+/// A certificate of another role, or of another cluster.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}: this certificate names {own}, and one of role {role} in cluster {cluster} is needed: have the authority \
+     of {cluster} issue it, under a name of its own: `egret init cert --role {role} --name {}-{role}{hosts}`",
+    .file.display(), .own.name
+)]
+pub struct Another {
+    file: PathBuf,
+    own: PeerName,
+    /// Whose it is to be.
+    role: Role,
+    cluster: String,
+    /// As the command takes them.
+    hosts: String,
 }
 
 /// A certificate that nobody would accept.
@@ -53,27 +73,42 @@ pub struct Useless {
     hosts: String,
 }
 
+/// For whom a certificate is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder<'a> {
+    /// Its cluster.
+    pub cluster: &'a str,
+    /// What it is there; any role when there is none.
+    pub role: Option<Role>,
+}
+
 impl TlsFiles {
     /// As a client uses them; relative paths begin at `base`.
     ///
     /// # Errors
-    /// When they cannot be read, do not go together, or nobody would accept them.
-    pub fn client(&self, base: &Path) -> Result<ClientTls, TlsFileError> {
+    /// When they cannot be read, do not go together, are not the holder's, or nobody would accept them.
+    pub fn client(&self, base: &Path, holder: Holder<'_>) -> Result<ClientTls, TlsFileError> {
         let files = self.read(base)?;
         let tls = ClientTls::new(files.pem())?;
-        self.check(base, &files, tls.own(), Shown::AsClient)?;
+        self.check(base, &files, (tls.own(), holder), &[Shown::AsClient])?;
         Ok(tls)
     }
 
-    /// As a server uses them that is reached at `address`, and that asks others, too.
+    /// As a bookie of `cluster` uses them that is reached at `address`, and that asks others, too.
     ///
     /// # Errors
     /// As [`client`](TlsFiles::client), or when they do not name the address.
-    pub fn server(&self, base: &Path, address: &str) -> Result<ServerTls, TlsFileError> {
+    pub fn server(
+        &self,
+        base: &Path,
+        cluster: &str,
+        address: &str,
+    ) -> Result<ServerTls, TlsFileError> {
         let files = self.read(base)?;
         let tls = ServerTls::new(files.pem())?;
-        self.check(base, &files, tls.own(), Shown::AsClient)?;
-        self.check(base, &files, tls.own(), Shown::At(address))?;
+        let holder = Holder { cluster, role: Some(Role::Bookie) };
+        let shown = [Shown::AsClient, Shown::At(address)];
+        self.check(base, &files, (tls.own(), holder), &shown)?;
         Ok(tls)
     }
 
@@ -89,17 +124,32 @@ impl TlsFiles {
         &self,
         base: &Path,
         files: &Files,
-        own: &PeerName,
-        shown: Shown<'_>,
+        (own, holder): (&PeerName, Holder<'_>),
+        shown: &[Shown<'_>],
     ) -> Result<(), TlsFileError> {
-        let accepted = is_accepted(files.pem(), shown, clock::wall_ms())?;
-        let hosts = match shown {
-            Shown::At(address) => format!(" --host {}", host_of(address)),
-            Shown::AsClient if own.role == Role::Bookie => " --host HOST".to_owned(),
-            Shown::AsClient => String::new(),
+        let role = holder.role.unwrap_or(own.role);
+        let host = shown.iter().find_map(|shown| match shown {
+            Shown::At(address) => Some(host_of(address)),
+            Shown::AsClient => None,
+        });
+        let hosts = match host {
+            Some(host) => format!(" --host {host}"),
+            None if role == Role::Bookie => " --host HOST".to_owned(),
+            None => String::new(),
         };
         let (file, own) = (base.join(&self.cert), own.clone());
-        accepted.map_err(|why| TlsFileError::Useless(Box::new(Useless { file, why, own, hosts })))
+        if own.role != role || own.cluster != holder.cluster {
+            let cluster = holder.cluster.to_owned();
+            let another = Another { file, own, role, cluster, hosts };
+            return Err(TlsFileError::Another(Box::new(another)));
+        }
+        for &shown in shown {
+            if let Err(why) = is_accepted(files.pem(), shown, clock::wall_ms())? {
+                let useless = Useless { file, why, own, hosts };
+                return Err(TlsFileError::Useless(Box::new(useless)));
+            }
+        }
+        Ok(())
     }
 }
 

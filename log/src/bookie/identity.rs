@@ -179,10 +179,25 @@ impl Identity {
         assert!((1..=caps::CLUSTER_NAME_BYTES_MAX).contains(&cluster.len()), "no name: {cluster}");
         let mint = || Identity::mint_in(cluster.to_owned(), bookie, shards);
         let identity = Identity::load_or_mint_with(disk, dir, mint)?;
-        if identity.cluster == cluster && identity.bookie == bookie {
-            let (dir, found) = (dir.to_owned(), identity.shards);
+        identity.check(dir, cluster, bookie, shards)?;
+        Ok(identity)
+    }
+
+    /// Whether the directory it was found in is that of this bookie of this cluster, in so many shards.
+    ///
+    /// # Errors
+    /// [`IdentityError::Another`] or [`IdentityError::Shards`] when it is not.
+    pub fn check(
+        &self,
+        dir: &Path,
+        cluster: &str,
+        bookie: BookieId,
+        shards: u16,
+    ) -> Result<(), IdentityError> {
+        if self.cluster == cluster && self.bookie == bookie {
+            let (dir, found) = (dir.to_owned(), self.shards);
             return match found == shards {
-                true => Ok(identity),
+                true => Ok(()),
                 false => Err(IdentityError::Shards { dir, found, asked: shards }),
             };
         }
@@ -192,7 +207,7 @@ impl Identity {
         };
         Err(IdentityError::Another {
             dir: dir.to_owned(),
-            found: named(identity.bookie, &identity.cluster),
+            found: named(self.bookie, &self.cluster),
             asked: named(bookie, cluster),
         })
     }

@@ -34,7 +34,9 @@ use super::output;
     after_help = "The configuration names at least id, cluster, directory, listen and metadata; \
 --print-config shows every other key with its default. Among them, fixed when the directory is made: \
 shards = N (1 to 64, 1 when nothing is said), parts of the directory that sync side by side, each with a \
-journal and threads of its own; more than one helps where the disk syncs several files at once.
+journal and threads of its own; more than one helps where the disk syncs several files at once. Under [repair]: \
+grace_ms = N (20000 to 86400000, 120000 when nothing is said), for how long nobody may have written a ledger \
+of whose last bookies one is gone, before it is taken for abandoned and its copies are made elsewhere.
 
 Examples:
   egret bookie --config b1.toml
@@ -45,7 +47,8 @@ pub struct Bookie {
     /// Serve, as this configuration file (TOML) says.
     #[arg(long, value_name = "FILE", required = true)]
     config: Option<PathBuf>,
-    /// Print the configuration with every default, and do nothing.
+    /// Print the configuration with every default, and do nothing; what a start would refuse for what the
+    /// file says, or for what the files it names hold, is refused.
     #[arg(long)]
     print_config: bool,
     /// Take the place of another incarnation under this id, whose directory is lost; refused while that one
@@ -66,11 +69,12 @@ impl Bookie {
         }
         let config = self.config.ok_or_else(|| Exit::Usage("give --config FILE".to_owned()))?;
         let file = BookieFile::load(&config)?;
+        let base = config.parent().map(PathBuf::from).unwrap_or_default();
         if self.print_config {
+            file.check(&base)?;
             output::line(file.print()?.trim_end())?;
             return Ok(());
         }
-        let base = config.parent().map(PathBuf::from).unwrap_or_default();
         serve::serve(&file, &base, self.replace, self.ready_file.as_deref())
     }
 }

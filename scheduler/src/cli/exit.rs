@@ -180,6 +180,7 @@ impl Ends for MetadataUrlError {
             MetadataUrlError::Scheme { .. }
             | MetadataUrlError::Etcd { .. }
             | MetadataUrlError::Option { .. }
+            | MetadataUrlError::Cluster { .. }
             | MetadataUrlError::Certificate { .. } => How::Usage,
             MetadataUrlError::NotBuilt => How::Refused,
             MetadataUrlError::Redb(error) => error.how(),
@@ -244,7 +245,7 @@ impl Ends for TlsFileError {
         match self {
             TlsFileError::Read { .. } => How::Usage,
             TlsFileError::Tls(error) => error.how(),
-            TlsFileError::Useless(_) => How::Refused,
+            TlsFileError::Another(_) | TlsFileError::Useless(_) => How::Refused,
         }
     }
 }

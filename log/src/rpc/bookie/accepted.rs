@@ -44,6 +44,9 @@ pub enum NotAccepted {
         /// What it names.
         named: Vec<String>,
     },
+    /// It is for another use.
+    #[error("it is not issued for {0}")]
+    Use(&'static str),
     /// Something else is wrong.
     #[error("{0}")]
     Other(String),
@@ -132,6 +135,10 @@ fn told(why: webpki::Error, shown: Shown<'_>, now: Duration) -> NotAccepted {
             host: context.expected.to_str().into_owned(),
             named: context.presented,
         },
+        webpki::Error::RequiredEkuNotFoundContext(_) => NotAccepted::Use(match shown {
+            Shown::AsClient => "whoever connects",
+            Shown::At(_) => "a server",
+        }),
         webpki::Error::MalformedDnsIdentifier => match shown {
             Shown::At(address) => NotAccepted::Other(format!(
                 "`{}` is no host that a certificate can name",

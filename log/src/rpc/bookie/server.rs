@@ -306,17 +306,22 @@ fn check(config: &ServerConfig) -> Result<(), ServeError> {
     if !is_cluster_name(cluster) {
         return Err(ServeError::ClusterName { name: cluster.clone() });
     }
-    match &config.tls {
-        None if !config.listen.ip().is_loopback() => {
-            Err(ServeError::Plain { listen: config.listen })
-        }
-        Some(tls) => {
-            let own = tls.own();
-            let fits = own.cluster == *cluster && own.role == egret_schemas::bookie::Role::Bookie;
-            let (named, cluster) = (own.to_string(), cluster.clone());
-            if fits { Ok(()) } else { Err(ServeError::Certificate { named, cluster }) }
-        }
-        None => Ok(()),
+    check_place(config.listen, config.tls.is_some())?;
+    let Some(tls) = &config.tls else { return Ok(()) };
+    let own = tls.own();
+    let fits = own.cluster == *cluster && own.role == egret_schemas::bookie::Role::Bookie;
+    let (named, cluster) = (own.to_string(), cluster.clone());
+    if fits { Ok(()) } else { Err(ServeError::Certificate { named, cluster }) }
+}
+
+/// Whether a bookie may listen there, with a certificate or without.
+///
+/// # Errors
+/// [`ServeError::Plain`] when it may not.
+pub fn check_place(listen: SocketAddr, has_certificate: bool) -> Result<(), ServeError> {
+    match has_certificate || listen.ip().is_loopback() {
+        true => Ok(()),
+        false => Err(ServeError::Plain { listen }),
     }
 }
 

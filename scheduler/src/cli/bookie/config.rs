@@ -4,11 +4,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use egret_log::bookie::identity::{Identity, IdentityError};
 use egret_log::caps;
 use egret_log::client::RepairerConfig;
 use egret_log::client::repair::Pace;
-use egret_log::rpc::bookie::ServerLimits;
-use egret_log_cluster::TlsFiles;
+use egret_log::disk::RealDisk;
+use egret_log::rpc::bookie::server::{check_place, is_cluster_name};
+use egret_log::rpc::bookie::{ServeError, ServerLimits, ServerTls};
+use egret_log_cluster::metadata_url::metadata_of;
+use egret_log_cluster::{TlsFiles, check_metadata};
+use egret_schemas::BookieId;
 use serde::{Deserialize, Serialize};
 
 use super::super::exit::Exit;
@@ -77,6 +82,9 @@ pub(in crate::cli) struct RepairTable {
     every_ms: u64,
     /// How long a bookie may be away before its copies are made elsewhere.
     pub(super) lost_after_ms: u64,
+    /// How long nobody may have written a ledger that lacks one of its last bookies, before it is taken for
+    /// abandoned.
+    grace_ms: u64,
 }
 
 impl Default for RepairTable {
@@ -86,6 +94,7 @@ impl Default for RepairTable {
             mb_per_second: caps::REPAIR_BYTES_PER_SECOND >> 20,
             every_ms: caps::REPAIR_SWEEP_MS,
             lost_after_ms: caps::BOOKIE_LOST_MS,
+            grace_ms: caps::LEDGER_QUIET_MS,
         }
     }
 }
@@ -96,7 +105,7 @@ impl RepairTable {
         RepairerConfig {
             pace: Pace { bytes_per_second: self.mb_per_second.max(1).saturating_mul(1 << 20) },
             every: Duration::from_millis(self.every_ms.max(100)),
-            ..RepairerConfig::default()
+            grace: Duration::from_millis(self.grace_ms),
         }
     }
 }
@@ -158,29 +167,64 @@ impl BookieFile {
     pub(in crate::cli) fn parse(text: &str) -> Result<BookieFile, String> {
         let file: BookieFile =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-        if file.journal_file_bytes < JOURNAL_FILE_BYTES_MIN {
-            return Err(format!(
-                "journal_file_bytes is {}: give {JOURNAL_FILE_BYTES_MIN} or more",
-                file.journal_file_bytes
-            ));
+        file.check_names()?;
+        file.check_figures()?;
+        Ok(file)
+    }
+
+    fn check_names(&self) -> Result<(), String> {
+        if self.id == 0 {
+            return Err("id is 0, which is nobody's: give 1 or more".to_owned());
         }
-        if !(1..=caps::SHARDS_MAX).contains(&file.shards) {
-            let (shards, max) = (file.shards, caps::SHARDS_MAX);
-            return Err(format!("shards is {shards}: give 1 to {max}"));
+        if !is_cluster_name(&self.cluster) {
+            let name = self.cluster.clone();
+            return Err(ServeError::ClusterName { name }.to_string());
         }
-        if !(1..=100).contains(&file.catch_up_percent) {
-            return Err(format!(
-                "catch_up_percent is {}: give 1 to 100, which is no rest",
-                file.catch_up_percent
-            ));
+        if self.directory.as_os_str().is_empty() {
+            return Err("directory is empty: name one of the bookie's own".to_owned());
         }
-        if file.advertise.is_empty() && file.listen.ip().is_unspecified() {
+        if self.advertise.is_empty() && self.listen.ip().is_unspecified() {
             return Err(format!(
                 "listen is {}, where nobody can be sent: give advertise = \"HOST:PORT\"",
-                file.listen
+                self.listen
             ));
         }
-        let limits = &file.limits;
+        let port = self.advertise.rsplit_once(':').and_then(|(host, port)| {
+            (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten()
+        });
+        if !self.advertise.is_empty() && port.is_none_or(|port| port == 0) {
+            return Err(format!(
+                "advertise is `{}`, which nobody can reach: give \"HOST:PORT\"",
+                self.advertise
+            ));
+        }
+        metadata_of(&self.cluster, &self.metadata).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    fn check_figures(&self) -> Result<(), String> {
+        if self.journal_file_bytes < JOURNAL_FILE_BYTES_MIN {
+            return Err(format!(
+                "journal_file_bytes is {}: give {JOURNAL_FILE_BYTES_MIN} or more",
+                self.journal_file_bytes
+            ));
+        }
+        if !(1..=caps::SHARDS_MAX).contains(&self.shards) {
+            let (shards, max) = (self.shards, caps::SHARDS_MAX);
+            return Err(format!("shards is {shards}: give 1 to {max}"));
+        }
+        if !(1..=100).contains(&self.catch_up_percent) {
+            return Err(format!(
+                "catch_up_percent is {}: give 1 to 100, which is no rest",
+                self.catch_up_percent
+            ));
+        }
+        let (grace, min, max) =
+            (self.repair.grace_ms, caps::LEDGER_QUIET_MS_MIN, caps::LEDGER_QUIET_MS_MAX);
+        if !(min..=max).contains(&grace) {
+            return Err(format!("repair.grace_ms is {grace}: give {min} to {max}"));
+        }
+        let limits = &self.limits;
         let counts = [
             ("connections", limits.connections),
             ("unauthenticated_connections", limits.unauthenticated_connections),
@@ -188,8 +232,23 @@ impl BookieFile {
         ];
         match counts.iter().find(|(_, count)| *count == 0) {
             Some((name, _)) => Err(format!("limits.{name} is 0, and nobody gets in: give more")),
-            None => Ok(file),
+            None => Ok(()),
         }
+    }
+
+    /// Looks at everything that a start looks at, but for what asks a running system, and changes nothing;
+    /// the certificate. Relative paths begin at `base`.
+    pub(super) fn check(&self, base: &Path) -> Result<Option<ServerTls>, Exit> {
+        let address = self.reached_at();
+        let server = |tls: &TlsFiles| tls.server(base, &self.cluster, &address);
+        let tls = self.tls.as_ref().map(server).transpose()?;
+        check_place(self.listen, tls.is_some())?;
+        check_metadata(&self.cluster, &self.metadata, base)?;
+        let (dir, id) = (base.join(&self.directory), BookieId(self.id));
+        if let Some(identity) = Identity::load(&RealDisk, &dir).map_err(IdentityError::from)? {
+            identity.check(&dir, &self.cluster, id, self.shards)?;
+        }
+        Ok(tls)
     }
 
     /// Where others reach it; of a port that is taken as it comes, not yet which.
@@ -252,6 +311,14 @@ mod tests {
     }
 
     #[test]
+    fn the_grace_of_abandoned_ledgers_is_as_the_file_says() {
+        let grace = |file: &str| BookieFile::parse(file).unwrap().repair.config().grace;
+        assert_eq!(grace(LEAST), RepairerConfig::default().grace);
+        let file = format!("{LEAST}[repair]\ngrace_ms = 20000\n");
+        assert_eq!(grace(&file), Duration::from_secs(20));
+    }
+
+    #[test]
     fn what_cannot_work_is_refused() {
         for (line, why) in [
             ("journal_file_bytes = 1", "give 65536 or more"),
@@ -259,8 +326,27 @@ mod tests {
             ("shards = 65", "shards is 65: give 1 to 64"),
             ("catch_up_percent = 0", "catch_up_percent is 0: give 1 to 100"),
             ("[limits]\nconnections = 0", "limits.connections is 0"),
+            ("[repair]\ngrace_ms = 19999", "repair.grace_ms is 19999: give 20000 to 86400000"),
+            ("[repair]\ngrace_ms = 86400001", "repair.grace_ms is 86400001: give 20000"),
+            ("advertise = \"b1\"", "advertise is `b1`, which nobody can reach"),
+            ("advertise = \":7400\"", "advertise is `:7400`, which nobody can reach"),
+            ("advertise = \"b1:0\"", "advertise is `b1:0`, which nobody can reach"),
         ] {
             let error = BookieFile::parse(&format!("{LEAST}{line}\n")).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+        for (key, value, why) in [
+            ("id = 1", "id = 0", "id is 0, which is nobody's"),
+            ("\"blue\"", "\"b l\"", "a cluster's name has 1 to 64 letters"),
+            ("\"b1\"", "\"\"", "directory is empty: name one"),
+            ("redb:meta/cluster.redb", "zk://a:1", "write redb:PATH or etcd://"),
+            (
+                "redb:meta/cluster.redb",
+                "etcd://a:1/green",
+                "cluster `green`, and this is of cluster `blue`",
+            ),
+        ] {
+            let error = BookieFile::parse(&LEAST.replace(key, value)).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
         let anywhere = LEAST.replace("127.0.0.1:0", "0.0.0.0:7400");

@@ -12,10 +12,9 @@ use egret_log::disk::{Disk, RealDisk};
 use egret_log::ledger::Member;
 use egret_log::metadata::MetaStore;
 use egret_log::registry::{BookieState, Registration, Registry};
-use egret_log::rpc::bookie::server::is_cluster_name;
-use egret_log::rpc::bookie::{BookieServer, ServeError, ServerConfig};
+use egret_log::rpc::bookie::{BookieServer, ServerConfig};
 use egret_log::{caps, clock};
-use egret_log_cluster::open_metadata;
+use egret_log_cluster::{Holder, open_metadata};
 use egret_schemas::BookieId;
 use egret_schemas::bookie::Role;
 use serde::Serialize;
@@ -42,11 +41,7 @@ pub(super) fn serve(
     replace: bool,
     ready_file: Option<&Path>,
 ) -> Done {
-    if !is_cluster_name(&file.cluster) {
-        let name = file.cluster.clone();
-        return Err(ServeError::ClusterName { name }.into());
-    }
-    let tls = file.tls.as_ref().map(|tls| tls.server(base, &file.reached_at())).transpose()?;
+    let tls = file.check(base)?;
     // First of all, so that a signal while it starts is not lost.
     let asked = signals::asked_to_end()?;
     let (dir, id) = (base.join(&file.directory), BookieId(file.id));
@@ -59,7 +54,7 @@ pub(super) fn serve(
         journal_file_bytes: file.journal_file_bytes,
         ..BookieConfig::default()
     };
-    let metadata = open_metadata(&file.metadata, base)?;
+    let metadata = open_metadata(&file.cluster, &file.metadata, base)?;
     let registry = Registry::new(Arc::clone(&metadata));
     // Before an empty directory becomes one of this cluster for ever.
     registry.check_cluster(&file.cluster)?;
@@ -132,7 +127,8 @@ fn start_repairer(
     if !file.repair.enabled {
         return Ok(None);
     }
-    let tls = file.tls.as_ref().map(|tls| tls.client(base)).transpose()?;
+    let holder = Holder { cluster: &file.cluster, role: Some(Role::Bookie) };
+    let tls = file.tls.as_ref().map(|tls| tls.client(base, holder)).transpose()?;
     let config = ClusterConfig {
         lost_after: Duration::from_millis(file.repair.lost_after_ms),
         ..ClusterConfig::new(file.cluster.clone(), Role::Bookie, tls)

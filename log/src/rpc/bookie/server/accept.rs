@@ -284,8 +284,8 @@ fn authenticated(hello: &Hello, named: Option<&PeerName>) -> Result<Role, String
     let Some(named) = named else { return Ok(hello.role) };
     if named.role != hello.role || named.cluster != hello.cluster {
         return Err(format!(
-            "the certificate names {named}, the hello says {} of {}: use a certificate of that role and cluster",
-            hello.role, hello.cluster
+            "the certificate names {named}, the hello says {} of {}: show a certificate of role {} in cluster {}",
+            hello.role, hello.cluster, hello.role, hello.cluster
         ));
     }
     Ok(named.role)

@@ -1,6 +1,9 @@
 //! Certificates: who gets in, and as what.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    date_time_ymd,
+};
 
 use super::*;
 use crate::message::Refusal;
@@ -31,11 +34,22 @@ impl Authority {
 
     /// The same, from the beginning of one year to that of another.
     fn issue_valid(&self, uri: Option<&str>, years: (i32, i32)) -> (String, String) {
+        self.issue_for(uri, years, &[])
+    }
+
+    /// The same, for these uses alone.
+    fn issue_for(
+        &self,
+        uri: Option<&str>,
+        years: (i32, i32),
+        uses: &[ExtendedKeyUsagePurpose],
+    ) -> (String, String) {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
         params.subject_alt_names.extend(uri.map(|uri| SanType::URI(uri.try_into().unwrap())));
         (params.not_before, params.not_after) =
             (date_time_ymd(years.0, 1, 1), date_time_ymd(years.1, 1, 1));
+        params.extended_key_usages = uses.to_vec();
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         (cert.pem(), key.serialize_pem())
@@ -162,6 +176,10 @@ fn what_nobody_would_accept_is_known_before_it_is_shown() {
     let early = BLUE.issue_valid(uri, (2021, 2022));
     let why = judged(&early, &BLUE.pem, Shown::At("localhost:1")).unwrap_err();
     assert!(why.to_string().contains("in 366 days"), "{why}");
+    let clients = BLUE.issue_for(uri, (1975, 4096), &[ExtendedKeyUsagePurpose::ClientAuth]);
+    assert_eq!(judged(&clients, &BLUE.pem, Shown::AsClient), Ok(()));
+    let why = judged(&clients, &BLUE.pem, Shown::At("localhost:1")).unwrap_err();
+    assert_eq!(why.to_string(), "it is not issued for a server");
 }
 
 #[test]
