@@ -14,6 +14,8 @@ mod away;
 mod certified;
 #[path = "cluster/leaving.rs"]
 mod leaving;
+#[path = "cluster/mending.rs"]
+mod mending;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

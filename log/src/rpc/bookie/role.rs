@@ -2,13 +2,12 @@
 //!
 //! | method | client | bookie | admin |
 //! |---|---|---|---|
-//! | create, add, limbo's end | ✓ | ✓ | |
-//! | write LAC | ✓ | | |
-//! | read, read LAC, watch LAC | ✓ | ✓ | ✓ |
-//! | fence, recovery read, delete | ✓ | | ✓ |
+//! | create, add, write LAC, limbo's end | ✓ | ✓ | |
+//! | read, read LAC, watch LAC, fence, recovery read, delete | ✓ | ✓ | ✓ |
 //!
-//! A bookie copies entries to mend others, and never decides where a ledger ends. A person's tool
-//! looks, fences and deletes, and never writes.
+//! A bookie mends others: it copies entries, finds the end of what was abandoned, for which it shuts its
+//! writer out, and finishes deletions. It never decides where a ledger ends: that is in the metadata, and
+//! its owner's to write there. A person's tool looks, fences and deletes, and never writes.
 
 use std::fmt;
 
@@ -74,12 +73,15 @@ impl Method {
     /// The roles that may: a method without a row does not compile.
     pub const fn allowed(self) -> &'static [Role] {
         match self {
-            Method::Create | Method::Add | Method::ClearLimbo => &[Role::Client, Role::Bookie],
-            Method::WriteLac => &[Role::Client],
-            Method::Read | Method::ReadLac | Method::WatchLac => {
-                &[Role::Client, Role::Bookie, Role::Admin]
+            Method::Create | Method::Add | Method::WriteLac | Method::ClearLimbo => {
+                &[Role::Client, Role::Bookie]
             }
-            Method::RecoveryRead | Method::Fence | Method::Delete => &[Role::Client, Role::Admin],
+            Method::Read
+            | Method::ReadLac
+            | Method::WatchLac
+            | Method::RecoveryRead
+            | Method::Fence
+            | Method::Delete => &[Role::Client, Role::Bookie, Role::Admin],
         }
     }
 
