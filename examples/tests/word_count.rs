@@ -259,8 +259,29 @@ fn a_directory_counted_under_one_guarantee_is_refused_under_another() {
     assert_counts(&world.data(), &[&file]);
     let args = [OsStr::new("--guarantee"), OsStr::new("at-least-once"), file.as_os_str()];
     let out = run(&world.data(), &args);
-    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(out.status.code(), Some(3), "nothing was done: {}", said(&out));
     assert!(said(&out).contains("counts"), "{}", said(&out));
+    let more = world.file("b", b"c");
+    let out = run(&world.data(), &[&args[..2], &[more.as_os_str()]].concat());
+    assert_eq!(out.status.code(), Some(1), "a file was loaded: {}", said(&out));
+}
+
+/// They failed here and were refused there.
+#[test]
+fn it_ends_with_the_codes_of_the_command() {
+    let world = World::new();
+    let file = world.file("a", b"a b");
+    let none = [OsStr::new("--cluster"), OsStr::new("/no/such.toml"), file.as_os_str()];
+    let mut command = Command::new(binary());
+    let out = command.args(none).env_remove("EGRET_DATA").output().unwrap();
+    assert_eq!(out.status.code(), Some(2), "{}", said(&out));
+    assert!(said(&out).contains("name a readable file"), "{}", said(&out));
+    let held = egret_log::Log::open(&world.data(), egret_log::LogConfig::default()).unwrap();
+    let out = all(&world.data(), &[&file]);
+    assert_eq!(out.status.code(), Some(3), "{}", said(&out));
+    assert!(said(&out).contains("is in use by process"), "{}", said(&out));
+    held.close().unwrap();
+    assert_counts(&world.data(), &[&file]);
 }
 
 /// Once, at-most-once loaded a second file and then began at the end of the stream: it counted nothing.

@@ -87,16 +87,32 @@ pub(crate) fn ends(log: &Log) -> Result<Ends> {
     }
 }
 
-/// Loads a file, or standard input for `-`; the stream is there.
-pub(crate) fn load(log: &Log, file: &Path) -> Result<Loaded> {
-    let info = log.stream(STREAM)?;
+/// The writers of the stream, which is there.
+pub(crate) fn writers(log: &Log) -> Result<Vec<PartitionWriter>> {
+    let partitions = 0..log.stream(STREAM)?.config.partitions;
     let writers: Result<Vec<_>, _> =
-        (0..info.config.partitions).map(|partition| log.writer(STREAM, partition)).collect();
-    let writers = writers?;
-    if file == Path::new("-") {
-        return load_stdin(&writers);
+        partitions.map(|partition| log.writer(STREAM, partition)).collect();
+    writers.map_err(|error| judged(error.into()))
+}
+
+/// Loads a file, or standard input for `-`.
+pub(crate) fn load(writers: &[PartitionWriter], file: &Path) -> Result<Loaded> {
+    let loaded = match file == Path::new("-") {
+        true => load_stdin(writers),
+        false => load_file(writers, file),
+    };
+    loaded.map_err(judged)
+}
+
+/// One word for all the ways in which a run finds out that another one loads.
+fn judged(error: anyhow::Error) -> anyhow::Error {
+    match egret::is_taken_over(&*error) {
+        true => anyhow::anyhow!(
+            "stream `{STREAM}` was taken over by another process, another run of this most likely: this \
+             one stops"
+        ),
+        false => error,
     }
-    load_file(&writers, file)
 }
 
 fn load_stdin(writers: &[PartitionWriter]) -> Result<Loaded> {

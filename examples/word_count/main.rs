@@ -34,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(
     after_help = "Results go to standard output as COUNT<TAB>WORD, everything else to standard \
 error.\n\nExamples:\n  word_count book.txt\n  word_count --all src/*.rs > counts.tsv\n  \
-cat *.log | word_count --data /tmp/logs -"
+cat *.log | word_count --data /tmp/logs -\n\nExit codes are those of `egret`, which `egret --help` lists."
 )]
 struct Options {
     #[command(flatten)]
@@ -140,7 +140,8 @@ fn say(what: impl Display) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
-fn run(options: &Options) -> Result<()> {
+/// Whether anything was `begun` that stays, whatever comes of the rest.
+fn run(options: &Options, begun: &mut bool) -> Result<()> {
     if options.run.processes > 1 && !options.run.guarantee.commits() {
         // Where a run begins is known to the process that loads, and told to no other.
         anyhow::bail!("{} runs in one process: leave out --processes", options.run.guarantee);
@@ -161,11 +162,14 @@ fn run(options: &Options) -> Result<()> {
     let begins = load::ends(&log)?;
     let mut added = 0;
     for file in &options.files {
-        let loaded = load::load(&log, file).with_context(|| {
+        let writers = load::writers(&log)?;
+        *begun = true;
+        let loaded = load::load(&writers, file).with_context(|| {
             format!("{} was not loaded whole; the next run counts what was", file.display())
         })?;
         say(&loaded);
         added += loaded.lines;
+        *begun = added > 0;
     }
     say("counting");
     let counted = count(&log, &options.run, &processes, begins)?;
@@ -187,12 +191,14 @@ fn run(options: &Options) -> Result<()> {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match run(&options) {
+    let mut begun = false;
+    match run(&options, &mut begun) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if results::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             say(format_args!("error: {}", egret::chain(&*error)));
-            ExitCode::FAILURE
+            // What was loaded stays, so it was no refusal.
+            if begun { ExitCode::FAILURE } else { egret::exit_code(&*error) }
         }
     }
 }

@@ -11,8 +11,8 @@ use egret_log_cluster::Cluster;
 use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
 
-use crate::runtime::{Children, Processes, Progress, RunOptions};
-use crate::{Error, Result, TopologyBuilder};
+use crate::runtime::{Children, Processes, RunOptions};
+use crate::{Error, Result, TopologyBuilder, exit_code, is_taken_over};
 
 /// The options every topology program has.
 #[derive(Debug, Clone, clap::Args)]
@@ -91,6 +91,11 @@ impl RunArgs {
 
 /// What a topology program is called with.
 #[derive(Debug, Parser)]
+#[command(after_help = "Exit codes:
+  0  the topology finished
+  1  failed: it was not done, or not wholly; or another process took it over
+  2  wrong usage: the command line, or a configuration file, cannot be meant
+  3  refused: nothing was done, and the same question gets the same answer")]
 pub struct Args {
     /// Options of the engine.
     #[command(flatten)]
@@ -106,8 +111,8 @@ pub struct Args {
 /// Runs a topology as a program: parses arguments, builds, opens the data directory, runs until the
 /// topology finishes or the process is killed. Both are safe at any moment.
 ///
-/// Returns 0 when the topology finished, 1 when it failed or another process took it over, 2 for wrong arguments, 3 when it was
-/// refused before anything ran.
+/// Returns 0 when the topology finished; else as [`exit_code`](crate::exit_code) says, like the `egret` command: 1 when it failed or
+/// another process took it over, 2 for wrong arguments or a wrong configuration file, 3 when it was refused.
 pub fn main(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>) -> ExitCode {
     let args = Args::parse();
     match run(build, &args) {
@@ -117,10 +122,7 @@ pub fn main(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>) -> Ex
                 // Where nobody can be told, nobody is: `eprintln!` would panic.
                 let _ = writeln!(std::io::stderr(), "error: {}", crate::task::chain(&error));
             }
-            match error {
-                Error::Failed { .. } | Error::TakenOver { .. } => ExitCode::from(1),
-                _ => ExitCode::from(3),
-            }
+            exit_code(&error)
         }
     }
 }
@@ -141,7 +143,12 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
     }
     let processes = args.run.spread()?;
     let log = args.run.open_log()?;
-    topology.run_among(&log, &args.run.options(), &Arc::new(Progress::default()), &processes)?;
+    let ran = topology.run_among(&log, &args.run.options(), &Arc::default(), &processes);
+    if let Err(error) = ran {
+        let topology = topology.name().to_owned();
+        // By whatever this process was shut out first.
+        return Err(if is_taken_over(&error) { Error::TakenOver { topology } } else { error });
+    }
     log.close()?;
     Ok(())
 }

@@ -62,6 +62,7 @@ pub mod builder;
 pub mod component;
 pub mod connect;
 mod dataflow;
+mod ends;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -86,6 +87,7 @@ pub use component::{
 };
 pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
 pub use egret_state::Guarantee;
+pub use ends::{exit_code, is_taken_over};
 pub use error::{Error, Result};
 pub use runtime::{Processes, Progress, RunOptions, Summary};
 pub use task::{TaskError, chain};

@@ -104,3 +104,21 @@ fn ledgers_whose_deletion_was_interrupted_are_not_in_the_way() {
     assert_eq!(copies(&log, 1), [b"a b a"]);
     log.close().unwrap();
 }
+
+/// "L5:11 was not acknowledged: fenced" and "partition 0 of `lines` was taken over" were all a run said whose
+/// place another one had taken.
+#[test]
+fn who_lost_a_partition_while_it_loaded_knows_that_it_was_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+    log.create_stream("lines", StreamConfig { partitions: 1, ..StreamConfig::default() }).unwrap();
+    let earlier = log.writer("lines", 0).unwrap();
+    earlier.append_wait(&[Record::of("a")]).unwrap();
+    let other = Log::on(log.ledgers().clone()).unwrap();
+    other.writer("lines", 0).unwrap().append_wait(&[Record::of("b")]).unwrap();
+    let error = earlier.append_wait(&[Record::of("c")]).unwrap_err();
+    assert!(egret::is_taken_over(&error), "{error}");
+    assert_eq!(egret::exit_code(&error), std::process::ExitCode::from(1));
+    other.close().unwrap();
+    log.close().unwrap();
+}
