@@ -184,9 +184,20 @@ mod tests {
     use egret_schemas::{Generation, Incarnation};
     use egret_state::Guarantee;
     use egret_state::commit::{Claimant, Graph};
+    use std::path::Path;
 
     fn store(log: &Log, record: TopologyRecord, revision: u64) -> TopologyStore {
         TopologyStore::new("t", log.ledgers(), record, revision)
+    }
+
+    /// A log on which the topology `t` has begun.
+    fn begun(dir: &Path) -> Log {
+        let log = Log::open(dir, LogConfig::default()).unwrap();
+        let me = Claimant { process: 7, operation: 1 };
+        let first = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
+        let put = Op::Put(key("t"), first.encode());
+        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        log
     }
 
     fn saved(log: &Log) -> (TopologyRecord, u64) {
@@ -198,11 +209,7 @@ mod tests {
     #[test]
     fn a_lost_answer_of_the_metadata_store_ends_no_topology() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
-        let me = Claimant { process: 7, operation: 1 };
-        let first = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
-        let put = Op::Put(key("t"), first.encode());
-        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        let log = begun(dir.path());
         for seed in 0..10 {
             let (record, revision) = saved(&log);
             let listed = record.state_ledgers.len();
@@ -221,11 +228,7 @@ mod tests {
     #[test]
     fn a_crash_while_ledgers_are_deleted_leaves_them_listed_until_they_are_gone() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
-        let me = Claimant { process: 7, operation: 1 };
-        let first = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
-        let put = Op::Put(key("t"), first.encode());
-        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        let log = begun(dir.path());
         let (record, revision) = saved(&log);
         let before = store(&log, record, revision);
         let old: BTreeSet<_> = (0..2).map(|_| before.add_ledger(false).unwrap().id()).collect();
@@ -289,11 +292,7 @@ mod tests {
     #[test]
     fn a_bookie_that_is_away_keeps_no_topology_from_going_on() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
-        let me = Claimant { process: 7, operation: 1 };
-        let first = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
-        let put = Op::Put(key("t"), first.encode());
-        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        let log = begun(dir.path());
         let (record, revision) = saved(&log);
         let member = log.ledgers().bookies().candidates()[0].member;
         let away = Away(log.ledgers().bookies().transport(member));
