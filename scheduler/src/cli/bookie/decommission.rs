@@ -73,6 +73,9 @@ impl Decommission {
         output::line(&format!(
             "{bookie} is decommissioned: no ledger needs it, it may be stopped"
         ))?;
+        if takers(&cluster, bookie).is_empty() {
+            exit::warn("no other bookie is up and active: nothing can be written until one is");
+        }
         Ok(())
     }
 
@@ -150,14 +153,19 @@ struct Nobody {
     takers: Vec<BookieId>,
 }
 
+/// The others that take ledgers now.
+fn takers(cluster: &Cluster, bookie: BookieId) -> Vec<BookieId> {
+    let candidates = cluster.ledgers.bookies().candidates();
+    let all = candidates.iter().map(|candidate| candidate.member.bookie);
+    all.filter(|&other| other != bookie).collect()
+}
+
 fn nobody_takes(
     cluster: &Cluster,
     bookie: BookieId,
     state: BookieState,
 ) -> Result<Option<Nobody>, Exit> {
-    let candidates = cluster.ledgers.bookies().candidates();
-    let all = candidates.iter().map(|candidate| candidate.member.bookie);
-    let takers: Vec<BookieId> = all.filter(|&other| other != bookie).collect();
+    let takers = takers(cluster, bookie);
     let needing = needing(cluster, bookie)?;
     let of_them = needing.iter().filter(|(_, record)| is_stuck(record, bookie, &takers));
     let stuck: Vec<LedgerId> = of_them.map(|(id, _)| *id).collect();
@@ -166,10 +174,10 @@ fn nobody_takes(
 
 impl Nobody {
     fn why(&self) -> String {
-        let Nobody { bookie, stuck, takers, .. } = self;
+        let Nobody { stuck, takers, .. } = self;
         let copies = format!("{} on it that nobody else can take", copies_of(stuck));
         let others = match &takers[..] {
-            [] => format!("no bookie but {bookie} is up and active"),
+            [] => "no other bookie is up and active".to_owned(),
             takers => {
                 let names: Vec<String> = takers.iter().map(BookieId::to_string).collect();
                 let (names, count) = (names.join(", "), takers.len());
@@ -323,7 +331,7 @@ mod tests {
         );
         let alone = told(3..10, &[]);
         assert!(alone.contains("copies of 7 ledgers (L3, L4, L5, L6, L7 and 2 more)"), "{alone}");
-        assert!(alone.contains("no bookie but B1 is up and active"), "{alone}");
+        assert!(alone.contains("no other bookie is up and active"), "{alone}");
     }
 
     #[test]
