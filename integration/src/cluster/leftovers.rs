@@ -79,7 +79,9 @@ fn end_etcd(dir: &Path) {
 mod tests {
     use super::*;
     use std::process::Stdio;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
+
+    use egret_log::clock;
 
     /// A process that has ended, and is waited for.
     fn gone() -> u32 {
@@ -90,9 +92,9 @@ mod tests {
 
     /// A spawn may return before the new program's command line can be read.
     fn has_a_command_line(process: u32) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = clock::now() + Duration::from_secs(30);
         while std::fs::read(format!("/proc/{process}/cmdline")).unwrap().is_empty() {
-            assert!(Instant::now() < deadline, "process {process} has no command line");
+            assert!(clock::now() < deadline, "process {process} has no command line");
             std::thread::yield_now();
         }
     }
