@@ -21,7 +21,6 @@ impl Ends for Error {
         match self {
             Error::Option { .. } => How::Usage,
             Error::Build(_)
-            | Error::Alone { .. }
             | Error::StreamFormat(_)
             | Error::StreamNotTransactional { .. }
             | Error::StreamOwned { .. }
