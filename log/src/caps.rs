@@ -324,8 +324,8 @@ pub const META_LEASES_MAX: usize = 65_536;
 /// waits so long at most behind a watch that is dead. Beginning anew lists all partitions.
 pub const PARTITIONS_QUIET_MS: u64 = 15_000;
 
-/// A header about metadata: two of the largest transactions, which is also a page of a listing that the
-/// largest entry comes behind.
+/// A header about metadata: a page of a listing whose last entry is the largest there is takes some more than
+/// half of it.
 pub const META_HEADER_BYTES_MAX: usize = 4 * META_TXN_BYTES_MAX;
 
 /// Bytes of keys and values after which a page of a listing, or of a watch's events, is sent as it is.

@@ -92,19 +92,19 @@ impl Client {
     /// Connects to whoever holds `dir` and says hello.
     pub fn connect(dir: &Path, expected: Option<Incarnation>) -> Result<Client, ConnectError> {
         let dir = || dir.to_owned();
+        let wait = Duration::from_millis(caps::FRAME_WAIT_MS);
         let stream =
-            socket::connect(&dir(), SOCKET_NAME).map_err(|source| {
-                match socket::is_nobody(&source) {
+            socket::connect(&dir(), SOCKET_NAME, wait).map_err(
+                |source| match socket::is_nobody(&source) {
                     true => ConnectError::Nobody { dir: dir() },
                     false => ConnectError::Socket { dir: dir(), source },
-                }
-            })?;
+                },
+            )?;
         let connection = Connection::new(stream)
             .map_err(|source| ConnectError::Socket { dir: dir(), source })?;
         let mut client =
             Client { connection, last: 0, incarnation: Incarnation::default(), pid: 0 };
         let hello = StreamRequest::Hello { version: STREAM_VERSION, incarnation: expected };
-        let wait = Duration::from_millis(caps::FRAME_WAIT_MS);
         match client.call(&hello, &[], wait) {
             Ok(Answered { reply: StreamReply::Hello { incarnation, pid, .. }, .. }) => {
                 Ok(Client { incarnation, pid, ..client })

@@ -8,9 +8,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+
+use crate::clock;
 
 /// The socket for requests about streams, in the data directory.
 pub const SOCKET_NAME: &str = "egret.sock";
@@ -23,6 +27,9 @@ pub const BOOKIE_SOCKET_NAME: &str = "bookie.sock";
 
 /// How many may wait to be accepted.
 const BACKLOG: i32 = 64;
+
+/// Between two looks for a place among them.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Makes a socket of this name and listens. The caller holds the directory's lock.
 pub(crate) fn listen(dir: &Path, name: &str) -> io::Result<UnixListener> {
@@ -39,16 +46,27 @@ pub(crate) fn listen(dir: &Path, name: &str) -> io::Result<UnixListener> {
     Ok(UnixListener::from(socket))
 }
 
-/// Connects to whoever holds the directory.
-pub(super) fn connect(dir: &Path, name: &str) -> io::Result<UnixStream> {
-    let place = Place::of(dir, name)?;
-    let socket = new_socket()?;
-    rustix::net::connect(&socket, &place.address)?;
-    Ok(UnixStream::from(socket))
+/// Connects to whoever holds the directory. When so many wait to be accepted that there is no place among
+/// them, one is waited for, but not for ever: the holder may be stopped.
+pub(super) fn connect(dir: &Path, name: &str, wait: Duration) -> io::Result<UnixStream> {
+    let until = clock::now() + wait;
+    loop {
+        match connect_now(dir, name) {
+            Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
+                if clock::now() >= until {
+                    let ms = wait.as_millis();
+                    let why = format!("it took no connection within {ms} ms: is it stopped?");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+                }
+                thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
-/// The same without waiting for a place among those who wait to be accepted: `WouldBlock` when there is none.
-/// The socket does not block afterwards either.
+/// The same without waiting: `WouldBlock` when there is no place. The socket does not block afterwards
+/// either.
 pub(crate) fn connect_now(dir: &Path, name: &str) -> io::Result<UnixStream> {
     let place = Place::of(dir, name)?;
     let socket = new_socket()?;
@@ -137,7 +155,7 @@ mod tests {
     fn no_child_inherits_a_socket() {
         let dir = tempfile::tempdir().unwrap();
         let listener = listen(dir.path(), SOCKET_NAME).unwrap();
-        let waits = connect(dir.path(), SOCKET_NAME).unwrap();
+        let waits = connect(dir.path(), SOCKET_NAME, PAUSE).unwrap();
         let now = connect_now(dir.path(), SOCKET_NAME).unwrap();
         for fd in [listener.as_fd(), waits.as_fd(), now.as_fd()] {
             let flags = rustix::io::fcntl_getfd(fd).unwrap();
@@ -145,8 +163,9 @@ mod tests {
         }
     }
 
+    /// A command waited for ever for a holder that was stopped, when others waited already.
     #[test]
-    fn who_cannot_wait_for_a_place_is_told_at_once() {
+    fn nobody_waits_for_ever_for_a_place() {
         let dir = tempfile::tempdir().unwrap();
         let nobody = connect_now(dir.path(), SOCKET_NAME).unwrap_err();
         assert!(is_nobody(&nobody), "{nobody}");
@@ -160,5 +179,7 @@ mod tests {
         };
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
         assert!(!is_nobody(&full), "after {} places", waiting.len());
+        let late = connect(dir.path(), SOCKET_NAME, Duration::from_millis(30)).unwrap_err();
+        assert_eq!(late.to_string(), "it took no connection within 30 ms: is it stopped?");
     }
 }

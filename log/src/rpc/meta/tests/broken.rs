@@ -61,7 +61,7 @@ impl Speak for Between {
     }
 
     fn converse(&self, from: &mut Connection, bell: &Arc<Bell>) -> Result<(), ConnectionError> {
-        let stream: UnixStream = connect(&self.holder, META_SOCKET_NAME)?;
+        let stream: UnixStream = connect(&self.holder, META_SOCKET_NAME, PATIENCE)?;
         let mut to = Connection::new(stream)?;
         while let Some(frame) = from.receive(LIMITS, None)? {
             let hello = matches!(MetaRequest::decode(&frame.header), Ok(MetaRequest::Hello { .. }));

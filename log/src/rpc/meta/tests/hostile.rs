@@ -19,7 +19,7 @@ struct Raw(Connection);
 
 impl Raw {
     fn to(held: &Held) -> Raw {
-        let stream: UnixStream = connect(held.dir.path(), META_SOCKET_NAME).unwrap();
+        let stream: UnixStream = connect(held.dir.path(), META_SOCKET_NAME, PATIENCE).unwrap();
         Raw(Connection::new(stream).unwrap())
     }
 
