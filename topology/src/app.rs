@@ -8,10 +8,11 @@ use std::sync::Arc;
 use clap::Parser;
 use egret_log::{Log, LogConfig};
 use egret_log_cluster::Cluster;
+use egret_log_cluster::signals::when_asked_to_end;
 use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
 
-use crate::runtime::{Children, Processes, RunOptions};
+use crate::runtime::{Children, Processes, Progress, RunOptions};
 use crate::{Error, Result, TopologyBuilder, exit_code, is_taken_over};
 
 /// The options every topology program has.
@@ -92,7 +93,7 @@ impl RunArgs {
 /// What a topology program is called with.
 #[derive(Debug, Parser)]
 #[command(after_help = "Exit codes:
-  0  the topology finished
+  0  the topology finished, or was asked to end and did after a commit
   1  failed: it was not done, or not wholly; or another process took it over
   2  wrong usage: the command line, or a configuration file, cannot be meant
   3  refused: nothing was done, and the same question gets the same answer")]
@@ -109,7 +110,8 @@ pub struct Args {
 }
 
 /// Runs a topology as a program: parses arguments, builds, opens the data directory, runs until the
-/// topology finishes or the process is killed. Both are safe at any moment.
+/// topology finishes, is asked to end (`SIGTERM` or `SIGINT`: after the commit under way) or is killed. All
+/// are safe at any moment.
 ///
 /// Returns 0 when the topology finished; else as [`exit_code`](crate::exit_code) says, like the `egret` command: 1 when it failed or
 /// another process took it over, 2 for wrong arguments or a wrong configuration file, 3 when it was refused.
@@ -130,6 +132,8 @@ pub fn main(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>) -> Ex
 fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Args) -> Result<()> {
     let name = std::env::current_exe().ok();
     let name = name.as_deref().and_then(|path| path.file_stem()).and_then(|stem| stem.to_str());
+    // So Linux says it of a program whose file was replaced since it started.
+    let name = name.map(|name| name.strip_suffix(" (deleted)").unwrap_or(name));
     let mut builder = TopologyBuilder::new(name.unwrap_or("topology"));
     builder.guarantee(args.run.guarantee);
     build(&mut builder, args)?;
@@ -142,8 +146,14 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
         return Ok(());
     }
     let processes = args.run.spread()?;
+    let progress = Arc::new(Progress::default());
+    let asked = Arc::clone(&progress);
+    // What the others do, the first one tells them.
+    if !matches!(processes, Processes::Other(_)) {
+        when_asked_to_end(move || asked.stop()).map_err(Error::other)?;
+    }
     let log = args.run.open_log()?;
-    let ran = topology.run_among(&log, &args.run.options(), &Arc::default(), &processes);
+    let ran = topology.run_among(&log, &args.run.options(), &progress, &processes);
     if let Err(error) = ran {
         let topology = topology.name().to_owned();
         // By whatever this process was shut out first.

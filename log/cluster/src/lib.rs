@@ -6,11 +6,13 @@
 //! | [`ends`] | how an error ends a program: exit codes |
 //! | [`mod@file`] | the file, and what it opens |
 //! | [`metadata_url`] | `redb:PATH`, `etcd://…`: where a cluster's metadata is |
+//! | [`signals`] | when to end |
 //! | [`tls_files`] | where a certificate is, and whether anybody would accept it |
 
 pub mod ends;
 pub mod file;
 pub mod metadata_url;
+pub mod signals;
 pub mod tls_files;
 
 pub use file::{Cluster, ClusterError, ClusterFile};

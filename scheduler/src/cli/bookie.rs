@@ -8,7 +8,6 @@
 //! |---|---|
 //! | `config.rs` | the configuration file |
 //! | `serve.rs` | start, ready, drain |
-//! | `signals.rs` | when to end |
 //! | `manage.rs` | list, describe, set |
 //! | `decommission.rs` | taking one out |
 
@@ -16,7 +15,6 @@ pub(super) mod config;
 mod decommission;
 mod manage;
 mod serve;
-mod signals;
 
 use std::path::PathBuf;
 

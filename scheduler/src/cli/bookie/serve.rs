@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use egret_log::bookie::identity::Identity;
@@ -14,6 +15,7 @@ use egret_log::metadata::MetaStore;
 use egret_log::registry::{BookieState, Registration, Registry};
 use egret_log::rpc::bookie::{BookieServer, ServerConfig};
 use egret_log::{caps, clock};
+use egret_log_cluster::signals::when_asked_to_end;
 use egret_log_cluster::{Holder, open_metadata};
 use egret_schemas::BookieId;
 use egret_schemas::bookie::Role;
@@ -22,7 +24,6 @@ use serde::Serialize;
 use super::super::exit::{self, Done, Exit};
 use super::super::output;
 use super::config::BookieFile;
-use super::signals;
 
 /// What is said when it serves.
 #[derive(Debug, Serialize)]
@@ -43,7 +44,8 @@ pub(super) fn serve(
 ) -> Done {
     let tls = file.check(base)?;
     // First of all, so that a signal while it starts is not lost.
-    let asked = signals::asked_to_end()?;
+    let (sender, asked) = sync_channel(1);
+    when_asked_to_end(move || sender.send(()).unwrap_or_default())?;
     let (dir, id) = (base.join(&file.directory), BookieId(file.id));
     let disk = Arc::new(RealDisk);
     disk.create_dir(&dir)?;

@@ -1,8 +1,11 @@
 //! Worker processes of this machine: the running program once more, told which place it takes.
 //!
 //! The place goes through the environment, the secret through standard input, which nobody else can read.
+//! Each is a process group of its own: what is typed at a terminal reaches the first process, which sees to
+//! the others.
 
 use std::io::{self, BufRead, Write};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -58,10 +61,12 @@ fn parse(text: &str) -> Option<(u32, u32, std::net::SocketAddr)> {
 
 impl Starter for Children {
     fn start(&self, seat: &Seat) -> io::Result<Box<dyn Started>> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(std::env::args_os().skip(1));
+        // This very program, also when its file was replaced meanwhile.
+        let mut command = Command::new("/proc/self/exe");
+        let mut args = std::env::args_os();
+        command.arg0(args.next().unwrap_or_default()).args(args);
         command.env(SEAT, format!("{} {} {}", seat.rank, seat.count, seat.leader));
-        let mut child = command.stdin(Stdio::piped()).spawn()?;
+        let mut child = command.process_group(0).stdin(Stdio::piped()).spawn()?;
         let said = child.stdin.take().map(|mut stdin| writeln!(stdin, "{}", seat.secret.to_hex()));
         if let Some(Err(why)) = said
             && why.kind() != io::ErrorKind::BrokenPipe

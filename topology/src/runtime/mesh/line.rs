@@ -132,6 +132,9 @@ mod tests {
 
     const SILENCE: Duration = Duration::from_millis(500);
 
+    /// One that a busy machine does not fall into.
+    const LONG: Duration = Duration::from_secs(5);
+
     fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let a = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -139,11 +142,14 @@ mod tests {
     }
 
     /// A line that says 7 when there is nothing else, what it hears, and why it ended.
-    fn line(stream: TcpStream) -> (Arc<Line>, mpsc::Receiver<u64>, mpsc::Receiver<String>) {
+    fn line(
+        stream: TcpStream,
+        silence: Duration,
+    ) -> (Arc<Line>, mpsc::Receiver<u64>, mpsc::Receiver<String>) {
         let (heard, hears) = mpsc::sync_channel(1000);
         let (why, gone) = mpsc::sync_channel(1);
         let habits = Habits {
-            silence: SILENCE,
+            silence,
             beat: || 7u64,
             hear: move |_: &Arc<Line>, message: u64| heard.send(message).unwrap_or_default(),
             gone: move |text| why.send(text).unwrap(),
@@ -155,7 +161,7 @@ mod tests {
     #[test]
     fn both_hear_each_other_and_beats_keep_a_quiet_line() {
         let (a, b) = pair();
-        let ((a, _, a_gone), (b, heard, b_gone)) = (line(a), line(b));
+        let ((a, _, a_gone), (b, heard, b_gone)) = (line(a, LONG), line(b, LONG));
         a.send(&1u64);
         let wait = Duration::from_secs(30);
         let first: Vec<u64> = (0..20).map(|_| heard.recv_timeout(wait).unwrap()).collect();
@@ -174,7 +180,7 @@ mod tests {
     #[test]
     fn who_says_nothing_is_given_up_within_the_time() {
         let (a, b) = pair();
-        let (a, _, gone) = line(a);
+        let (a, _, gone) = line(a, SILENCE);
         let began = egret_log::clock::now();
         assert_eq!(
             gone.recv_timeout(Duration::from_secs(30)).unwrap(),
@@ -188,7 +194,7 @@ mod tests {
     #[test]
     fn who_says_what_nobody_understands_is_given_up() {
         let (a, mut b) = pair();
-        let (a, _, gone) = line(a);
+        let (a, _, gone) = line(a, SILENCE);
         b.write_all(&[0xff; 100]).unwrap();
         let why = gone.recv_timeout(Duration::from_secs(30)).unwrap();
         assert_eq!(why, "a message of 4294967295 bytes");
