@@ -94,21 +94,24 @@ fn what_bookies_that_are_away_have_is_not_said_to_be_nothing() {
     assert_eq!(orders(dir), (0..300).collect::<Vec<u32>>());
 }
 
-/// Its certificate is an admin's, and the command speaks as a client: once, every bookie was taken for gone.
+/// Its certificate is of another authority: once, every bookie was taken for gone.
 #[test]
 fn an_operator_whom_no_bookie_lets_in_loses_nothing() {
     let Some(etcd) = server::etcd() else { return };
     let scratch = tempfile::tempdir().expect("a directory");
     let dir = scratch.path();
     configure(dir, &etcd.endpoint());
-    run(dir, &["init", "--cluster", "blue", "--dir", "certs"]);
-    let issue = |role, name: &str| {
-        let host = ["--host", "127.0.0.1", "--dir", "certs"];
+    for certs in ["certs", "others"] {
+        run(dir, &["init", "--cluster", "blue", "--dir", certs]);
+    }
+    let issue_in = |certs: &str, role, name: &str| {
+        let host = ["--host", "127.0.0.1", "--dir", certs];
         run(dir, &[&["init", "cert", "--role", role, "--name", name][..], &host].concat());
         format!(
-            "tls = {{ cert = \"certs/{name}.pem\", key = \"certs/{name}.key\", ca = \"certs/ca.pem\" }}\n"
+            "tls = {{ cert = \"{certs}/{name}.pem\", key = \"{certs}/{name}.key\", ca = \"{certs}/ca.pem\" }}\n"
         )
     };
+    let issue = |role, name: &str| issue_in("certs", role, name);
     let prepend = |file: &str, to: &str, line: &str| {
         let text = std::fs::read_to_string(dir.join(file)).expect("a file");
         std::fs::write(dir.join(to), line.to_owned() + &text).expect("a file");
@@ -117,7 +120,8 @@ fn an_operator_whom_no_bookie_lets_in_loses_nothing() {
         let (file, name) = (format!("b{number}.toml"), format!("b{number}"));
         prepend(&file, &file, &issue("bookie", &name));
     }
-    prepend("blue.toml", "operator.toml", &issue("admin", "ann"));
+    prepend("blue.toml", "operator.toml", &issue_in("others", "client", "ann"));
+    prepend("blue.toml", "admin.toml", &issue("admin", "bob"));
     prepend("blue.toml", "blue.toml", &issue("client", "shell"));
     let mut bookies: Vec<Bookie> = (1..=3).map(|number| Bookie::start(dir, number)).collect();
     run(dir, &["stream", "create", "orders"]);
@@ -131,7 +135,7 @@ fn an_operator_whom_no_bookie_lets_in_loses_nothing() {
         code == Some(1) && out.contains("there as the metadata has it or by what was"),
         "{code:?}: {out}{why}"
     );
-    assert!(out.contains("does not let this process in: the certificate names"), "{out}");
+    assert!(out.contains("does not let this process in: invalid peer certificate"), "{out}");
     assert!(!out.contains("--gone"), "nobody is to be called gone: {out}");
     let gone = ["--gone", "B1", "--gone", "B2", "--gone", "B3", "--reason", "burnt", "--yes"];
     for ledger in [closed, open] {
@@ -139,7 +143,13 @@ fn an_operator_whom_no_bookie_lets_in_loses_nothing() {
         let (_, why, code) = told(dir, &args);
         let refused = format!("B1 is not gone, what it has of {ledger} counts");
         assert!(code == Some(3) && why.contains(&refused), "{code:?}: {why}");
-        assert!(why.contains("the certificate names egret://blue/admin/ann"), "{why}");
+        assert!(why.contains("invalid peer certificate"), "{why}");
+        // Whoever may not write is let in, and answered.
+        let admin = ["--cluster", "admin.toml"];
+        let args = [&["ledger", "accept-loss", ledger][..], &gone, &admin].concat();
+        let (_, why, code) = told(dir, &args);
+        let answers = format!("B1 answers for {ledger}: it is not gone");
+        assert!(code == Some(3) && why.contains(&answers), "{code:?}: {why}");
     }
     // Killed just now, two of them still hold their leases.
     bookies.truncate(1);
