@@ -23,3 +23,13 @@ pub const KEY_GROUPS_MAX: u32 = 1 << 16;
 
 /// Slots that must be free before a table is rewritten to give memory back.
 pub const COMPACT_SLOTS_MIN: usize = 4096;
+
+/// Commits of one topology that may have names: each keeps ledgers and its sources' history.
+pub const COMMIT_NAMES_MAX: usize = 32;
+
+/// The name of a commit; it stands in commands and tables.
+pub const COMMIT_NAME_BYTES_MAX: usize = 64;
+
+/// Records of named commits together: they stand in the topology record, which is written whole, and a
+/// transaction of the metadata store takes 1 MiB.
+pub const NAMED_COMMITS_BYTES_MAX: usize = 256 << 10;

@@ -12,6 +12,7 @@
 //! | [`commit::coordinator`] | opens epochs, gathers reports, decides on commits |
 //! | [`commit::record`] | the commit record |
 //! | [`commit::topology_record`] | what metadata keeps of a topology |
+//! | [`commit::named`] | commits that have names, and what those keep |
 //! | [`commit::recovery`] | how a new generation takes over, and every reason to refuse |
 //! | [`commit::restore_set`] | which ledgers hold which key groups |
 //! | [`keyed::table`] | the table bolts work on |

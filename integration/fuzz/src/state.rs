@@ -86,7 +86,11 @@ fn topology_samples() -> Vec<Sample> {
         partitions: [(("counts".to_owned(), 0), "out".to_owned())].into(),
         ..first.clone()
     };
-    vec![("first", first.encode()), ("used", used.encode())]
+    let mut commit = CommitRecord::genesis(Generation(1), used.graph.fingerprint());
+    commit.last = Epoch::new(Generation(1), 3, 1);
+    let by = Claimant { process: 9, operation: 4 };
+    let named = used.name_commit(by, "noon", 1_700_000_000_000, commit).expect("it is restorable");
+    vec![("first", first.encode()), ("used", used.encode()), ("named", named.encode())]
 }
 
 type Counts = KeyedTable<str, u64>;

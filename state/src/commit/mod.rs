@@ -6,6 +6,7 @@
 //! | [`recovery`] | the order in which a new generation takes a topology over |
 //! | [`record`] | the commit record and its bytes |
 //! | [`topology_record`] | what metadata keeps of a topology, and how it may change |
+//! | [`named`] | commits that have names, and what those keep |
 //! | [`restore_set`] | which ledgers hold a component's state, key group by key group |
 //! | [`plan`], [`report`] | who takes part in a commit, and what each says |
 //! | [`guarantee`] | what a topology promises |
@@ -14,6 +15,7 @@ pub mod coordinator;
 mod epoch_clock;
 mod gather;
 pub mod guarantee;
+pub mod named;
 pub mod plan;
 pub mod record;
 pub mod recovery;
@@ -23,6 +25,7 @@ pub mod topology_record;
 
 pub use coordinator::{CommitConfig, Coordinator, Effect, Input, Outcome, Poison};
 pub use guarantee::{Guarantee, ParseGuaranteeError};
+pub use named::{NameError, Named, Names, check_name};
 pub use plan::{CommitComponent, CommitPlan, Role, TaskId};
 pub use record::{CommitRecord, RecordError, RecordKind};
 pub use recovery::{Fact, Opened, Recovery, RecoveryError, StateEnd, Step, Wanted, term_of};

@@ -14,6 +14,7 @@
 //! record has one encoding.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use egret_schemas::bytes::{DecodeError, Reader, Writer};
 use egret_schemas::{EntryId, Epoch, Generation, LedgerId, SegmentId};
@@ -37,14 +38,15 @@ pub enum RecordKind {
 }
 
 /// What is true as of a commit: where every source, every state and every output stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitRecord {
     /// Why it was written.
     pub kind: RecordKind,
     /// The generation that wrote it.
     pub generation: Generation,
     /// The last epoch covered: everything up to it is committed. A restating record keeps the epoch
-    /// of the record it restates, of an older generation.
+    /// of the record it restates, of an older generation. One that restates a named commit keeps that
+    /// commit's epoch, and the ends of output of the commit it came after.
     pub last: Epoch,
     /// Fingerprint of the graph that wrote it.
     pub fingerprint: u64,
@@ -121,6 +123,21 @@ impl CommitRecord {
             self.generation
         );
         CommitRecord { kind: RecordKind::Restated, generation, fingerprint, ..self.clone() }
+    }
+
+    /// A named commit that is gone back to, as the first record of a generation: its state and its
+    /// positions, after output that ends where `committed` has it. What readers saw stays.
+    ///
+    /// # Panics
+    /// As [`restated`](CommitRecord::restated).
+    pub fn restored_after(
+        &self,
+        committed: &CommitRecord,
+        generation: Generation,
+        fingerprint: u64,
+    ) -> CommitRecord {
+        let sinks = committed.sinks.clone();
+        CommitRecord { sinks, ..self.restated(generation, fingerprint) }
     }
 
     /// The names of all components the record speaks of.
@@ -268,6 +285,16 @@ pub(crate) fn unseal<'a>(
     magic: &[u8; 4],
     known: u16,
 ) -> Result<&'a [u8], RecordError> {
+    Ok(unseal_of(bytes, what, magic, known..=known)?.1)
+}
+
+/// The same of several versions, with the one found.
+pub(crate) fn unseal_of<'a>(
+    bytes: &'a [u8],
+    what: &'static str,
+    magic: &[u8; 4],
+    known: RangeInclusive<u16>,
+) -> Result<(u16, &'a [u8]), RecordError> {
     let Some(rest) = bytes.strip_prefix(magic).filter(|rest| rest.len() >= 6) else {
         return Err(RecordError::Foreign { what });
     };
@@ -276,10 +303,10 @@ pub(crate) fn unseal<'a>(
         return Err(RecordError::Checksum { what });
     }
     let found = u16::from_le_bytes([rest[0], rest[1]]);
-    if found != known {
-        return Err(RecordError::Version { what, found, known });
+    if !known.contains(&found) {
+        return Err(RecordError::Version { what, found, known: *known.end() });
     }
-    Ok(&sealed[6..])
+    Ok((found, &sealed[6..]))
 }
 
 pub(crate) fn put_count(out: &mut Vec<u8>, count: usize) {

@@ -6,11 +6,16 @@
 //!   ─► close listed state ledgers at c ─► close owned partitions at c ─► restate c in the new commit ledger
 //!   ─► (first time: mark the topology begun) ─► open
 //! ```
+//! With a named commit to go back to, what is there of it is checked before the claim, and after the
+//! partitions are closed at c its sources are told; then it is restated instead of c, with c's ends of
+//! output. Where c cannot be read, the ends are those that readers see.
+//!
 //! What always holds:
 //! * nothing is written before the claim, and the claim is refused before it is proposed when the
 //!   graph, the key groups or the guarantee differ;
 //! * c is read only after every commit ledger that could grow is closed, so no zombie can add one;
-//! * a topology that ever began and has no commit record is damaged; it is never started empty;
+//! * a topology that ever began and has no commit record is damaged; it is never started empty, and goes
+//!   back to a named commit only when that was asked for by its name;
 //! * a save whose reply was lost is settled by reading back who wrote it, never by assuming;
 //! * each attempt is a new generation: a crash at any step is followed by the same steps again, with
 //!   the same c.
@@ -22,7 +27,12 @@ use egret_schemas::{EntryId, Generation, LedgerId, Term};
 use super::guarantee::Guarantee;
 use super::record::CommitRecord;
 use super::report::SinkPosition;
-use super::topology_record::{ChangeError, Claimant, Graph, Partition, TopologyRecord};
+use super::topology_record::{Claimant, Graph, Partition, TopologyRecord};
+
+mod error;
+mod restore;
+
+pub use error::RecoveryError;
 
 /// What the process that takes over wants to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +49,19 @@ pub struct Wanted {
     pub state_ledgers: u32,
     /// The partitions of transactional output, each with the sink component that writes it.
     pub partitions: BTreeMap<Partition, String>,
+    /// The named commit to go back to, instead of going on from the last one.
+    pub restore: Option<String>,
 }
 
 /// Where a state ledger of an older generation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateEnd {
-    /// Exactly at the last entry c names; a missing entry below is damage.
+    /// Exactly at the last entry c names; a missing entry below is damage. One that was closed beyond
+    /// it already stays: c is a named commit that was gone back to, and reads no further than it says.
     At(Option<EntryId>),
+    /// c does not need the ledger and the commit to go back to does, up to this entry: as `Unneeded`,
+    /// and ending before it is damage.
+    Beyond(Option<EntryId>),
     /// c does not need the ledger: shut its writer out and close it wherever it ends.
     Unneeded,
 }
@@ -55,6 +71,12 @@ pub enum StateEnd {
 pub enum Step {
     /// Read the topology record; answered by [`Fact::Topology`].
     ReadTopology,
+    /// See whether everything a named commit needs is there, before anything is written; answered by
+    /// [`Fact::Checked`].
+    CheckNamed {
+        /// The commit.
+        record: Box<CommitRecord>,
+    },
     /// Allot this many ledger ids; answered by [`Fact::Reserved`].
     Reserve {
         /// How many.
@@ -101,6 +123,16 @@ pub enum Step {
         /// Partition → its sink component, and the end of its committed output, if it has any.
         partitions: BTreeMap<Partition, (String, Option<SinkPosition>)>,
     },
+    /// c cannot be read: find how far readers see each partition; answered by [`Fact::Visible`].
+    FindVisible {
+        /// The partitions.
+        partitions: Vec<Partition>,
+    },
+    /// Have the sources keep what is read again from a named commit on; answered by [`Fact::Rewound`].
+    Rewind {
+        /// The commit.
+        record: Box<CommitRecord>,
+    },
     /// Create the commit ledger and append this record as its first entry; answered by
     /// [`Fact::Restated`].
     Restate {
@@ -130,7 +162,8 @@ pub struct Opened {
     pub commit_ledger: Option<LedgerId>,
     /// The new state ledgers, listed and not yet created.
     pub state_ledgers: Vec<LedgerId>,
-    /// Listed ledgers nothing needs: delete them, then drop them from the topology record.
+    /// Listed ledgers the record does not need: delete those that no name needs either, then drop them
+    /// from the topology record.
     pub retired: BTreeSet<LedgerId>,
 }
 
@@ -139,6 +172,8 @@ pub struct Opened {
 pub enum Fact {
     /// The topology record and its revision, if there is one.
     Topology(Option<(TopologyRecord, u64)>),
+    /// Whether all that a named commit needs is there, and if not, what is not.
+    Checked(Result<(), String>),
     /// Ledger ids never used before.
     Reserved(Vec<LedgerId>),
     /// The topology record was written at this revision.
@@ -160,93 +195,12 @@ pub enum Fact {
     StateClosed,
     /// All partitions are closed.
     PartitionsClosed,
+    /// The end of what readers see, by partition.
+    Visible(BTreeMap<Partition, Option<SinkPosition>>),
+    /// The sources keep what is read again.
+    Rewound,
     /// The record is durable in the new commit ledger.
     Restated,
-}
-
-/// Why a topology is not taken over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecoveryError {
-    /// The stored topology has another graph.
-    #[error(
-        "the graph differs from the one this topology began with: added {added:?}, removed {removed:?}, changed {changed:?}: submit it under a new name, or with the components it had"
-    )]
-    Graph {
-        /// Components only the new graph has.
-        added: BTreeSet<String>,
-        /// Components only the stored graph has.
-        removed: BTreeSet<String>,
-        /// Components both have, in different ways.
-        changed: BTreeSet<String>,
-    },
-    /// The number of key groups differs.
-    #[error(
-        "the topology began with {stored} key groups and cannot have {wanted}: the number is fixed for its life"
-    )]
-    KeyGroups {
-        /// As stored.
-        stored: u32,
-        /// As wanted.
-        wanted: u32,
-    },
-    /// The guarantee differs.
-    #[error(
-        "the topology began as {stored} and cannot become {wanted}: submit it under a new name"
-    )]
-    Guarantee {
-        /// As stored.
-        stored: Guarantee,
-        /// As wanted.
-        wanted: Guarantee,
-    },
-    /// There is no commit record where one must be.
-    #[error(
-        "no commit record in {ledgers:?} although the topology began: its ledgers are damaged or gone; restore the data directory from a copy, or start again from nothing in a fresh one (`--data`)"
-    )]
-    NoRecord {
-        /// The commit ledgers looked at.
-        ledgers: Vec<LedgerId>,
-    },
-    /// The newest record cannot be read.
-    #[error(
-        "the newest commit record, {ledger}:{entry}, cannot be read: {why}; nothing was changed: restore the ledger from a copy, or ask for an older commit by name"
-    )]
-    Unreadable {
-        /// The commit ledger.
-        ledger: LedgerId,
-        /// The entry.
-        entry: EntryId,
-        /// What is wrong.
-        why: String,
-    },
-    /// The record contradicts the topology record.
-    #[error(
-        "the newest commit record, {ledger}:{entry}, does not fit the topology record: {why}; the metadata or the ledger was replaced: restore both from one copy"
-    )]
-    Contradiction {
-        /// The commit ledger.
-        ledger: LedgerId,
-        /// The entry.
-        entry: EntryId,
-        /// What does not fit.
-        why: String,
-    },
-    /// Another process took the topology.
-    #[error(
-        "process {process:032x} took the topology over in {generation} meanwhile: stop this one, or try again to take it back"
-    )]
-    TakenOver {
-        /// The newer generation.
-        generation: Generation,
-        /// Its claimant.
-        process: u128,
-    },
-    /// The topology record vanished.
-    #[error("the topology record was deleted meanwhile: submit the topology again")]
-    Deleted,
-    /// The topology record cannot be changed.
-    #[error(transparent)]
-    Change(#[from] ChangeError),
 }
 
 /// The term a generation fences and creates ledgers with.
@@ -264,18 +218,23 @@ pub struct Recovery {
     /// Where c was read.
     at: Option<(LedgerId, EntryId)>,
     committed: Option<CommitRecord>,
+    /// The named commit that is gone back to.
+    named: Option<CommitRecord>,
 }
 
 #[derive(Clone, Debug)]
 enum Phase {
     Reading,
+    Checking,
     Reserving,
     Saving { proposal: Box<TopologyRecord>, expect: Option<u64>, saves: Saves, settling: bool },
     Raising,
     ClosingCommitLedgers,
     ReadingRecord,
+    FindingVisible,
     ClosingState,
     ClosingPartitions,
+    Rewinding,
     Restating,
     Over,
 }
@@ -297,6 +256,7 @@ impl Recovery {
             reserved: Vec::new(),
             at: None,
             committed: None,
+            named: None,
         };
         (recovery, Step::ReadTopology)
     }
@@ -323,6 +283,7 @@ impl Recovery {
     fn on_fact(&mut self, fact: Fact) -> Result<Step, RecoveryError> {
         match (&self.phase, fact) {
             (Phase::Reading, Fact::Topology(found)) => self.on_found(found),
+            (Phase::Checking, Fact::Checked(there)) => self.on_checked(there),
             (Phase::Reserving, Fact::Reserved(ledgers)) => self.claim(ledgers),
             (Phase::Saving { saves, .. }, Fact::Saved { revision }) => {
                 let saves = *saves;
@@ -335,8 +296,10 @@ impl Recovery {
                 self.read_newest(&ends)
             }
             (Phase::ReadingRecord, Fact::Record(read)) => self.on_record(read),
+            (Phase::FindingVisible, Fact::Visible(ends)) => self.on_visible(&ends),
             (Phase::ClosingState, Fact::StateClosed) => self.close_partitions(),
-            (Phase::ClosingPartitions, Fact::PartitionsClosed) => self.restate(),
+            (Phase::ClosingPartitions, Fact::PartitionsClosed) => self.rewind(),
+            (Phase::Rewinding, Fact::Rewound) => self.restate(),
             (Phase::Restating, Fact::Restated) => self.on_restated(),
             (phase, fact) => panic!("{fact:?} is no answer in {phase:?}"),
         }
@@ -363,6 +326,18 @@ impl Recovery {
             }
         }
         self.found = found;
+        match &self.wanted.restore {
+            Some(name) => {
+                let record = self.find_named(name)?;
+                self.named = Some(record.clone());
+                self.phase = Phase::Checking;
+                Ok(Step::CheckNamed { record: Box::new(record) })
+            }
+            None => self.reserve(),
+        }
+    }
+
+    fn reserve(&mut self) -> Result<Step, RecoveryError> {
         if !self.wanted.guarantee.commits() {
             return self.claim(Vec::new());
         }
@@ -409,12 +384,21 @@ impl Recovery {
             unreachable!("only a save is settled");
         };
         match read {
-            Some((record, revision)) if record == *proposal => self.on_saved(revision, saves),
+            Some((record, revision)) if record.same_but_names(&proposal) => {
+                self.on_saved_as(record, revision, saves)
+            }
+            // Only names were changed since it was read: they go into the proposal, too.
+            Some((record, revision)) if self.is_found_but_names(&record) => {
+                if self.wanted.restore.is_some() && Some(revision) != expect {
+                    return self.on_found(Some((record, revision)));
+                }
+                let names = record.names.clone();
+                self.found = Some((record, revision));
+                let proposal = TopologyRecord { names, ..*proposal };
+                Ok(self.save(proposal, Some(revision), saves))
+            }
             // Unchanged: the same save again. Should the lost one still arrive, one of them
             // conflicts and is settled here.
-            Some((_, revision)) if Some(revision) == expect => {
-                Ok(self.save(*proposal, expect, saves))
-            }
             None if expect.is_none() => Ok(self.save(*proposal, expect, saves)),
             Some((record, _)) => Err(RecoveryError::TakenOver {
                 generation: record.generation,
@@ -424,11 +408,25 @@ impl Recovery {
         }
     }
 
+    fn is_found_but_names(&self, record: &TopologyRecord) -> bool {
+        self.found.as_ref().is_some_and(|(found, _)| record.same_but_names(found))
+    }
+
     fn on_saved(&mut self, revision: u64, saves: Saves) -> Result<Step, RecoveryError> {
         let Phase::Saving { proposal, .. } = &self.phase else {
             unreachable!("only a save is saved");
         };
-        self.found = Some((*proposal.clone(), revision));
+        let record = *proposal.clone();
+        self.on_saved_as(record, revision, saves)
+    }
+
+    fn on_saved_as(
+        &mut self,
+        record: TopologyRecord,
+        revision: u64,
+        saves: Saves,
+    ) -> Result<Step, RecoveryError> {
+        self.found = Some((record, revision));
         if let Saves::Begin = saves {
             return Ok(self.open());
         }
@@ -465,14 +463,24 @@ impl Recovery {
                 self.phase = Phase::ReadingRecord;
                 Ok(Step::ReadRecord { ledger, entry })
             }
-            None if self.topology().begun => Err(RecoveryError::NoRecord { ledgers }),
+            None if self.named.is_some() => self.find_visible(),
+            None if self.topology().begun => {
+                Err(RecoveryError::NoRecord { ledgers, names: self.names() })
+            }
             None => self.close_state(),
         }
     }
 
     fn on_record(&mut self, read: Result<CommitRecord, String>) -> Result<Step, RecoveryError> {
         let (ledger, entry) = self.at.expect("a record was asked for");
-        let record = read.map_err(|why| RecoveryError::Unreadable { ledger, entry, why })?;
+        let record = match read {
+            Ok(record) => record,
+            Err(_) if self.named.is_some() => return self.find_visible(),
+            Err(why) => {
+                let names = self.names();
+                return Err(RecoveryError::Unreadable { ledger, entry, why, names });
+            }
+        };
         if let Err(why) = self.check_record(&record) {
             return Err(RecoveryError::Contradiction { ledger, entry, why });
         }
@@ -500,8 +508,12 @@ impl Recovery {
 
     fn close_state(&mut self) -> Result<Step, RecoveryError> {
         let needed = self.committed.as_ref().map(CommitRecord::state_ledgers).unwrap_or_default();
-        let end =
-            |ledger| needed.get(ledger).map_or(StateEnd::Unneeded, |&last| StateEnd::At(last));
+        let named = self.named.as_ref().map(CommitRecord::state_ledgers).unwrap_or_default();
+        let end = |ledger| match (needed.get(ledger), named.get(ledger)) {
+            (Some(&last), _) => StateEnd::At(last),
+            (None, Some(&last)) => StateEnd::Beyond(last),
+            (None, None) => StateEnd::Unneeded,
+        };
         let listed = self.topology().state_ledgers.iter();
         let old = listed.filter(|ledger| !self.reserved.contains(ledger));
         let ledgers: BTreeMap<_, _> = old.map(|ledger| (*ledger, end(ledger))).collect();
@@ -523,9 +535,12 @@ impl Recovery {
 
     fn restate(&mut self) -> Result<Step, RecoveryError> {
         let (generation, fingerprint) = (self.generation(), self.fingerprint());
-        let record = match &self.committed {
-            Some(committed) => committed.restated(generation, fingerprint),
-            None => CommitRecord::genesis(generation, fingerprint),
+        let record = match (&self.committed, &self.named) {
+            (Some(committed), Some(named)) => {
+                named.restored_after(committed, generation, fingerprint)
+            }
+            (Some(committed), None) => committed.restated(generation, fingerprint),
+            (None, _) => CommitRecord::genesis(generation, fingerprint),
         };
         self.committed = Some(record.clone());
         let ledger = *self.reserved.first().expect("a commit ledger was reserved");

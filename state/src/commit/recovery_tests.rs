@@ -6,6 +6,7 @@
 use egret_schemas::{Epoch, SegmentId};
 use proptest::prelude::*;
 
+use super::super::named::NameError;
 use super::super::restore_set::{LedgerRange, RestoreSet, Slice};
 use super::*;
 
@@ -21,6 +22,7 @@ fn wanted(process: u128) -> Wanted {
         key_groups: 16,
         state_ledgers: 2,
         partitions: [(("counts".to_owned(), 0), "out".to_owned())].into(),
+        restore: None,
     }
 }
 
@@ -39,6 +41,8 @@ struct World {
     commit_ledgers: BTreeMap<LedgerId, Ledger>,
     state_ends: BTreeMap<LedgerId, StateEnd>,
     partition_ends: BTreeMap<Partition, Option<SinkPosition>>,
+    /// What readers see.
+    visible: BTreeMap<Partition, SinkPosition>,
     /// The kinds of steps taken.
     log: Vec<&'static str>,
 }
@@ -67,6 +71,17 @@ impl World {
                 self.topology = Some((*record, self.revision));
                 (name, Fact::Saved { revision: self.revision })
             }
+            Step::CheckNamed { record } => {
+                let listed = &self.topology.as_ref().unwrap().0.state_ledgers;
+                let gone = record.state_ledgers().into_keys().find(|l| !listed.contains(l));
+                let there = gone.map_or(Ok(()), |ledger| Err(format!("{ledger} is gone")));
+                ("check named", Fact::Checked(there))
+            }
+            Step::FindVisible { partitions } => {
+                let seen = |p: Partition| (p.clone(), self.visible.get(&p).copied());
+                ("find visible", Fact::Visible(partitions.into_iter().map(seen).collect()))
+            }
+            Step::Rewind { .. } => ("rewind", Fact::Rewound),
             Step::RaiseTerms { .. } => ("raise terms", Fact::TermsRaised),
             Step::CloseCommitLedgers { ledgers, .. } => {
                 let mut end = |id: &LedgerId| {
@@ -85,10 +100,16 @@ impl World {
             }
             Step::CloseState { ledgers, .. } => {
                 for (ledger, end) in ledgers {
-                    let before = self.state_ends.insert(ledger, end);
-                    let same =
-                        before.is_none_or(|before| before == end || end == StateEnd::Unneeded);
-                    assert!(same, "{ledger} closed at {before:?}, then at {end:?}");
+                    let before = *self.state_ends.entry(ledger).or_insert(end);
+                    // A named commit may need less of what is closed, and never more.
+                    let fits = match (before, end) {
+                        (StateEnd::At(closed), StateEnd::At(last) | StateEnd::Beyond(last)) => {
+                            closed >= last
+                        }
+                        (StateEnd::At(_), StateEnd::Unneeded) | (_, StateEnd::Unneeded) => true,
+                        (before, end) => before == end || matches!(before, StateEnd::Beyond(_)),
+                    };
+                    assert!(fits, "{ledger} closed at {before:?}, then at {end:?}");
                 }
                 ("close state", Fact::StateClosed)
             }
@@ -240,7 +261,7 @@ fn a_topology_that_began_is_never_started_empty() {
     world.run(wanted(1)).unwrap();
     world.commit_ledgers.clear();
     let error = world.run(wanted(2)).unwrap_err();
-    assert_eq!(error, RecoveryError::NoRecord { ledgers: vec![LedgerId(0)] });
+    assert_eq!(error, RecoveryError::NoRecord { ledgers: vec![LedgerId(0)], names: Vec::new() });
     assert!(world.run(wanted(3)).is_err(), "and trying again does not help");
 }
 
@@ -373,4 +394,205 @@ proptest! {
             }
         }
     }
+}
+
+fn restoring(process: u128, name: &str) -> Wanted {
+    Wanted { restore: Some(name.to_owned()), ..wanted(process) }
+}
+
+/// Commits, names that, goes on in another generation that commits more.
+fn named_and_gone_on() -> (World, CommitRecord, CommitRecord) {
+    let mut world = World::default();
+    let first = world.run(wanted(1)).unwrap();
+    let named = world.commit(&first);
+    world.change_names(|record| {
+        record.name_commit(Claimant { process: 9, operation: 1 }, "noon", 5, named.clone())
+    });
+    let second = world.run(wanted(2)).unwrap();
+    let mut newest = second.record.clone();
+    newest.kind = super::super::record::RecordKind::Commit;
+    newest.last = Epoch::new(newest.generation, 0, Epoch::MICRO_MAX);
+    let ledgers = vec![LedgerRange { ledger: second.state_ledgers[0], last: Some(EntryId(7)) }];
+    let slices = vec![Slice { first_group: 0, end_group: 16, ledgers }];
+    newest.state.insert("count".into(), RestoreSet { tasks: 1, slices });
+    newest.sinks.entry("out".into()).or_default().insert(0, (SegmentId(2), Some(EntryId(3))));
+    world.append(second.commit_ledger.unwrap(), newest.clone());
+    (world, named, newest)
+}
+
+impl World {
+    fn change_names(
+        &mut self,
+        change: impl FnOnce(&TopologyRecord) -> Result<TopologyRecord, NameError>,
+    ) {
+        let (record, _) = self.topology.take().unwrap();
+        self.revision += 1;
+        self.topology = Some((change(&record).unwrap(), self.revision));
+    }
+}
+
+#[test]
+fn rule_11_a_restore_has_the_named_state_after_the_newest_output() {
+    let (mut world, named, newest) = named_and_gone_on();
+    world.log.clear();
+    let opened = world.run(restoring(3, "noon")).unwrap();
+    assert_eq!(world.log[..3], ["read topology", "check named", "reserve"]);
+    let end = ["close state", "close partitions", "rewind", "restate"];
+    assert_eq!(world.log[world.log.len() - 4..], end);
+    let record = &opened.record;
+    assert_eq!(
+        (&record.state, &record.spouts, record.last),
+        (&named.state, &named.spouts, named.last)
+    );
+    assert_eq!(record.sinks, newest.sinks, "what readers saw stays");
+    assert_eq!(
+        world.partition_ends[&("counts".to_owned(), 0)],
+        Some((SegmentId(2), Some(EntryId(3))))
+    );
+    let needed: BTreeSet<_> = named.state_ledgers().into_keys().collect();
+    assert!(needed.is_disjoint(&opened.retired));
+    // Going on from there, and from there again.
+    let again = world.run(wanted(4)).unwrap();
+    assert!(same_content(&again.record, record));
+    assert!(again.topology.names.commits.contains_key("noon"), "names survive takeovers");
+}
+
+#[test]
+fn a_restore_that_stops_anywhere_has_happened_or_has_not() {
+    let (world, named, newest) = named_and_gone_on();
+    let mut seen = BTreeSet::new();
+    for steps in 0..20 {
+        let mut world = world.clone();
+        if world.recover(restoring(3, "noon"), steps).is_some() {
+            break;
+        }
+        let opened = world.run(wanted(4)).unwrap();
+        let restored = opened.record.state == named.state;
+        assert!(restored || same_content(&opened.record, &newest), "after {steps} steps");
+        assert_eq!(opened.record.sinks, newest.sinks);
+        seen.insert(restored);
+        // And it is there to be restored again.
+        assert_eq!(world.run(restoring(5, "noon")).unwrap().record.state, named.state);
+    }
+    assert_eq!(seen, [false, true].into());
+}
+
+#[test]
+fn what_cannot_be_restored_is_refused_before_anything_is_written() {
+    let (mut world, ..) = named_and_gone_on();
+    let before = world.topology.clone();
+    let text = world.run(restoring(3, "dusk")).unwrap_err().to_string();
+    assert_eq!(text, "nothing is restored: no commit is named `dusk`: there is `noon`");
+    let at_most_once = Wanted { guarantee: Guarantee::AtMostOnce, ..restoring(3, "noon") };
+    let mut other = World::default();
+    other.run(Wanted { restore: None, ..at_most_once.clone() }).unwrap();
+    let text = other.run(at_most_once).unwrap_err().to_string();
+    assert!(
+        text.ends_with("at-most-once commits nothing, so no commit of it has a name"),
+        "{text}"
+    );
+    let text = World::default().run(restoring(3, "noon")).unwrap_err().to_string();
+    assert!(text.contains("the topology has no named commits"), "{text}");
+    assert_eq!(world.topology, before);
+
+    let (mut recovery, mut step) = Recovery::start(restoring(3, "noon"));
+    let refused = loop {
+        step = match step {
+            Step::CheckNamed { .. } => recovery.step(Fact::Checked(Err("L7 is gone".to_owned()))),
+            Step::Refuse(why) => break why.to_string(),
+            step => recovery.step(world.act(&step)),
+        };
+    };
+    assert!(refused.contains("cannot be restored: L7 is gone; nothing was changed"), "{refused}");
+    assert_eq!(world.topology, before);
+}
+
+/// Runs an attempt that cannot read c.
+fn without_c(world: &mut World, wanted: Wanted) -> Result<Opened, RecoveryError> {
+    let (mut recovery, mut step) = Recovery::start(wanted);
+    loop {
+        step = match step {
+            Step::ReadRecord { .. } => recovery.step(Fact::Record(Err("bad checksum".into()))),
+            Step::Refuse(why) => return Err(why),
+            Step::Open(opened) => return Ok(*opened),
+            step => recovery.step(world.act(&step)),
+        };
+    }
+}
+
+#[test]
+fn an_unreadable_newest_record_says_what_can_be_restored_and_restores_it_when_asked() {
+    let (mut world, named, _) = named_and_gone_on();
+    let text = without_c(&mut world, wanted(3)).unwrap_err().to_string();
+    assert!(text.contains("the topology is not started empty"), "{text}");
+    assert!(text.contains("`--restore NAME`, or `egret checkpoint restore`"), "{text}");
+    assert!(text.ends_with("`egret checkpoint list` has `noon`"), "{text}");
+    // Readers see a part of what the unreadable commit covers.
+    let seen = (SegmentId(2), Some(EntryId(1)));
+    world.visible.insert(("counts".to_owned(), 0), seen);
+    let opened = without_c(&mut world, restoring(4, "noon")).unwrap();
+    assert_eq!(opened.record.state, named.state);
+    assert_eq!(opened.record.sinks["out"][&0], seen);
+    assert_eq!(world.partition_ends[&("counts".to_owned(), 0)], Some(seen));
+    assert_eq!(world.run(wanted(5)).unwrap().record.state, named.state);
+
+    let (mut world, named, _) = named_and_gone_on();
+    world.commit_ledgers.clear();
+    let text = world.run(wanted(3)).unwrap_err().to_string();
+    assert!(text.contains("it is not started empty") && text.contains("has `noon`"), "{text}");
+    let opened = world.run(restoring(4, "noon")).unwrap();
+    assert_eq!((&opened.record.state, &opened.record.sinks), (&named.state, &named.sinks));
+}
+
+/// Somebody named a commit while the topology was taken over: the takeover took that for another one.
+#[test]
+fn a_name_given_while_a_generation_is_claimed_is_kept_and_in_nobodys_way() {
+    for landed in [true, false] {
+        let mut world = World::default();
+        let first = world.run(wanted(1)).unwrap();
+        let committed = world.commit(&first);
+        let (mut recovery, mut step) = Recovery::start(wanted(2));
+        let mut named = false;
+        let opened = loop {
+            step = match step {
+                Step::Save { .. } if !named => {
+                    named = true;
+                    if landed {
+                        world.act(&step);
+                    }
+                    let by = Claimant { process: 9, operation: 1 };
+                    let commit = committed.clone();
+                    world.change_names(|record| record.name_commit(by, "noon", 5, commit));
+                    recovery.step(if landed { Fact::SaveUnknown } else { Fact::SaveConflict })
+                }
+                Step::Open(opened) => break *opened,
+                Step::Refuse(why) => panic!("{why}"),
+                step => recovery.step(world.act(&step)),
+            };
+        };
+        assert!(same_content(&opened.record, &committed));
+        assert_eq!(opened.topology, world.topology.unwrap().0, "and it is known");
+        assert!(opened.topology.names.commits.contains_key("noon"));
+    }
+}
+
+/// A name deleted between the look at it and the claim restores nothing.
+#[test]
+fn a_name_forgotten_while_its_restore_begins_is_not_restored() {
+    let (mut world, ..) = named_and_gone_on();
+    let (mut recovery, mut step) = Recovery::start(restoring(3, "noon"));
+    let mut forgotten = false;
+    let refused = loop {
+        step = match step {
+            Step::Save { .. } if !forgotten => {
+                forgotten = true;
+                let by = Claimant { process: 9, operation: 2 };
+                world.change_names(|record| record.forget_name(by, "noon"));
+                recovery.step(Fact::SaveConflict)
+            }
+            Step::Refuse(why) => break why.to_string(),
+            step => recovery.step(world.act(&step)),
+        };
+    };
+    assert!(refused.starts_with("nothing is restored: no commit is named `noon`"), "{refused}");
 }

@@ -12,6 +12,7 @@
 //! commit ledgers  count u32 × ledger u64, oldest first
 //! state ledgers   count u32 × ledger u64, ascending
 //! partitions      count u32 × { stream | partition u32 | component }, ascending
+//! names           in version 2, which a record has once its [names](super::named) were changed
 //! crc32c of everything before u32
 //! ```
 
@@ -21,13 +22,16 @@ use egret_schemas::bytes::{DecodeError, Reader, Writer};
 use egret_schemas::{Epoch, Generation, LedgerId, key};
 
 use super::guarantee::Guarantee;
+use super::named::Names;
 use super::record::{
-    CommitRecord, RecordError, insert_ascending, put_count, read_generation, seal, unseal,
+    CommitRecord, RecordError, insert_ascending, put_count, read_generation, seal, unseal_of,
 };
 use crate::caps;
 
 const MAGIC: &[u8; 4] = b"EGTR";
-const VERSION: u16 = 1;
+/// Of a record whose names were never changed.
+const WITHOUT_NAMES: u16 = 1;
+const VERSION: u16 = 2;
 const WHAT: &str = "topology record";
 
 /// Who proposed a value: a process, by the random number it drew at start, and its operation.
@@ -105,6 +109,8 @@ pub struct TopologyRecord {
     pub state_ledgers: BTreeSet<LedgerId>,
     /// Owned partition → the sink component that writes it.
     pub partitions: BTreeMap<Partition, String>,
+    /// The named commits; see [`named`](super::named).
+    pub names: Names,
 }
 
 /// Why a change of the topology record may not be proposed.
@@ -164,6 +170,7 @@ impl TopologyRecord {
             commit_ledgers: Vec::new(),
             state_ledgers: BTreeSet::new(),
             partitions: BTreeMap::new(),
+            names: Names::default(),
         }
     }
 
@@ -225,7 +232,7 @@ impl TopologyRecord {
         Ok(TopologyRecord { floor, ..self.changed_by(claimant)? })
     }
 
-    /// Refuses ledgers that one of the `kept` commits needs, and the newest commit ledger.
+    /// Refuses ledgers that one of the `kept` commits needs or a named one, and the newest commit ledger.
     ///
     /// # Errors
     /// [`ChangeError::Needed`] and [`ChangeError::NewestCommitLedger`], for the first of them.
@@ -234,14 +241,21 @@ impl TopologyRecord {
         ledgers: &BTreeSet<LedgerId>,
         kept: impl IntoIterator<Item = &'a CommitRecord>,
     ) -> Result<(), ChangeError> {
-        for record in kept {
-            if let Some(&ledger) = record.state_ledgers().keys().find(|l| ledgers.contains(l)) {
-                return Err(ChangeError::Needed { ledger, epoch: record.last });
-            }
-        }
-        match self.commit_ledgers.last().filter(|l| ledgers.contains(l)) {
-            Some(&newest) => Err(ChangeError::NewestCommitLedger(newest)),
+        let check = |record: &CommitRecord| match record
+            .state_ledgers()
+            .keys()
+            .find(|ledger| ledgers.contains(ledger))
+        {
+            Some(&ledger) => Err(ChangeError::Needed { ledger, epoch: record.last }),
             None => Ok(()),
+        };
+        kept.into_iter().try_for_each(check)?;
+        self.names.commits.values().try_for_each(|named| check(&named.record))?;
+        match self.commit_ledgers.last() {
+            Some(newest) if ledgers.contains(newest) => {
+                Err(ChangeError::NewestCommitLedger(*newest))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -274,7 +288,7 @@ impl TopologyRecord {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(MAGIC);
-        out.put_u16(VERSION);
+        out.put_u16(if self.names.untouched() { WITHOUT_NAMES } else { VERSION });
         out.put_u8(self.guarantee.ordinal());
         out.put_u8(u8::from(self.begun));
         out.put_u32(self.generation.0);
@@ -298,18 +312,21 @@ impl TopologyRecord {
             out.put_u32(*partition);
             out.put_bytes(component.as_bytes());
         }
+        if !self.names.untouched() {
+            self.names.put(&mut out);
+        }
         seal(&mut out);
         out
     }
 
     /// Reads a record back.
     pub fn decode(bytes: &[u8]) -> Result<TopologyRecord, RecordError> {
-        let body = unseal(bytes, WHAT, MAGIC, VERSION)?;
-        decode_body(body).map_err(|why| RecordError::Content { what: WHAT, why })
+        let (version, body) = unseal_of(bytes, WHAT, MAGIC, WITHOUT_NAMES..=VERSION)?;
+        decode_body(version, body).map_err(|why| RecordError::Content { what: WHAT, why })
     }
 }
 
-fn decode_body(body: &[u8]) -> Result<TopologyRecord, DecodeError> {
+fn decode_body(version: u16, body: &[u8]) -> Result<TopologyRecord, DecodeError> {
     let mut r = Reader::new(body);
     let guarantee = Guarantee::from_ordinal(r.u8("guarantee")?)
         .ok_or_else(|| r.wrong("guarantee", "unknown ordinal"))?;
@@ -350,6 +367,10 @@ fn decode_body(body: &[u8]) -> Result<TopologyRecord, DecodeError> {
         let component = r.text("sink component")?.to_owned();
         insert_ascending(&r, &mut partitions, partition, component)?;
     }
+    let names = if version == WITHOUT_NAMES { Names::default() } else { Names::read(&mut r)? };
+    if version != WITHOUT_NAMES && names.untouched() {
+        return Err(r.wrong("names", "of a record that never had any"));
+    }
     r.end(WHAT)?;
     Ok(TopologyRecord {
         generation,
@@ -362,6 +383,7 @@ fn decode_body(body: &[u8]) -> Result<TopologyRecord, DecodeError> {
         commit_ledgers,
         state_ledgers: state_ledgers.into_keys().collect(),
         partitions,
+        names,
     })
 }
 
@@ -405,6 +427,7 @@ mod tests {
                 commit_ledgers: ledgers.0,
                 state_ledgers: ledgers.1,
                 partitions,
+                names: Names::default(),
             })
     }
 
@@ -417,7 +440,7 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_fail_without_panic(bytes: Vec<u8>) {
             let _ = TopologyRecord::decode(&bytes);
-            let _ = decode_body(&bytes);
+            let _ = (decode_body(1, &bytes), decode_body(2, &bytes));
         }
 
         #[test]

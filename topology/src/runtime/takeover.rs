@@ -88,6 +88,7 @@ pub(crate) fn take_over(
         key_groups: plan.key_groups,
         state_ledgers,
         partitions: partitions.clone(),
+        restore: None,
     };
     let mut driver = Driver {
         log: &env.log,
@@ -149,7 +150,7 @@ impl Driver<'_> {
                         StateEnd::At(last) => {
                             self.ledgers.recover(id, term, CloseAt::Entry(last))?;
                         }
-                        StateEnd::Unneeded => {
+                        StateEnd::Beyond(_) | StateEnd::Unneeded => {
                             self.close_unneeded(id, term)?;
                         }
                     }
@@ -173,6 +174,9 @@ impl Driver<'_> {
                 append_first(&writer, &record)?;
                 self.commit_writer = Some(writer);
                 Ok(Fact::Restated)
+            }
+            Step::CheckNamed { .. } | Step::FindVisible { .. } | Step::Rewind { .. } => {
+                unreachable!("nothing is gone back to")
             }
             Step::Open(_) | Step::Refuse(_) => unreachable!("the last steps are taken by the loop"),
         }
