@@ -13,6 +13,7 @@
 //! | [`seek`] | where the records of a time begin |
 //! | `create` | a stream made, in as many transactions as it takes |
 //! | [`truncate`] | forgetting the start of a partition, or a stream; [`retention`] when to |
+//! | [`sources`] | the streams of one topology, and what its named commits keep of them |
 //! | [`users`] | the components of topologies that read and write a stream |
 //! | [`error`] | one error enum for each operation |
 //!
@@ -33,6 +34,7 @@ pub mod reader;
 pub mod record;
 pub mod retention;
 pub mod seek;
+pub mod sources;
 pub mod transactional;
 pub mod truncate;
 pub mod users;
@@ -65,6 +67,7 @@ pub use catalog::{Format, FormatMismatch, Owner, StreamConfig, StreamInfo};
 pub use log::{Ends, Log, PartitionDescription, SegmentDescription, StreamDescription};
 pub use reader::{PartitionReader, Poll, ReadFrom};
 pub use record::{Batch, Producer, ProducerState, Record};
+pub use sources::{Kept, Places, Reads, Sources};
 pub use transactional::{Committed, TransactionalDone, TransactionalWriter};
 pub use users::{User, Users};
 pub use writer::{Appended, AppendedDone, PartitionWriter};

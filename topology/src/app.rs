@@ -36,6 +36,14 @@ pub struct RunArgs {
     /// at-most-once, at-least-once or effectively-once
     #[arg(long, value_name = "GUARANTEE", default_value_t = Guarantee::EffectivelyOnce)]
     pub guarantee: Guarantee,
+    /// Go back to this named commit first (`egret checkpoint list` shows them): state and source positions
+    /// become those it names. Output written since stays, and this run's follows it, so results come again.
+    /// Give it once: every start with it goes back again. Needs --yes
+    #[arg(long, value_name = "NAME")]
+    pub restore: Option<String>,
+    /// Go back although what was counted since the named commit is counted again
+    #[arg(long, requires = "restore")]
+    pub yes: bool,
 }
 
 impl RunArgs {
@@ -69,7 +77,20 @@ impl RunArgs {
 
     /// The run options they stand for.
     pub fn options(&self) -> RunOptions {
-        RunOptions { workers: self.workers, commit_ms: self.commit_ms, ..RunOptions::default() }
+        RunOptions {
+            workers: self.workers,
+            commit_ms: self.commit_ms,
+            restore: self.restore.clone(),
+            ..RunOptions::default()
+        }
+    }
+
+    /// Refuses to go back unless that was meant.
+    fn check_restore(&self) -> Result<()> {
+        match &self.restore {
+            Some(name) if !self.yes => Err(Error::Unconfirmed { name: name.clone() }),
+            _ => Ok(()),
+        }
     }
 
     /// Reaches the cluster; without one opens the data directory and serves it to the `egret` command
@@ -77,8 +98,9 @@ impl RunArgs {
     ///
     /// # Errors
     /// When the cluster cannot be reached; when the directory is held by another process, damaged, or not
-    /// writable.
+    /// writable. When a named commit is to be gone back to, and `--yes` is missing.
     pub fn open_log(&self) -> Result<Log> {
+        self.check_restore()?;
         if let Some(file) = &self.cluster {
             return Ok(Cluster::open(file, Role::Client)?.log()?);
         }

@@ -41,6 +41,14 @@ pub enum Error {
     /// The topology cannot be taken over.
     #[error("the topology cannot be restored: {0}")]
     Recovery(#[source] Box<RecoveryError>),
+    /// Going back was not confirmed.
+    #[error(
+        "going back to `{name}` forgets what was counted since, and the results written since come again: add --yes if that is meant"
+    )]
+    Unconfirmed {
+        /// The named commit.
+        name: String,
+    },
     /// Its record in metadata is not readable.
     #[error("the record of topology `{topology}` cannot be read: {why}")]
     TopologyRecord {

@@ -1,23 +1,29 @@
 //! Running a topology: taking it over, running its workers, starting again when a generation fails.
 //!
 //! * `takeover`: the driver of the recovery core: claim, fence, close at the last commit, restate;
+//! * `go_back`: its steps on the way back to a named commit; `sources`: what that reads again;
+//! * [`named`]: commits given names, by whoever wants to come back to them;
 //! * `restored`: what tasks begin with: positions, changelogs, writers;
 //! * `commit_log`: where commit records go, and the trimming that follows them;
 //! * `local`: the loop over generations in this process, and the processes it starts;
 //! * `mesh`: several processes: who they are, what they tell each other, how they are joined.
 
 mod commit_log;
+mod go_back;
 mod local;
 mod mesh;
+pub mod named;
 mod options;
 mod progress;
 mod restored;
+mod sources;
 mod takeover;
 mod topology_store;
 
 pub(crate) use commit_log::CommitLog;
 pub use local::{Children, Summary};
 pub use mesh::{MeshError, Processes, Seat, Secret, Started, Starter};
+pub use named::{NamedCommit, NamedError};
 #[doc(hidden)]
 pub use options::Faults;
 pub use options::RunOptions;

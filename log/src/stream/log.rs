@@ -484,7 +484,7 @@ impl Log {
         self.catalog().close()
     }
 
-    fn catalog(&self) -> &Arc<Catalog> {
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
         &self.inner.catalog
     }
 

@@ -11,7 +11,8 @@
 //! it wrote: a stream of the same name made later is not what it wrote, and does not name it. While a
 //! stream names anyone it is deleted only by force.
 //!
-//! Positions only move forward, so a truncation that was allowed stays so. Naming someone compares the
+//! Positions only move forward, so a truncation that was allowed stays so; back only to where
+//! [named commits](super::sources) kept what comes after. Naming someone compares the
 //! stream's record, and a deletion compares this one: no user is named in a stream that goes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +35,7 @@ pub(super) fn users_key(stream: &str) -> String {
     format!("/users/{stream}")
 }
 
-/// A component of a topology; prints `topology/component`.
+/// A component of a topology; prints `topology/component`. Its [named commits](super::sources) are one more.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct User {
     /// The topology.
@@ -45,7 +46,13 @@ pub struct User {
 
 impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.topology, self.component)
+        let topology = &self.topology;
+        match self.keeps_for() {
+            Some(component) => {
+                write!(f, "named commits of {topology}/{component} (`egret checkpoint delete`)")
+            }
+            None => write!(f, "{topology}/{}", self.component),
+        }
     }
 }
 
@@ -62,6 +69,11 @@ impl Users {
     /// Whether there is nobody.
     pub fn is_empty(&self) -> bool {
         self.consumers.is_empty() && self.producers.is_empty()
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.consumers.len() + self.producers.len()
     }
 
     /// The consumer that needs the most of what lies before a position, and from where on.
@@ -112,7 +124,7 @@ pub(super) fn change(
         if users == before {
             return Ok(());
         }
-        let (count, max) = (users.consumers.len() + users.producers.len(), caps::STREAM_USERS_MAX);
+        let (count, max) = (users.count(), caps::STREAM_USERS_MAX);
         if count > max {
             return Err(UseError::TooMany { stream: stream.to_owned(), max });
         }

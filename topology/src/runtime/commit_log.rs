@@ -50,8 +50,11 @@ pub(crate) struct CommitLog {
     before: CommitRecord,
     /// Ledgers to drop once a new record stands.
     retired: BTreeSet<LedgerId>,
-    /// Ledgers that were to be deleted when a bookie was away: tried again with the next ones.
+    /// Ledgers that were to be deleted when a bookie was away, or that named commits need: tried again with
+    /// the next ones.
     left: BTreeSet<LedgerId>,
+    /// Those of them that names need: tried again when names went.
+    named: BTreeSet<LedgerId>,
 }
 
 impl CommitLog {
@@ -71,6 +74,7 @@ impl CommitLog {
             last: first,
             retired,
             left: BTreeSet::new(),
+            named: BTreeSet::new(),
         }
     }
 
@@ -125,17 +129,22 @@ impl CommitLog {
         self.retired.extend(oldest.state_ledgers().into_keys());
     }
 
-    /// Deletes the ledgers that neither of the last two commits needs.
+    /// Deletes the ledgers that neither of the last two commits needs, nor a named one.
     pub(crate) fn trim(&mut self) -> Result<(), Failure> {
         let kept = [&self.before, &self.last];
         let needed: BTreeSet<LedgerId> =
             kept.iter().flat_map(|r| r.state_ledgers().into_keys()).collect();
         let mut unneeded: BTreeSet<LedgerId> = self.retired.difference(&needed).copied().collect();
         self.retired.clear();
-        if !unneeded.is_empty() {
+        let poisoned = |error: crate::Error| Failure::poisoned(&error);
+        let due = !unneeded.is_empty()
+            || (!self.named.is_empty() && self.store.names_went(&self.named).map_err(poisoned)?);
+        if due {
             unneeded.append(&mut self.left);
-            let left = self.store.trim(&unneeded, &kept);
-            self.left = left.map_err(|error| Failure::poisoned(&error))?;
+            // A commit gone back to needs ledgers again that only a name had kept.
+            unneeded.retain(|ledger| !needed.contains(ledger));
+            self.left = self.store.trim(&unneeded, &kept).map_err(poisoned)?;
+            self.named = self.store.named(&self.left);
         }
         Ok(())
     }

@@ -194,7 +194,9 @@ impl Topology {
         let (plan, partitions) = self.resolve(&env)?;
         let stateful = stateful_tasks(&plan);
         let wanted = u32::try_from(stateful.len()).expect("tasks are counted in u32");
-        let taken = takeover::take_over(&env, &plan, wanted, partitions, options.faults)?;
+        // Once: a generation that failed is followed by one from its last commit.
+        let restore = options.restore.clone().filter(|_| !restarted);
+        let taken = takeover::take_over(&env, &plan, wanted, partitions, restore, options.faults)?;
         let opened = taken.opened;
         self.claim_outputs(&env, &plan, &opened.record)?;
         env.generation = opened.topology.generation;

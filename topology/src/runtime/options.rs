@@ -21,6 +21,9 @@ pub struct RunOptions {
     pub tries: u32,
     /// How long another worker process may say nothing before it counts as gone.
     pub silence_ms: u64,
+    /// The named commit to go back to before anything runs, instead of going on from the last one. State
+    /// and source positions are those of that commit; output stays, and what the run writes follows it.
+    pub restore: Option<String>,
     /// Defects to switch in, so that tests can show they would be found.
     #[doc(hidden)]
     pub faults: Faults,
@@ -45,6 +48,7 @@ impl Default for RunOptions {
             epochs_in_flight_max: 4,
             tries: 3,
             silence_ms: 1000,
+            restore: None,
             faults: Faults::default(),
         }
     }

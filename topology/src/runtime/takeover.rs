@@ -61,10 +61,10 @@ fn owner_of(topology: &str, component: &str, task: u32, generation: Generation) 
     Owner { topology, component, task, generation }
 }
 
-struct Driver<'a> {
-    log: &'a Log,
-    ledgers: &'a Ledgers,
-    topology: &'a str,
+pub(super) struct Driver<'a> {
+    pub(super) log: &'a Log,
+    pub(super) ledgers: &'a Ledgers,
+    pub(super) topology: &'a str,
     outputs: &'a Outputs,
     components: &'a OwnedPartitions,
     faults: Faults,
@@ -72,12 +72,13 @@ struct Driver<'a> {
     commit_writer: Option<egret_log::client::LedgerWriter>,
 }
 
-/// Claims the next generation and carries out the recovery, step by step.
+/// Claims the next generation and carries out the recovery; with `restore`, back to that named commit.
 pub(crate) fn take_over(
     env: &Env,
     plan: &LogicalPlan,
     state_ledgers: u32,
     partitions: OwnedPartitions,
+    restore: Option<String>,
     faults: Faults,
 ) -> Result<Taken> {
     let proposal = env.log.ledgers().proposal();
@@ -87,14 +88,26 @@ pub(crate) fn take_over(
         guarantee: plan.guarantee,
         key_groups: plan.key_groups,
         state_ledgers,
-        partitions: partitions.clone(),
-        restore: None,
+        partitions,
+        restore,
     };
+    carry_through(&env.log, &plan.name, wanted, &env.outputs, faults)
+}
+
+/// Carries out the recovery of a topology, step by step.
+pub(super) fn carry_through(
+    log: &Log,
+    topology: &str,
+    wanted: Wanted,
+    outputs: &Outputs,
+    faults: Faults,
+) -> Result<Taken> {
+    let partitions = wanted.partitions.clone();
     let mut driver = Driver {
-        log: &env.log,
-        ledgers: env.log.ledgers(),
-        topology: &plan.name,
-        outputs: &env.outputs,
+        log,
+        ledgers: log.ledgers(),
+        topology,
+        outputs,
         components: &partitions,
         faults,
         generation: Generation(0),
@@ -117,6 +130,9 @@ impl Driver<'_> {
     fn carry_out(&mut self, step: Step) -> Result<Fact> {
         match step {
             Step::ReadTopology => Ok(Fact::Topology(read_record(self.log, self.topology)?)),
+            Step::CheckNamed { record } => self.check_named(&record),
+            Step::FindVisible { partitions } => self.find_visible(partitions),
+            Step::Rewind { record } => self.rewind(&record),
             Step::Reserve { ledgers } => {
                 let ids: Result<_, _> = (0..ledgers).map(|_| self.ledgers.reserve()).collect();
                 Ok(Fact::Reserved(ids?))
@@ -147,10 +163,9 @@ impl Driver<'_> {
             Step::CloseState { ledgers, term } => {
                 for (id, end) in ledgers {
                     match end {
-                        StateEnd::At(last) => {
-                            self.ledgers.recover(id, term, CloseAt::Entry(last))?;
-                        }
-                        StateEnd::Beyond(_) | StateEnd::Unneeded => {
+                        StateEnd::At(last) => self.close_at(id, term, last)?,
+                        StateEnd::Beyond(last) => self.close_beyond(id, term, last)?,
+                        StateEnd::Unneeded => {
                             self.close_unneeded(id, term)?;
                         }
                     }
@@ -174,9 +189,6 @@ impl Driver<'_> {
                 append_first(&writer, &record)?;
                 self.commit_writer = Some(writer);
                 Ok(Fact::Restated)
-            }
-            Step::CheckNamed { .. } | Step::FindVisible { .. } | Step::Rewind { .. } => {
-                unreachable!("nothing is gone back to")
             }
             Step::Open(_) | Step::Refuse(_) => unreachable!("the last steps are taken by the loop"),
         }

@@ -2,17 +2,19 @@
 //!
 //! Every change compares the revision it knows and carries process and operation number. A ledger is
 //! listed before it is created, and dropped from the list after it is deleted: what a crash leaves half
-//! done stands in the list, and the next takeover finishes it.
+//! done stands in the list, and the next takeover finishes it. Commits are named by other processes, which
+//! change nothing but the names: that is no takeover.
 
 use std::collections::BTreeSet;
 use std::slice;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use egret_log::Outcome;
 use egret_log::client::{AppendError, DeleteError, LedgerWriter, Ledgers};
 use egret_log::ledger::{CloseAt, LedgerKind};
 use egret_log::metadata::{Compare, MetaStore, Op, TxnOutcome};
+use egret_log::{Outcome, clock};
 use egret_schemas::{EntryId, LedgerId};
 use egret_state::commit::{ChangeError, CommitRecord, TopologyRecord, term_of};
 
@@ -24,8 +26,12 @@ pub(crate) fn key(topology: &str) -> String {
     format!("/topology/{topology}")
 }
 
-/// Tries of one change whose answers get lost; each waited as long as the store waits.
+/// Tries of one change whose answers get lost, or that names are changed under; each waited as long as the
+/// store waits.
 const TRIES: usize = 16;
+
+/// How often to look whether names went that ledgers are left for: it costs one read of the metadata.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The record as this process last wrote it.
 pub(crate) struct TopologyStore {
@@ -35,6 +41,8 @@ pub(crate) struct TopologyStore {
     held: Mutex<(TopologyRecord, u64)>,
     /// Deleted, and listed still.
     deleted: Mutex<BTreeSet<LedgerId>>,
+    /// When it was last looked at for names that went.
+    looked: Mutex<Instant>,
 }
 
 impl TopologyStore {
@@ -50,39 +58,71 @@ impl TopologyStore {
             ledgers: ledgers.clone(),
             held: Mutex::new((record, revision)),
             deleted: Mutex::default(),
+            looked: Mutex::new(clock::now()),
         }
     }
 
+    /// Changes the record; how it is then. Names that others gave or took away meanwhile stay so: such a
+    /// change touches nothing of this process, and the change is made again on top of it.
     fn change(
         &self,
-        next: impl FnOnce(&TopologyRecord) -> Result<TopologyRecord, ChangeError>,
-    ) -> Result<()> {
+        next: impl Fn(&TopologyRecord) -> Result<TopologyRecord, ChangeError>,
+    ) -> Result<TopologyRecord> {
         let mut held = self.held.lock().expect("no panic while held");
-        let proposal = next(&held.0).map_err(|why| Error::Superseded(Box::new(why)))?;
-        let compare = Compare::Revision(key(&self.name), held.1);
-        let put = Op::Put(key(&self.name), proposal.encode());
+        let taken_over = || Error::TakenOver { topology: self.name.clone() };
         let mut lost = None;
         for _ in 0..TRIES {
+            let proposal = next(&held.0).map_err(|why| Error::Superseded(Box::new(why)))?;
+            let compare = Compare::Revision(key(&self.name), held.1);
+            let put = Op::Put(key(&self.name), proposal.encode());
             match self.meta.txn(slice::from_ref(&compare), slice::from_ref(&put)) {
                 Ok(TxnOutcome::Committed { revision }) => {
-                    *held = (proposal, revision);
-                    return Ok(());
+                    *held = (proposal.clone(), revision);
+                    return Ok(proposal);
                 }
                 Ok(TxnOutcome::Conflict) => {}
                 Err(error) if error.outcome() == Outcome::Unknown => lost = Some(error),
                 Err(error) => return Err(error.into()),
             }
             // What is found says whether it was carried out, for no two proposals are alike.
-            match self.meta.get(&key(&self.name))? {
-                Some(now) if now.value == put.value() => {
-                    *held = (proposal, now.revision);
-                    return Ok(());
-                }
-                Some(now) if now.revision == held.1 => {}
-                _ => return Err(Error::TakenOver { topology: self.name.clone() }),
+            let (now, revision) = self.read()?.ok_or_else(taken_over)?;
+            if now.same_but_names(&proposal) {
+                *held = (now.clone(), revision);
+                return Ok(now);
             }
+            if !now.same_but_names(&held.0) {
+                return Err(taken_over());
+            }
+            *held = (now, revision);
         }
-        Err(lost.map_or(Error::TakenOver { topology: self.name.clone() }, Error::from))
+        Err(lost.map_or_else(taken_over, Error::from))
+    }
+
+    fn read(&self) -> Result<Option<(TopologyRecord, u64)>> {
+        let Some(held) = self.meta.get(&key(&self.name))? else { return Ok(None) };
+        let record = TopologyRecord::decode(&held.value).map_err(|why| Error::TopologyRecord {
+            topology: self.name.clone(),
+            why: Box::new(why),
+        })?;
+        Ok(Some((record, held.revision)))
+    }
+
+    /// Those of these ledgers that names need, as far as is known.
+    pub(crate) fn named(&self, ledgers: &BTreeSet<LedgerId>) -> BTreeSet<LedgerId> {
+        let held = self.held.lock().expect("no panic while held");
+        ledgers.intersection(&held.0.names.ledgers()).copied().collect()
+    }
+
+    /// Looks, now and then, whether no name needs some of these ledgers any more.
+    pub(crate) fn names_went(&self, named: &BTreeSet<LedgerId>) -> Result<bool> {
+        let mut looked = self.looked.lock().expect("no panic while held");
+        if clock::now().duration_since(*looked) < LOOK_EVERY {
+            return Ok(false);
+        }
+        *looked = clock::now();
+        let found = self.read()?;
+        let names = found.map(|(now, _)| now.names.ledgers()).unwrap_or_default();
+        Ok(!named.is_subset(&names))
     }
 
     /// Lists and creates a ledger.
@@ -110,7 +150,7 @@ impl TopologyStore {
     /// Deletes listed ledgers, none of them needed by `kept`. First the floor is raised, so that a
     /// process that was superseded deletes nothing. They leave the list with the next change of it:
     /// until then a takeover finds them there and deletes them, whatever a crash left of them. Those that a
-    /// bookie did not confirm are returned: they stay listed, for another trim.
+    /// named commit needs, or a bookie did not confirm, are returned: they stay listed, for another trim.
     pub(crate) fn trim(
         &self,
         ledgers: &BTreeSet<LedgerId>,
@@ -119,20 +159,28 @@ impl TopologyStore {
         if ledgers.is_empty() {
             return Ok(BTreeSet::new());
         }
-        self.begin_trim(ledgers, kept)?;
-        self.delete(ledgers)
+        let doomed = self.begin_trim(ledgers, kept)?;
+        let mut left = self.delete(&doomed)?;
+        left.extend(ledgers.difference(&doomed));
+        Ok(left)
     }
 
-    /// The last moment at which everything is there still.
-    fn begin_trim(&self, ledgers: &BTreeSet<LedgerId>, kept: &[&CommitRecord]) -> Result<()> {
+    /// The last moment at which everything is there still; what is to go of these ledgers. A name given
+    /// after it needs none of them: it is of a commit at the floor or above.
+    fn begin_trim(
+        &self,
+        ledgers: &BTreeSet<LedgerId>,
+        kept: &[&CommitRecord],
+    ) -> Result<BTreeSet<LedgerId>> {
         let deleted = std::mem::take(&mut *self.deleted.lock().expect("no panic while held"));
         let floor = kept.iter().map(|record| record.last).min();
-        self.change(|held| {
-            held.check_unneeded(ledgers, kept.iter().copied())?;
-            let floor = floor.unwrap_or(held.floor).max(held.floor);
+        let raised = self.change(|held| {
+            held.check_unneeded(&held.spared(ledgers), kept.iter().copied())?;
+            let floor = held.floor_below(floor.unwrap_or(held.floor));
             let raised = held.raise_floor(held.claimant.next(), floor)?;
             raised.drop_ledgers(raised.claimant.next(), &deleted, kept.iter().copied())
-        })
+        })?;
+        Ok(raised.spared(ledgers))
     }
 
     fn delete(&self, ledgers: &BTreeSet<LedgerId>) -> Result<BTreeSet<LedgerId>> {
@@ -183,7 +231,7 @@ mod tests {
     use egret_log::{Log, LogConfig};
     use egret_schemas::{Generation, Incarnation};
     use egret_state::Guarantee;
-    use egret_state::commit::{Claimant, Graph};
+    use egret_state::commit::{Claimant, Graph, LedgerRange, RestoreSet, Slice};
     use std::path::Path;
 
     fn store(log: &Log, record: TopologyRecord, revision: u64) -> TopologyStore {
@@ -224,6 +272,62 @@ mod tests {
         }
     }
 
+    fn commit(record: &TopologyRecord, ledgers: &[LedgerId]) -> CommitRecord {
+        let mut commit = CommitRecord::genesis(Generation(1), record.graph.fingerprint());
+        commit.last = egret_schemas::Epoch::first(Generation(1)).commit_end();
+        let range = |&ledger| LedgerRange { ledger, last: None };
+        let ledgers = ledgers.iter().map(range).collect();
+        let slices = vec![Slice { first_group: 0, end_group: 64, ledgers }];
+        commit.state.insert("count".into(), RestoreSet { tasks: 1, slices });
+        commit
+    }
+
+    fn change_names(log: &Log, change: impl FnOnce(&TopologyRecord) -> TopologyRecord) {
+        let (record, revision) = saved(log);
+        let put = Op::Put(key("t"), change(&record).encode());
+        let done = log.metadata().txn(&[Compare::Revision(key("t"), revision)], &[put]).unwrap();
+        assert!(matches!(done, TxnOutcome::Committed { .. }));
+    }
+
+    /// Whoever named a commit took the topology over, as the process that ran it saw it.
+    #[test]
+    fn names_that_others_change_are_no_takeover_and_what_they_need_is_not_trimmed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let me = Claimant { process: 7, operation: 1 };
+        let first = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
+        let put = Op::Put(key("t"), first.begin(me.next()).unwrap().encode());
+        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        let (record, revision) = saved(&log);
+        let running = store(&log, record, revision);
+        let old: BTreeSet<_> = (0..2).map(|_| running.add_ledger(false).unwrap().id()).collect();
+        let all: Vec<_> = old.iter().copied().collect();
+        let (named, other) = (all[0], all[1]);
+        let by = |operation| Claimant { process: 9, operation };
+        change_names(&log, |record| {
+            record.name_commit(by(1), "n", 5, commit(record, &[named])).unwrap()
+        });
+        let newest = running.add_ledger(false).unwrap().id();
+        let (record, _) = saved(&log);
+        assert!(record.state_ledgers.contains(&newest) && record.names.commits.contains_key("n"));
+
+        let mut kept = commit(&record, &[newest]);
+        kept.last = kept.last.next_commit().unwrap().commit_end();
+        assert_eq!(running.trim(&old, &[&kept]).unwrap(), [named].into(), "left for the name");
+        assert!(log.ledgers().describe(named).is_ok() && log.ledgers().describe(other).is_err());
+        assert_eq!(saved(&log).0.floor, commit(&record, &[]).last, "the floor stays below it");
+        assert_eq!(running.named(&old), [named].into());
+
+        change_names(&log, |record| record.forget_name(by(2), "n").unwrap());
+        assert!(running.trim(&[named].into(), &[&kept]).unwrap().is_empty());
+        assert!(log.ledgers().describe(named).is_err());
+        // Another process that really takes it over ends this one.
+        change_names(&log, |record| record.claim(by(3)).unwrap());
+        let error = running.add_ledger(false).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::TakenOver { .. }), "{error}");
+        log.close().unwrap();
+    }
+
     /// Once, a ledger left the list before it was deleted: a crash between the two left it for ever.
     #[test]
     fn a_crash_while_ledgers_are_deleted_leaves_them_listed_until_they_are_gone() {
@@ -234,7 +338,7 @@ mod tests {
         let old: BTreeSet<_> = (0..2).map(|_| before.add_ledger(false).unwrap().id()).collect();
         let kept = CommitRecord::genesis(Generation(1), 0);
         // Power goes after the change of the record; and again after one of two is deleted.
-        before.begin_trim(&old, &[&kept]).unwrap();
+        assert_eq!(before.begin_trim(&old, &[&kept]).unwrap(), old);
         before.delete(&old.iter().copied().take(1).collect()).unwrap();
         drop(before);
 
