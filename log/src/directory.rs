@@ -15,6 +15,7 @@
 //! | `lent` | a directory held until somebody needs it |
 //! | `append` | records to partitions, and what became of them |
 //! | `read` | partitions to records, waiting for the next |
+//! | `below` | metadata and entries, for commands that look after topologies |
 //! | `last` | where the last so many records begin |
 //! | `failure` | errors of the log as a client is told them |
 
@@ -23,6 +24,7 @@ mod append;
 mod attach;
 #[cfg(test)]
 mod attach_tests;
+mod below;
 mod failure;
 mod halves;
 mod hold;
@@ -43,12 +45,13 @@ use egret_schemas::Position;
 use egret_schemas::bytes::Reader;
 use egret_schemas::records::RecordRef;
 use egret_schemas::stream::{
-    AppendHead, AppendedPart, BatchInfo, Code, Failure, NewStream, Next, Outcome, ReadHead,
+    AppendHead, AppendedPart, BatchInfo, Below, Code, Failure, NewStream, Next, Outcome, ReadHead,
     StreamDescription, StreamInfo, StreamReply, StreamRequest,
 };
 
 pub use answerer::Answerer;
 pub use attach::AttachError;
+pub use below::Attached;
 pub use halves::HalvesError;
 pub use hold::{LogCloseError, LogConfig, OpenError, hold_metadata};
 
@@ -365,6 +368,14 @@ impl Directory {
         }
     }
 
+    fn below(
+        &mut self,
+        request: StreamRequest,
+        payload: Bytes,
+    ) -> Result<Answered, DirectoryError> {
+        self.call(request, payload, Duration::ZERO)
+    }
+
     fn ask(&mut self, request: StreamRequest) -> Result<Answered, DirectoryError> {
         self.call(request, Bytes::new(), Duration::ZERO)
     }
@@ -425,6 +436,7 @@ fn may_repeat(error: &DirectoryError, request: &StreamRequest, payload: &Bytes) 
         StreamRequest::ListStreams { .. }
         | StreamRequest::DescribeStream { .. }
         | StreamRequest::Read(_) => true,
+        StreamRequest::Below(below) => !matches!(below, Below::Write { .. }),
         StreamRequest::Append(head) => !head.producer.is_empty() && all_numbered(head, payload),
         _ => false,
     }

@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`bookie`] | `egret bookie`: one storage node of a cluster |
+//! | [`checkpoint`] | `egret checkpoint …`: commits of topologies that have names |
 //! | [`init`] | `egret init`: a cluster's authority and certificates |
 //! | [`ledger`] | `egret ledger …`: the ledgers of a cluster |
 //! | [`stream`] | `egret stream …`: the log from the shell |
@@ -13,6 +14,7 @@
 //! | `output` | tables, JSON, and the end of a pipe |
 
 pub mod bookie;
+pub mod checkpoint;
 pub mod exit;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -39,6 +41,8 @@ pub struct Cli {
 enum Verb {
     /// The log from the shell: standard input in, standard output out.
     Stream(stream::Stream),
+    /// Named commits of topologies: what to come back to.
+    Checkpoint(checkpoint::Checkpoint),
     /// The ledgers of a cluster: what there is, what lacks copies, repair.
     Ledger(ledger::Ledger),
     /// One storage node of a cluster: runs until it is told to end; and what a cluster has of them.
@@ -60,6 +64,7 @@ impl Cli {
             .init();
         let done = match self.verb {
             Verb::Stream(stream) => stream.run(),
+            Verb::Checkpoint(checkpoint) => checkpoint.run(),
             Verb::Ledger(ledger) => ledger.run(),
             Verb::Bookie(bookie) => bookie.run(),
             Verb::Init(init) => init.run(),

@@ -44,6 +44,8 @@
 #
 # Ordinals are for ever. What is no longer used stays, and says so.
 
+using Lower = import "below.capnp";
+
 struct Request {
   union {
     hello @0 :Hello;
@@ -57,6 +59,8 @@ struct Request {
     yield @8 :Void;
     # Who needs the directory itself asks whoever holds it only for a command. `done`: it lets go as
     # soon as what is under way is answered. `failed` with `refused`: it stays.
+    below @9 :Lower.Below;
+    # What lies below the streams: for commands that look after topologies.
   }
 }
 
@@ -72,6 +76,11 @@ struct Reply {
     description @5 :StreamDescription;
     appended @6 :Appended;
     batches @7 :Batches;
+    values @8 :Lower.Values;
+    written @9 :Lower.Written;
+    entry @10 :Void;
+    # Its bytes are the payload.
+    end @11 :Lower.End;
   }
 }
 

@@ -11,6 +11,17 @@
     rustdoc::all,
     reason = "written by a program; its style is the program's"
 )]
+pub(crate) mod below_capnp;
+
+#[rustfmt::skip]
+#[allow(
+    warnings,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    rustdoc::all,
+    reason = "written by a program; its style is the program's"
+)]
 pub(crate) mod bookie_capnp;
 
 #[rustfmt::skip]

@@ -5,11 +5,13 @@
 //! `decode` from one segment of Cap'n Proto. Decoding trusts nothing: it reads at most a small
 //! multiple of the bytes it was given, and whatever they hold ends in a value or a [`HeaderError`].
 
+mod below;
 mod place;
 mod reply;
 mod request;
 
 pub use crate::segment::HeaderError;
+pub use below::{Below, ValueHead, Values};
 pub use reply::{
     AppendedPart, BatchInfo, Code, Failure, Next, Outcome, PartitionDescription, StreamDescription,
     StreamInfo, StreamReply, StreamUser,

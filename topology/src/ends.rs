@@ -15,6 +15,8 @@ use egret_log_cluster::ends::{self, Ends, How};
 use egret_state::commit::{ChangeError, RecoveryError};
 
 use crate::Error;
+use crate::runtime::NamedError;
+use crate::runtime::named::NameError;
 
 impl Ends for Error {
     fn how(&self) -> How {
@@ -44,6 +46,17 @@ impl Ends for Error {
             Error::Meta(error) => error.how(),
             Error::Recover(error) => error.how(),
             Error::Append(error) => error.how(),
+            _ => How::Failed,
+        }
+    }
+}
+
+impl Ends for NamedError {
+    fn how(&self) -> How {
+        match self {
+            NamedError::Name(NameError::Wrong { .. }) => How::Usage,
+            NamedError::Meta(error) => error.how(),
+            refusal if refusal.is_refusal() => How::Refused,
             _ => How::Failed,
         }
     }

@@ -14,6 +14,7 @@ use egret_schemas::stream::{
 };
 
 use super::append::Writers;
+use super::below;
 use super::failure::{Told, failure};
 use super::read::Readers;
 use crate::caps;
@@ -104,6 +105,7 @@ impl Answerer {
                 }
                 None => Err(failure(Code::Refused, "the holder of this directory keeps it")),
             },
+            StreamRequest::Below(below) => below::answer(&self.log, below, payload),
         }
     }
 

@@ -142,7 +142,7 @@ fn of_ledger_append(error: &LedgerAppendError) -> Code {
     }
 }
 
-fn of_ledger_read(error: &LedgerReadError) -> Code {
+pub(super) fn of_ledger_read(error: &LedgerReadError) -> Code {
     match error {
         LedgerReadError::Missing { .. } | LedgerReadError::Lost { .. } => Code::Damaged,
         LedgerReadError::Doubtful { unheard, .. } | LedgerReadError::NoEnd { unheard, .. } => {

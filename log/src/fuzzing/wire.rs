@@ -12,9 +12,9 @@ use egret_schemas::bookie::{
 use egret_schemas::bytes::Reader;
 use egret_schemas::records::RecordRef;
 use egret_schemas::stream::{
-    AppendHead, AppendedPart, BatchInfo, Code, Failure, NewStream, Next, Outcome,
+    AppendHead, AppendedPart, BatchInfo, Below, Code, Failure, NewStream, Next, Outcome,
     PartitionDescription, Place, ReadFrom, ReadHead, Route, StreamDescription, StreamInfo,
-    StreamReply, StreamRequest, StreamUser,
+    StreamReply, StreamRequest, StreamUser, ValueHead, Values,
 };
 use egret_schemas::{
     BookieId, EntryAddress, EntryId, Epoch, Incarnation, LedgerId, Position, SegmentId, Term,
@@ -282,6 +282,10 @@ pub(super) fn stream_requests() -> Vec<(&'static str, StreamRequest)> {
     let one = vec![Place { partition: 0, from: ReadFrom::Earliest }];
     let read = |from| ReadHead { stream: stream.clone(), from, bytes_max: 4096, wait_ms: 0 };
     let (name, force) = (stream.clone(), true);
+    let list = Below::List { prefix: "/users/".to_owned(), after: "/users/a".to_owned() };
+    let key = "/topology/words".to_owned();
+    let write = Below::Write { compare: vec![(key.clone(), 0)], puts: vec![(key, 0)] };
+    let ledger = LedgerId(1);
     vec![
         ("hello", StreamRequest::Hello { version: 1, incarnation: Some(Incarnation(0x77)) }),
         ("create", StreamRequest::CreateStream(new)),
@@ -296,6 +300,11 @@ pub(super) fn stream_requests() -> Vec<(&'static str, StreamRequest)> {
         ),
         ("delete", StreamRequest::DeleteStream { name, force: false }),
         ("yield", StreamRequest::Yield),
+        ("below_get", StreamRequest::Below(Below::Get { key: "/stream/s".to_owned() })),
+        ("below_list", StreamRequest::Below(list)),
+        ("below_write", StreamRequest::Below(write)),
+        ("below_read", StreamRequest::Below(Below::Read { ledger, entry: EntryId(0) })),
+        ("below_end", StreamRequest::Below(Below::End { ledger })),
     ]
 }
 
@@ -347,6 +356,7 @@ fn stream_reply_samples() -> Vec<Sample> {
     let next = Next { partition: 0, next: at, end: at.next_entry() };
     let description =
         StreamDescription { info: info.clone(), partitions: vec![partition], users: vec![user] };
+    let value = ValueHead { key: "/users/s".to_owned(), revision: 8, bytes: 3 };
     let hello = StreamReply::Hello {
         version: 1,
         incarnation: Incarnation(0x77),
@@ -362,6 +372,10 @@ fn stream_reply_samples() -> Vec<Sample> {
         ("description", StreamReply::Description(description)),
         ("appended", StreamReply::Appended { parts: vec![part], failure: Some(failure) }),
         ("batches", StreamReply::Batches { batches: vec![batch], next: vec![next] }),
+        ("values", StreamReply::Values(Values { values: vec![value], more: true, revision: 9 })),
+        ("written", StreamReply::Written(Some(9))),
+        ("entry", StreamReply::Entry),
+        ("end", StreamReply::End(Some(EntryId(4)))),
     ]
     .map(|(name, reply)| (name, reply.encode()))
     .to_vec()

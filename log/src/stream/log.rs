@@ -145,6 +145,13 @@ impl Log {
         Ok(Log { inner: Arc::new(inner), shown: None })
     }
 
+    /// A log that others write, for who looks at it: it follows nothing, and tidies nothing up.
+    pub(crate) fn looking(ledgers: Ledgers) -> Log {
+        let catalog = Catalog::new(ledgers, None, Wall::default());
+        let inner = Inner { _follower: None, catalog, alone: false, writers: Mutex::default() };
+        Log { inner: Arc::new(inner), shown: None }
+    }
+
     /// A log with what lies below it. Whoever opened that for this log lets nobody else write to it.
     pub(crate) fn assemble(
         ledgers: Ledgers,

@@ -1,13 +1,14 @@
 //! What the holder of a data directory answers.
 
 use super::HeaderError;
+use super::below::{Values, fill_values, take_values};
 use super::place::{read_position, write_position};
 use crate::epoch::Epoch;
 use crate::generated::stream_capnp::{
     Code as WireCode, Outcome as WireOutcome, appended_part, batch_info, failure, needed, next,
     partition_description, reply, stream_info, stream_user,
 };
-use crate::ids::{Incarnation, Position, Term};
+use crate::ids::{EntryId, Incarnation, Position, Term};
 use crate::mirrored::mirrored;
 use crate::segment::{self, collect, count, halves, text, whole};
 
@@ -54,6 +55,14 @@ pub enum StreamReply {
         /// One for each place asked for, in their order.
         next: Vec<Next>,
     },
+    /// Values of metadata; they stand in the payload.
+    Values(Values),
+    /// Written at this revision; `None`: something compared did not hold.
+    Written(Option<u64>),
+    /// An entry; its bytes are the payload.
+    Entry,
+    /// The last entry of a ledger that may be read.
+    End(Option<EntryId>),
 }
 
 /// A stream.
@@ -303,6 +312,12 @@ impl StreamReply {
                     write_position(to.init_first(), batch.first);
                 }
             }
+            StreamReply::Values(values) => fill_values(values, root.init_values()),
+            StreamReply::Written(revision) => {
+                root.init_written().set_revision(revision.unwrap_or(0));
+            }
+            StreamReply::Entry => root.set_entry(()),
+            StreamReply::End(last) => root.init_end().set_after(EntryId::after(*last).0),
         }
     }
 
@@ -350,6 +365,13 @@ impl StreamReply {
                     next: collect(from.get_next()?.iter().map(take_next))?,
                 }
             }
+            reply::Values(from) => StreamReply::Values(take_values(from?)?),
+            reply::Written(from) => {
+                let revision = from?.get_revision();
+                StreamReply::Written((revision != 0).then_some(revision))
+            }
+            reply::Entry(()) => StreamReply::Entry,
+            reply::End(from) => StreamReply::End(EntryId(from?.get_after()).before()),
         })
     }
 }
@@ -478,6 +500,7 @@ fn take_next(from: next::Reader<'_>) -> Result<Next, HeaderError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::below::ValueHead;
     use super::*;
     use crate::ids::{EntryId, SegmentId};
     use proptest::collection::vec;
@@ -590,6 +613,15 @@ mod tests {
                 .prop_map(|(parts, failure)| StreamReply::Appended { parts, failure }),
             (vec(batch, 0..20), vec(next, 0..20))
                 .prop_map(|(batches, next)| StreamReply::Batches { batches, next }),
+            (vec((".{0,40}", any::<u64>(), any::<u32>()), 0..9), any::<bool>(), any::<u64>())
+                .prop_map(|(values, more, revision)| {
+                    let head = |(key, revision, bytes)| ValueHead { key, revision, bytes };
+                    let values = values.into_iter().map(head).collect();
+                    StreamReply::Values(Values { values, more, revision })
+                }),
+            proptest::option::of(1u64..).prop_map(StreamReply::Written),
+            Just(StreamReply::Entry),
+            proptest::option::of((0..u64::MAX).prop_map(EntryId)).prop_map(StreamReply::End),
         ]
     }
 

@@ -1,6 +1,7 @@
 //! What a client asks of the holder of a data directory.
 
 use super::HeaderError;
+use super::below::{Below, fill_below, take_below};
 use super::place::{read_position, write_position};
 use crate::generated::stream_capnp::{append, place, read, request};
 use crate::ids::{Incarnation, Position};
@@ -54,6 +55,8 @@ pub enum StreamRequest {
     },
     /// Asks a holder that has the directory only for a command to let it go.
     Yield,
+    /// Asks for what lies below the streams.
+    Below(Below),
 }
 
 /// A stream to create.
@@ -184,6 +187,7 @@ impl StreamRequest {
                 to.set_force(*force);
             }
             StreamRequest::Yield => root.set_yield(()),
+            StreamRequest::Below(below) => fill_below(below, root.init_below()),
         }
     }
 
@@ -235,6 +239,7 @@ impl StreamRequest {
                 StreamRequest::DeleteStream { name, force: from.get_force() }
             }
             request::Yield(()) => StreamRequest::Yield,
+            request::Below(from) => StreamRequest::Below(take_below(from?)?),
         })
     }
 }
@@ -305,7 +310,7 @@ fn take_place(from: place::Reader<'_>) -> Result<Place, HeaderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{EntryId, SegmentId};
+    use crate::ids::{EntryId, LedgerId, SegmentId};
     use proptest::prelude::*;
 
     fn position() -> impl Strategy<Value = Position> {
@@ -314,6 +319,26 @@ mod tests {
             entry: EntryId(e),
             slot,
         })
+    }
+
+    fn below() -> impl Strategy<Value = Below> {
+        let name = ".{0,40}";
+        let pairs = |max: u64| proptest::collection::vec((name, 0..=max), 0..5);
+        let puts = |all: Vec<(String, u64)>| {
+            let short = |(key, bytes)| (key, u32::try_from(bytes).expect("as drawn"));
+            all.into_iter().map(short).collect()
+        };
+        prop_oneof![
+            name.prop_map(|key| Below::Get { key }),
+            (name, name).prop_map(|(prefix, after)| Below::List { prefix, after }),
+            (pairs(u64::MAX), pairs(u64::from(u32::MAX)))
+                .prop_map(move |(compare, all)| Below::Write { compare, puts: puts(all) }),
+            any::<(u64, u64)>().prop_map(|(ledger, entry)| Below::Read {
+                ledger: LedgerId(ledger),
+                entry: EntryId(entry),
+            }),
+            any::<u64>().prop_map(|ledger| Below::End { ledger: LedgerId(ledger) }),
+        ]
     }
 
     fn request() -> impl Strategy<Value = StreamRequest> {
@@ -367,6 +392,7 @@ mod tests {
             (name, any::<bool>())
                 .prop_map(|(name, force)| StreamRequest::DeleteStream { name, force }),
             Just(StreamRequest::Yield),
+            below().prop_map(StreamRequest::Below),
         ]
     }
 

@@ -64,7 +64,8 @@ pub enum NameError {
     },
     /// The name is given away.
     #[error(
-        "`{name}` names a commit already, {epoch}: give another name, or delete that one first (`egret checkpoint delete`)"
+        "`{name}` names a commit already, {}: give another name, or delete that one first (`egret checkpoint delete`)",
+        in_words(*.epoch)
     )]
     Taken {
         /// The name.
@@ -102,19 +103,25 @@ pub enum NameError {
     #[error("the topology has not committed anything yet: let it run first")]
     Nothing,
     /// The commit was trimmed since it was read: read again.
-    #[error("{epoch} was trimmed meanwhile: ask again for the newest commit")]
+    #[error("{} was trimmed meanwhile: ask again for the newest commit", in_words(*.epoch))]
     Trimmed {
         /// The commit.
         epoch: Epoch,
     },
     /// The commit is of another graph.
     #[error(
-        "{epoch} was written by another graph of the topology: ask again for the newest commit"
+        "{} was written by another graph of the topology: ask again for the newest commit",
+        in_words(*.epoch)
     )]
     Graph {
         /// The commit.
         epoch: Epoch,
     },
+}
+
+/// A commit by its last epoch, as people are told it: `commit 3.17`, the generation and its commit.
+pub fn in_words(last: Epoch) -> String {
+    format!("commit {}.{}", last.generation().0, last.commit())
 }
 
 /// The names there are, in words.

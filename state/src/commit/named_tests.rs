@@ -242,7 +242,7 @@ fn a_name_is_given_once_and_found_by_it_or_the_others_are_told() {
     let named = one.named("noon").unwrap();
     assert_eq!((named.created_ms, &named.record), (5, &newest));
     let taken = one.name_commit(namer(2), "noon", 6, newest.clone()).unwrap_err().to_string();
-    assert!(taken.starts_with("`noon` names a commit already, "), "{taken}");
+    assert!(taken.starts_with("`noon` names a commit already, commit 1.3: "), "{taken}");
     assert!(taken.ends_with("or delete that one first (`egret checkpoint delete`)"), "{taken}");
     let two = one.name_commit(namer(2), "dusk", 6, newest.clone()).unwrap();
     let three = two.name_commit(namer(3), "dawn", 7, newest).unwrap();

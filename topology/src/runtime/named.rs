@@ -21,6 +21,8 @@ use egret_log::{Log, Outcome, clock};
 use egret_schemas::{EntryId, Epoch, LedgerId};
 use egret_state::commit::{Claimant, CommitRecord, Named, TopologyRecord, Wanted, check_name};
 
+pub use egret_state::commit::NameError;
+pub use egret_state::commit::named::in_words;
 pub use error::NamedError;
 
 use super::sources::{check_sources, kept_by, still_needed};
@@ -96,7 +98,7 @@ pub fn create(log: &Log, topology: &str, name: &str) -> Result<NamedCommit, Name
         let next = match record.name_commit(by, name, created_ms, newest.clone()) {
             Ok(next) => next,
             // It was read before a trim that the record has: the next look finds a newer one.
-            Err(egret_state::commit::NameError::Trimmed { .. }) => continue,
+            Err(NameError::Trimmed { .. }) => continue,
             Err(why) => return Err(why.into()),
         };
         // A source that moved on since the commit was made: there is a newer one.

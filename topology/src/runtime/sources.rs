@@ -123,7 +123,9 @@ pub(super) fn check_sources(
         let splits = &record.spouts[*component];
         read(component) && splits.iter().any(|(split, text)| parse(split, text).is_some())
     }) {
-        Some(component) => Err(format!("the stream that `{component}` read is gone")),
+        Some(component) => {
+            Err(format!("the stream that `{component}` reads was deleted, or truncated by force"))
+        }
         None => Ok(()),
     }
 }

@@ -282,7 +282,7 @@ mod tests {
         commit
     }
 
-    fn change_names(log: &Log, change: impl FnOnce(&TopologyRecord) -> TopologyRecord) {
+    fn change_record(log: &Log, change: impl FnOnce(&TopologyRecord) -> TopologyRecord) {
         let (record, revision) = saved(log);
         let put = Op::Put(key("t"), change(&record).encode());
         let done = log.metadata().txn(&[Compare::Revision(key("t"), revision)], &[put]).unwrap();
@@ -293,18 +293,15 @@ mod tests {
     #[test]
     fn names_that_others_change_are_no_takeover_and_what_they_need_is_not_trimmed() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
-        let me = Claimant { process: 7, operation: 1 };
-        let first = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
-        let put = Op::Put(key("t"), first.begin(me.next()).unwrap().encode());
-        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        let log = begun(dir.path());
+        change_record(&log, |record| record.begin(record.claimant.next()).unwrap());
         let (record, revision) = saved(&log);
         let running = store(&log, record, revision);
         let old: BTreeSet<_> = (0..2).map(|_| running.add_ledger(false).unwrap().id()).collect();
         let all: Vec<_> = old.iter().copied().collect();
         let (named, other) = (all[0], all[1]);
         let by = |operation| Claimant { process: 9, operation };
-        change_names(&log, |record| {
+        change_record(&log, |record| {
             record.name_commit(by(1), "n", 5, commit(record, &[named])).unwrap()
         });
         let newest = running.add_ledger(false).unwrap().id();
@@ -318,11 +315,11 @@ mod tests {
         assert_eq!(saved(&log).0.floor, commit(&record, &[]).last, "the floor stays below it");
         assert_eq!(running.named(&old), [named].into());
 
-        change_names(&log, |record| record.forget_name(by(2), "n").unwrap());
+        change_record(&log, |record| record.forget_name(by(2), "n").unwrap());
         assert!(running.trim(&[named].into(), &[&kept]).unwrap().is_empty());
         assert!(log.ledgers().describe(named).is_err());
         // Another process that really takes it over ends this one.
-        change_names(&log, |record| record.claim(by(3)).unwrap());
+        change_record(&log, |record| record.claim(by(3)).unwrap());
         let error = running.add_ledger(false).map(|_| ()).unwrap_err();
         assert!(matches!(error, Error::TakenOver { .. }), "{error}");
         log.close().unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use egret_schemas::{EntryId, Epoch, Generation, LedgerId};
 
 use crate::commit::guarantee::Guarantee;
-use crate::commit::named::NameError;
+use crate::commit::named::{NameError, in_words};
 use crate::commit::topology_record::ChangeError;
 
 /// What may be tried when the newest commit is not there.
@@ -94,7 +94,8 @@ pub enum RecoveryError {
     },
     /// The commit to go back to has a name, and something it needs is gone.
     #[error(
-        "`{name}`, {epoch}, cannot be restored: {why}; nothing was changed: `egret checkpoint list` shows the other named commits, and without `--restore` the topology goes on from its last commit"
+        "`{name}`, {}, cannot be restored: {why}; nothing was changed: `egret checkpoint list` shows the other named commits, and without `--restore` the topology goes on from its last commit",
+        in_words(*.epoch)
     )]
     Lost {
         /// The name.

@@ -1,0 +1,288 @@
+//! `egret checkpoint …`: named commits of topologies.
+//!
+//! Each verb but `restore` works beside a topology that runs: over a data directory through whoever holds it,
+//! over a cluster like anybody else. `restore` takes the topology over, so it holds the directory itself.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use egret::runtime::NamedCommit;
+use egret::runtime::named;
+use egret_log::directory::{Attached, Directory, OpenError};
+use egret_log::disk::LockError;
+use egret_log::{Log, LogConfig};
+use egret_log_cluster::Cluster;
+use egret_schemas::bookie::Role;
+use serde_json::{Value, json};
+
+use super::exit::{self, Done, Exit};
+use super::output::{self, Form};
+
+/// Named commits of topologies.
+#[derive(Debug, Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "A named commit keeps the state of that moment, and what the topology would read again after it, \
+against trimming and truncation, until its name is deleted.
+
+Examples:
+  egret checkpoint create words before-upgrade
+  egret checkpoint list words
+  egret checkpoint restore words before-upgrade --yes
+  egret checkpoint delete words before-upgrade"
+)]
+pub struct Checkpoint {
+    /// The data directory.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "EGRET_DATA",
+        default_value = "./egret-data",
+        global = true
+    )]
+    data: PathBuf,
+    /// The topologies of a cluster instead: the file that says where it is.
+    #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER", global = true)]
+    cluster: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the named commits of a topology.
+    List(List),
+    /// Name the newest commit, while the topology runs or while it does not.
+    Create(Create),
+    /// Take a name away; what only that kept goes with the topology's next trim.
+    Delete(Delete),
+    /// Go back to a named commit: the next run of the topology goes on from there.
+    Restore(Restore),
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// The topology.
+    topology: String,
+    /// How to answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// The topology.
+    topology: String,
+    /// The name: letters, digits, `-`, `_` and `.`.
+    name: String,
+    /// How to answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+#[derive(Debug, Args)]
+struct Delete {
+    /// The topology.
+    topology: String,
+    /// The name.
+    name: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "State and source positions become those of the named commit. A topology that runs elsewhere on \
+a cluster is shut out, and says that it was taken over; one that holds the data directory has to end first. What was \
+written to output streams since stays, because readers saw it; the next run writes after it. So the results of what is \
+read again come again. `--restore NAME --yes` of the topology's own program goes back and runs, in one."
+)]
+struct Restore {
+    /// The topology.
+    topology: String,
+    /// The name.
+    name: String,
+    /// Although what was counted since is forgotten, and counted again.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Checkpoint {
+    pub(super) fn run(self) -> Done {
+        let place = Place { dir: self.data, cluster: self.cluster };
+        match self.verb {
+            Verb::List(verb) => verb.run(&place),
+            Verb::Create(verb) => verb.run(&place),
+            Verb::Delete(verb) => verb.run(&place),
+            Verb::Restore(verb) => verb.run(&place),
+        }
+    }
+}
+
+/// Where the topologies are.
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+    cluster: Option<PathBuf>,
+}
+
+impl Place {
+    /// Does something with the log, whoever else uses it.
+    fn beside<T>(&self, what: impl FnOnce(&Log) -> Result<T, Exit>) -> Result<T, Exit> {
+        if let Some(file) = &self.cluster {
+            return on_cluster(file, what);
+        }
+        self.check()?;
+        let (attached, log) = Attached::over(Directory::open(&self.dir)?);
+        let done = what(&log);
+        drop(log);
+        // What was answered is durable; see `egret stream`.
+        if let Err(error) = attached.close() {
+            exit::warn(error);
+        }
+        done
+    }
+
+    /// Does something with a log that nobody else uses; of a cluster, that nobody else may go on using.
+    fn alone<T>(&self, what: impl FnOnce(&Log) -> Result<T, Exit>) -> Result<T, Exit> {
+        if let Some(file) = &self.cluster {
+            return on_cluster(file, what);
+        }
+        self.check()?;
+        let log = match Log::open(&self.dir, LogConfig { serve: true, ..LogConfig::default() }) {
+            Err(OpenError::Lock(held @ LockError::Held { .. })) => {
+                return Err(Exit::Refused(format!(
+                    "{held}; a topology that runs there goes back when it is started with --restore NAME --yes"
+                )));
+            }
+            opened => opened?,
+        };
+        let done = what(&log);
+        if let Err(error) = log.close() {
+            exit::warn(error);
+        }
+        done
+    }
+
+    fn check(&self) -> Done {
+        if self.dir.is_dir() {
+            return Ok(());
+        }
+        let dir = self.dir.display();
+        Err(Exit::Refused(format!("{dir}: there is no data directory: give --data DIR")))
+    }
+}
+
+fn on_cluster<T>(file: &Path, what: impl FnOnce(&Log) -> Result<T, Exit>) -> Result<T, Exit> {
+    let cluster = Cluster::open(file, Role::Client)?;
+    let log = cluster.log()?;
+    let done = what(&log);
+    if let Err(error) = log.close() {
+        exit::warn(error);
+    }
+    done
+}
+
+impl List {
+    fn run(self, place: &Place) -> Done {
+        let commits = place.beside(|log| Ok(named::list(log, &self.topology)?))?;
+        match self.output {
+            Form::Json => output::json(&commits.iter().map(as_json).collect::<Vec<Value>>())?,
+            Form::Table => {
+                let head = ["NAME", "COMMIT", "CREATED", "KEEPS", "POSITIONS", "CAN BE RESTORED"];
+                output::table(&head, commits.iter().map(as_row))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Create {
+    fn run(self, place: &Place) -> Done {
+        let made = place.beside(|log| Ok(named::create(log, &self.topology, &self.name)?))?;
+        match self.output {
+            Form::Json => output::json(&as_json(&made))?,
+            Form::Table => {
+                let (topology, name) = (&self.topology, &self.name);
+                output::line(&format!("named {} of {topology}: {name}", commit(&made)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Delete {
+    fn run(self, place: &Place) -> Done {
+        let gone = place.beside(|log| Ok(named::delete(log, &self.topology, &self.name)?))?;
+        let free = match gone.only_named.len() {
+            0 => String::new(),
+            1 => "; a ledger that no other commit needs goes with the next trim".to_owned(),
+            n => format!("; {n} ledgers that no other commit needs go with the next trim"),
+        };
+        let (topology, name) = (&self.topology, &self.name);
+        output::line(&format!("deleted the name {name} of {} of {topology}{free}", commit(&gone)))?;
+        Ok(())
+    }
+}
+
+impl Restore {
+    fn run(self, place: &Place) -> Done {
+        let (topology, name) = (&self.topology, &self.name);
+        if !self.yes {
+            return Err(Exit::Refused(format!(
+                "going back to `{name}` forgets what {topology} counted since, and the results written since come \
+                 again when it is run: add --yes if that is meant"
+            )));
+        }
+        let restored = place.alone(|log| Ok(named::restore(log, topology, name)?))?;
+        let at = commit(&restored.commit);
+        output::line(&format!(
+            "{topology} is back at {name}, {at}, as generation {}: run it, and it goes on from there",
+            restored.generation
+        ))?;
+        Ok(())
+    }
+}
+
+/// The commit, as people are told it.
+fn commit(named: &NamedCommit) -> String {
+    named::in_words(named.last)
+}
+
+fn as_row(named: &NamedCommit) -> Vec<String> {
+    let entries: u64 = named.state.values().sum();
+    let only = named.only_named.len();
+    let positions = named.positions.iter().map(|(component, splits)| {
+        let splits = splits.iter().map(|(split, at)| {
+            let at = at.split_once('@').map_or(at.as_str(), |(position, _)| position);
+            format!("{component}[{split}]={at}")
+        });
+        splits.collect::<Vec<_>>().join(" ")
+    });
+    vec![
+        named.name.clone(),
+        format!("{}.{}", named.last.generation().0, named.last.commit()),
+        output::utc(named.created_ms),
+        format!("{} ledgers, {entries} entries, {only} by names only", named.state.len()),
+        positions.collect::<Vec<_>>().join(" "),
+        named.lost.as_ref().map_or_else(|| "yes".to_owned(), |why| format!("no: {why}")),
+    ]
+}
+
+fn as_json(named: &NamedCommit) -> Value {
+    let ledger = |(ledger, entries): (&egret_schemas::LedgerId, &u64)| {
+        json!({
+            "ledger": ledger.to_string(),
+            "entries": entries,
+            "only_named": named.only_named.contains(ledger),
+        })
+    };
+    json!({
+        "name": named.name,
+        "generation": named.last.generation().0,
+        "commit": named.last.commit(),
+        "created_ms": named.created_ms,
+        "created": output::utc(named.created_ms),
+        "positions": named.positions,
+        "state": named.state.iter().map(ledger).collect::<Vec<Value>>(),
+        "lost": named.lost,
+    })
+}
