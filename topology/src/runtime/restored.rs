@@ -78,10 +78,11 @@ impl Restored {
         let id = bolt.id().clone();
         for reading in reading_plan(&self.slices(component, task)) {
             let Some(last) = reading.range.last else { continue };
+            // Row by row: entry by entry each would cost a round trip.
+            let mut scan = env.log.ledgers().scan(reading.range.ledger);
             for entry in 0..=last.0 {
                 let at = EntryAddress { ledger: reading.range.ledger, entry: EntryId(entry) };
-                let read = env.log.ledgers().read_unconfirmed(at.ledger, at.entry);
-                let bytes = read.map_err(|error| TaskError {
+                let bytes = scan.read(at.entry, last).map_err(|error| TaskError {
                     task: id.clone(),
                     why: format!("its state cannot be restored: {}", chain(&error)),
                     retry: false,
