@@ -242,12 +242,12 @@ fn a_ledger_goes_on_without_the_bookies_an_operator_gave_up() {
     let [ledger] = &open()[..] else { panic!("one partition, one open ledger") };
     let said = |args: &[&str]| said(dir, args);
     let one = ["ledger", "accept-loss", ledger, "--gone", "B1", "--reason", "burnt", "--yes"];
-    eventually("the leases of those killed are over", || !said(&one).1.contains("has it as there"));
+    let both = ["ledger", "accept-loss", ledger, "--gone", "B1", "--gone", "2"];
+    eventually("the leases of those killed are over", || !said(&both).1.contains("has it as there"));
     let (code, why) = said(&one);
     assert!(code == Some(1) && why.contains("may have entries on B2"), "{code:?}: {why}");
     let (code, why) = said(&["ledger", "accept-loss", ledger, "--gone", "B1", "--yes"]);
     assert!(code == Some(2) && why.contains("--reason"), "{code:?}: {why}");
-    let both = ["ledger", "accept-loss", ledger, "--gone", "B1", "--gone", "2"];
     let out = run(dir, &both);
     assert!(out.contains("would be closed") && out.contains("without B1, B2"), "{out}");
     assert!(out.contains("nothing was changed"), "{out}");
