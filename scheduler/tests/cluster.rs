@@ -243,7 +243,9 @@ fn a_ledger_goes_on_without_the_bookies_an_operator_gave_up() {
     let said = |args: &[&str]| said(dir, args);
     let one = ["ledger", "accept-loss", ledger, "--gone", "B1", "--reason", "burnt", "--yes"];
     let both = ["ledger", "accept-loss", ledger, "--gone", "B1", "--gone", "2"];
-    eventually("the leases of those killed are over", || !said(&both).1.contains("has it as there"));
+    eventually("the leases of those killed are over", || {
+        !said(&both).1.contains("has it as there")
+    });
     let (code, why) = said(&one);
     assert!(code == Some(1) && why.contains("may have entries on B2"), "{code:?}: {why}");
     let (code, why) = said(&["ledger", "accept-loss", ledger, "--gone", "B1", "--yes"]);
