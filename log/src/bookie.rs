@@ -29,6 +29,7 @@ mod read_only;
 pub(crate) mod scrub;
 pub(crate) mod shard;
 mod shards;
+pub mod starts;
 pub mod stats;
 pub(crate) mod term_table;
 mod whole_file;

@@ -262,7 +262,10 @@ pub enum Unknown {
         why: String,
     },
     /// The medium returned something else than was written.
-    #[error("{}: damaged at byte {offset}: {what}: restore the file from a copy, or the disk", .file.display())]
+    #[error(
+        "{}: damaged at byte {offset}: {what}: restore the whole directory from a copy; but in a cluster start the bookie on \
+         an empty one with --replace, for an older copy would deny what came since", .file.display()
+    )]
     Damaged {
         /// The file.
         file: PathBuf,

@@ -3,6 +3,7 @@
 //! ```text
 //! /bookies/registered/<id>  a registration: for ever, until an operator removes it
 //! /bookies/live/<id>        the incarnation that is there now: gone soon after it is
+//! /bookies/starts/<id>      how often it was started: what tells its directory from an older copy
 //! /cluster                  whose metadata this is: for ever
 //! ```
 //! A registration says who a bookie is: an address is no identity, its incarnation is. Another
@@ -14,6 +15,7 @@ pub(crate) mod live;
 mod presence;
 mod record;
 mod sealed;
+pub(crate) mod starts;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -73,6 +75,48 @@ pub enum RegistryError {
         registered: Incarnation,
         /// Where it is reached.
         address: String,
+    },
+    /// The same incarnation is up somewhere else.
+    #[error(
+        "{bookie} is up at {address} on this very directory or a copy of it: end that process first; if it was killed,          it counts as up for {} s, try again then", caps::BOOKIE_LEASE_MS / 1000
+    )]
+    UpElsewhere {
+        /// The bookie.
+        bookie: BookieId,
+        /// Where it is reached.
+        address: String,
+    },
+    /// Another process started as this bookie just now.
+    #[error(
+        "{bookie} was started by another process just now, on this directory or a copy of it: end one of them"
+    )]
+    Twice {
+        /// The bookie.
+        bookie: BookieId,
+    },
+    /// The directory is an older copy.
+    #[error(
+        "this directory is an older copy of that of {bookie}: it was started {starts} times, and {bookie} was {counted}          times; what it was given since is not in it, so it must not serve: start it on the directory it had last, or          on an empty one with --replace, and `egret ledger repair` makes the copies again"
+    )]
+    OlderDirectory {
+        /// The bookie.
+        bookie: BookieId,
+        /// Starts the metadata counts.
+        counted: u64,
+        /// Starts the directory counts.
+        starts: u64,
+    },
+    /// The metadata is an older copy, or was made anew.
+    #[error(
+        "this metadata counts {counted} starts of {bookie}, and has counted {known}: it was made anew, or is an older copy,          and would give away numbers of ledgers that this directory has: name the metadata that it was part of, or, if          that is lost for good, begin anew on empty directories"
+    )]
+    OlderMetadata {
+        /// The bookie.
+        bookie: BookieId,
+        /// Starts the metadata counts.
+        counted: u64,
+        /// Starts it has counted, as the directory has it.
+        known: u64,
     },
     /// An operator took the bookie out, and it is not up.
     #[error(
@@ -218,6 +262,7 @@ impl Registry {
     ) -> Result<Registration, RegistryError> {
         self.change(own.bookie, |place| {
             place.may_be_taken(own.bookie, own.incarnation, replace)?;
+            place.is_nowhere_else(own)?;
             Ok(match place.held() {
                 Some(held) if held.incarnation == own.incarnation => Registration {
                     address: own.address.clone(),
@@ -353,6 +398,18 @@ impl Place {
         Ok(live::decode(&live::key(held.bookie), live)?.1 == held.incarnation)
     }
 
+    /// One that is started again is where it was, or its lease is over.
+    fn is_nowhere_else(&self, own: &Registration) -> Result<(), RegistryError> {
+        let same = |held: &&Registration| held.incarnation == own.incarnation;
+        match self.held().filter(same).filter(|held| held.address != own.address) {
+            Some(held) if self.is_up(held)? => {
+                let (bookie, address) = (own.bookie, held.address.clone());
+                Err(RegistryError::UpElsewhere { bookie, address })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn may_be_taken(
         &self,
         bookie: BookieId,
@@ -398,6 +455,22 @@ mod tests {
             since_ms: 5,
             state: BookieState::Active,
         }
+    }
+
+    /// Two processes had one identity, and the one that came first was found by nobody.
+    #[test]
+    fn one_that_is_up_is_up_in_one_place() {
+        let registry = registry();
+        let own = registration(3, 7);
+        registry.register(&own, false).unwrap();
+        let presence = registry.announce(BookieId(3), Incarnation(7), 60_000).unwrap();
+        let elsewhere = Registration { address: "b9:7400".to_owned(), ..own.clone() };
+        let error = registry.register(&elsewhere, false).unwrap_err().to_string();
+        assert!(error.contains("B3 is up at b3:7400 on this very directory"), "{error}");
+        // Killed and started again where it was, it does not wait for its lease.
+        registry.register(&own, false).unwrap();
+        presence.withdraw().unwrap();
+        registry.register(&elsewhere, false).unwrap();
     }
 
     #[test]

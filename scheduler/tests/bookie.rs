@@ -266,6 +266,61 @@ fn a_new_directory_takes_a_registered_place_only_when_told_to() {
     assert_ne!(second.incarnation, lost);
 }
 
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+/// An older copy of a directory denied what the bookie had acknowledged since, and was believed.
+#[test]
+fn an_older_copy_of_a_directory_or_of_the_metadata_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    configure(dir, "");
+    let (own, old, meta) = (dir.join("b1"), dir.join("old"), dir.join("meta"));
+    let end = |mut running: Running| {
+        running.signal(Signal::TERM);
+        assert!(running.child.wait().unwrap().success());
+    };
+    end(Running::start(dir, &[]));
+    copy(&own, &old);
+    copy(&meta, &dir.join("old-meta"));
+    end(Running::start(dir, &[]));
+    end(Running::start(dir, &[]));
+
+    std::fs::rename(&own, dir.join("newest")).unwrap();
+    copy(&old, &own);
+    let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml"]);
+    assert_eq!(code, 3, "{why}");
+    assert!(
+        why.contains("an older copy of that of B1: it was started 1 times, and B1 was 3"),
+        "{why}"
+    );
+    assert!(why.contains("on an empty one with --replace"), "{why}");
+    std::fs::remove_dir_all(&own).unwrap();
+    copy(&dir.join("newest"), &own);
+    end(Running::start(dir, &[]));
+
+    // Metadata made anew would give the numbers of ledgers away again that this directory has.
+    for older in ["old-meta", "nothing"] {
+        std::fs::rename(&meta, dir.join(format!("meta-for-{older}"))).unwrap();
+        if dir.join(older).exists() {
+            copy(&dir.join(older), &meta);
+        }
+        let (code, why) = not_done(dir, &["bookie", "--config", "b1.toml"]);
+        assert_eq!(code, 3, "{older}: {why}");
+        assert!(
+            why.contains("starts of B1, and has counted 4: it was made anew"),
+            "{older}: {why}"
+        );
+        if meta.exists() {
+            std::fs::remove_dir_all(&meta).unwrap();
+        }
+        std::fs::rename(dir.join(format!("meta-for-{older}")), &meta).unwrap();
+    }
+    end(Running::start(dir, &[]));
+}
+
 #[test]
 fn a_configuration_is_printed_with_defaults_and_a_wrong_key_is_refused_with_its_line() {
     let root = tempfile::tempdir().unwrap();

@@ -194,6 +194,10 @@ impl Ends for RegistryError {
             RegistryError::Another { .. }
             | RegistryError::AnotherCluster { .. }
             | RegistryError::Up { .. }
+            | RegistryError::UpElsewhere { .. }
+            | RegistryError::Twice { .. }
+            | RegistryError::OlderDirectory { .. }
+            | RegistryError::OlderMetadata { .. }
             | RegistryError::Decommissioned { .. }
             | RegistryError::CalledBack { .. }
             | RegistryError::Nobody { .. } => How::Refused,

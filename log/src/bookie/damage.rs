@@ -9,7 +9,10 @@ use crate::message::Unknown;
 
 /// A file that does not hold what was written into it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: damaged at byte {offset}: {what}: restore the file from a copy, or the disk", .file.display())]
+#[error(
+    "{}: damaged at byte {offset}: {what}: restore the whole directory from a copy; but in a cluster start the bookie on \
+     an empty one with --replace, for an older copy would deny what came since", .file.display()
+)]
 pub struct Damage {
     /// The file.
     pub file: PathBuf,
@@ -89,7 +92,8 @@ mod tests {
         assert_eq!(
             damage.to_string(),
             "/d/MANIFEST: damaged at byte 12: checksum mismatch: \
-             restore the file from a copy, or the disk"
+             restore the whole directory from a copy; but in a cluster start the bookie on an empty one with --replace, \
+             for an older copy would deny what came since"
         );
         assert_eq!(Unknown::from(damage.clone()).to_string(), damage.to_string());
     }

@@ -57,7 +57,7 @@ pub enum IdentityError {
     File(#[from] FileError),
     /// There is data, and nothing tells whose.
     #[error(
-        "{}: holds {found} but no IDENTITY: restore IDENTITY from a copy, or name an empty directory",
+        "{}: holds {found} but no IDENTITY: put the IDENTITY back that it had, or name an empty directory",
         .dir.display()
     )]
     Missing {
@@ -115,14 +115,22 @@ impl Identity {
 
     fn mint_in(cluster: String, bookie: BookieId, shards: u16) -> io::Result<Identity> {
         assert!((1..=caps::SHARDS_MAX).contains(&shards), "a bookie of {shards} shards");
+        let incarnation = Incarnation(Identity::random()?);
+        Ok(Identity { bookie, cluster, incarnation, created_ms: clock::wall_ms(), shards })
+    }
+
+    /// A number nobody else has.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn random() -> io::Result<u128> {
         let mut bits = [0; 16];
         let mut filled = 0;
         while filled < bits.len() {
             let flags = rustix::rand::GetRandomFlags::empty();
             filled += rustix::rand::getrandom(&mut bits[filled..], flags)?;
         }
-        let incarnation = Incarnation(u128::from_le_bytes(bits));
-        Ok(Identity { bookie, cluster, incarnation, created_ms: clock::wall_ms(), shards })
+        Ok(u128::from_le_bytes(bits))
     }
 
     /// Reads the identity of a directory; `None` when it has none.

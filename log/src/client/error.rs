@@ -211,8 +211,8 @@ pub enum ReadError {
     },
     /// It was acknowledged and is gone.
     #[error(
-        "{ledger}:{entry} was acknowledged and is gone: a disk lost it; restore that disk from a copy, or, \
-         in a cluster, accept the loss: `egret ledger accept-loss {ledger}`"
+        "{ledger}:{entry} was acknowledged and is gone: a disk lost it; put that disk back as it was \
+         lost, or, in a cluster, accept the loss: `egret ledger accept-loss {ledger}`"
     )]
     Missing {
         /// The ledger.

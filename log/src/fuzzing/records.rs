@@ -13,12 +13,14 @@ use crate::ledger::{
 };
 use crate::metadata::Versioned;
 use crate::metadata::redb::records;
+use crate::registry::starts::{self, Counted};
 use crate::registry::{BookieState, Registration, cluster_name, live};
 
 pub(super) const TARGETS: &[Target] = &[
     Target { name: "ledger_record", run: ledger, samples: ledger_samples },
     Target { name: "bookie_record", run: bookie, samples: bookie_samples },
     Target { name: "live_bookie", run: live_bookie, samples: live_bookie_samples },
+    Target { name: "counted_starts", run: counted_starts, samples: counted_starts_samples },
     Target { name: "cluster_name", run: cluster, samples: cluster_samples },
     Target { name: "accepted_loss", run: accepted_loss, samples: accepted_loss_samples },
     Target { name: "noted_loss", run: noted_loss, samples: noted_loss_samples },
@@ -113,6 +115,16 @@ fn cluster(bytes: &[u8]) -> bool {
 
 fn cluster_samples() -> Vec<Sample> {
     vec![("blue", cluster_name::encode(&"blue".to_owned()))]
+}
+
+fn counted_starts(bytes: &[u8]) -> bool {
+    let encode = |counted: &Counted| starts::encode(counted);
+    with_checksum(bytes, |bytes| comes_back(bytes, starts::decode, encode))
+}
+
+fn counted_starts_samples() -> Vec<Sample> {
+    let counted = Counted { incarnation: Incarnation(0x77), starts: 5, by: 0xabcd };
+    vec![("five", starts::encode(&counted))]
 }
 
 /// Key and value, as a listing gives them, with a zero between.

@@ -1,4 +1,4 @@
-//! Files that are read and replaced as a whole: identity and manifest.
+//! Files that are read and replaced as a whole: identity, count of starts and manifest.
 
 use std::path::Path;
 
@@ -8,16 +8,27 @@ use super::{Sample, Target, comes_back, with_checksum};
 use crate::bookie::extent::ExtentId;
 use crate::bookie::identity::{self, Identity};
 use crate::bookie::manifest::{self, LedgerRange, LedgerRow, Manifest};
+use crate::bookie::starts::{self, Starts};
 use crate::bookie::term_table::TermTable;
 
 pub(super) const TARGETS: &[Target] = &[
     Target { name: "identity", run: identity, samples: identity_samples },
+    Target { name: "starts", run: starts, samples: starts_samples },
     Target { name: "manifest", run: manifest, samples: manifest_samples },
 ];
 
 fn identity(bytes: &[u8]) -> bool {
     let decode = |bytes: &[u8]| identity::decode(Path::new("IDENTITY"), bytes);
     with_checksum(bytes, |bytes| comes_back(bytes, decode, Identity::encode))
+}
+
+fn starts(bytes: &[u8]) -> bool {
+    let decode = |bytes: &[u8]| starts::decode(Path::new("STARTS"), bytes);
+    with_checksum(bytes, |bytes| comes_back(bytes, decode, |starts| starts.encode()))
+}
+
+fn starts_samples() -> Vec<Sample> {
+    vec![("five", Starts { starts: 5, known: 4 }.encode())]
 }
 
 fn identity_samples() -> Vec<Sample> {

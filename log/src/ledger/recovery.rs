@@ -74,7 +74,7 @@ pub enum RecoveryFailure {
     },
     /// A committed entry is gone.
     #[error(
-        "entry {entry} was committed and is gone: a disk lost it; restore that disk from a copy"
+        "entry {entry} was committed and is gone: a disk lost it; put that disk back as it was lost, not an older copy of it"
     )]
     Missing {
         /// The entry.

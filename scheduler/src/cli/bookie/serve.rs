@@ -3,16 +3,17 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use egret_log::bookie::identity::Identity;
+use egret_log::bookie::starts::Starts;
 use egret_log::bookie::{Bookie, BookieConfig};
 use egret_log::client::{ClusterBookies, ClusterConfig, Copies, Ledgers, Repairer};
 use egret_log::disk::{Disk, RealDisk};
 use egret_log::ledger::Member;
 use egret_log::metadata::MetaStore;
-use egret_log::registry::{BookieState, Registration, Registry};
+use egret_log::registry::{BookieState, Registration, Registry, RegistryError};
 use egret_log::rpc::bookie::{BookieServer, ServerConfig};
 use egret_log::{caps, clock};
 use egret_log_cluster::signals::when_asked_to_end;
@@ -34,6 +35,12 @@ struct Ready {
     address: String,
     pid: u32,
 }
+
+/// How much longer than a lease the end of one is waited for: whoever counts it down looks now and then.
+const LEASE_SLACK: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether it ended.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Serves until asked to end.
 pub(super) fn serve(
@@ -63,7 +70,9 @@ pub(super) fn serve(
     let identity = Identity::load_or_mint_in(&*disk, &dir, &file.cluster, id, config.shards)?;
     // Before anybody is served who would be sent away again.
     registry.check_place(id, identity.incarnation, replace)?;
-    let bookie = Bookie::open(disk, &dir, config)?;
+    let mut starts = Starts::load(&*disk, &dir)?;
+    starts.starts = registry.next_start(id, identity.incarnation, starts)?;
+    let bookie = Bookie::open(Arc::clone(&disk) as _, &dir, config)?;
     let server = BookieServer::start(
         bookie.clone(),
         ServerConfig {
@@ -85,7 +94,12 @@ pub(super) fn serve(
         state: BookieState::Active,
     };
     registry.claim_cluster(&file.cluster)?;
-    let registered = registry.register(&own, replace)?;
+    let registered = register(&registry, &own, replace, &asked)?;
+    // In the directory first: it never counts less than the metadata, unless it is an older one.
+    starts.store(&*disk, &dir)?;
+    registry.count_start(id, identity.incarnation, starts, Identity::random()?)?;
+    starts.known = starts.starts;
+    starts.store(&*disk, &dir)?;
     let presence = registry.announce(id, identity.incarnation, caps::BOOKIE_LEASE_MS)?;
     let ready = Ready {
         bookie: file.id,
@@ -116,6 +130,31 @@ pub(super) fn serve(
         tracing::warn!(wait_ms = file.drain_wait_ms, "some clients were cut off");
     }
     Ok(bookie.close()?)
+}
+
+/// Enters the bookie. One that was killed, and is started where it is reached at another address, waits until
+/// it no longer counts as up at the old one.
+fn register(
+    registry: &Registry,
+    own: &Registration,
+    replace: bool,
+    asked: &Receiver<()>,
+) -> Result<Registration, Exit> {
+    let until = clock::now() + Duration::from_millis(caps::BOOKIE_LEASE_MS) + LEASE_SLACK;
+    let mut said = false;
+    loop {
+        match registry.register(own, replace) {
+            Err(RegistryError::UpElsewhere { bookie, address }) if clock::now() < until => {
+                if !std::mem::replace(&mut said, true) {
+                    exit::warn(format_args!("{bookie} counts as up at {address}: waiting"));
+                }
+                if asked.recv_timeout(LOOK_EVERY).is_ok() {
+                    return Err(RegistryError::UpElsewhere { bookie, address }.into());
+                }
+            }
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// The cluster is mended from here, too.
