@@ -3,7 +3,7 @@
 //! ```text
 //! /bookies/registered/<id>  a registration: for ever, until an operator removes it
 //! /bookies/live/<id>        the incarnation that is there now: gone soon after it is
-//! /bookies/starts/<id>      how often it was started: what tells its directory from an older copy
+//! /starts/<id>              how often it was started: what tells its directory from an older copy
 //! /cluster                  whose metadata this is: for ever
 //! ```
 //! A registration says who a bookie is: an address is no identity, its incarnation is. Another

@@ -1,7 +1,7 @@
 //! How often each bookie was started, as the metadata counts it.
 //!
 //! ```text
-//! /bookies/starts/<id>: version u8 = 1 | incarnation u128 | starts u64 | by u128 | crc32c u32
+//! /starts/<id>: version u8 = 1 | incarnation u128 | starts u64 | by u128 | crc32c u32
 //! ```
 //! `by` is a number of the process that wrote it: what is found after a lost answer is its own, or it is
 //! another process that started as the same bookie meanwhile.
@@ -17,7 +17,7 @@ use crate::metadata::{Compare, Op, txn_or_conflict};
 const VERSION: u8 = 1;
 
 fn key(bookie: BookieId) -> String {
-    format!("/bookies/starts/{:020}", bookie.0)
+    format!("/starts/{:020}", bookie.0)
 }
 
 /// A bookie's starts, as they are counted.
@@ -173,6 +173,16 @@ mod tests {
         other.starts = registry.next_start(B2, Incarnation(8), other).unwrap();
         registry.count_start(B2, Incarnation(8), other, 5).unwrap();
         assert_eq!(other.starts, 1);
+    }
+
+    /// Whoever follows the bookies once took what is counted for a bookie's record.
+    #[test]
+    fn what_is_counted_is_no_bookie() {
+        let (registry, mut dir) = (registry(), Starts::default());
+        start(&registry, &mut dir, false, 1).unwrap();
+        let known = registry.known().unwrap();
+        assert!(known.registered.is_empty() && known.live.is_empty());
+        assert!(registry.all().unwrap().is_empty());
     }
 
     #[test]

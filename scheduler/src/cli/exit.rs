@@ -47,6 +47,17 @@ impl Exit {
         }
     }
 
+    /// An end like this one, for a reason of which it is part.
+    #[must_use]
+    pub(super) fn saying(&self, what: String) -> Exit {
+        match self {
+            Exit::Failed(_) => Exit::Failed(what),
+            Exit::Usage(_) => Exit::Usage(what),
+            Exit::Refused(_) => Exit::Refused(what),
+            Exit::Pipe => Exit::Pipe,
+        }
+    }
+
     /// The exit code.
     pub fn code(&self) -> u8 {
         let how = match self {

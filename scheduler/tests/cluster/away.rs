@@ -14,17 +14,21 @@ fn told(dir: &Path, args: &[&str]) -> (String, String, Option<i32>) {
     (text(&output.stdout), text(&output.stderr), output.status.code())
 }
 
-/// Appends, and is killed before it closes the ledger.
-fn append_and_die(dir: &Path, numbers: std::ops::Range<u32>) {
-    let before = orders(dir).len();
-    let mut writer = egret(dir, &["stream", "append", "orders"])
+fn lines(dir: &Path, stream: &[&str]) -> usize {
+    run(dir, &[&["stream", "cat"][..], stream].concat()).lines().count()
+}
+
+/// Appends to a stream, or one partition, and is killed before it closes the ledger.
+fn append_and_die(dir: &Path, stream: &[&str], numbers: std::ops::Range<u32>) {
+    let before = lines(dir, stream);
+    let mut writer = egret(dir, &[&["stream", "append"][..], stream].concat())
         .stdin(Stdio::piped())
         .spawn()
         .expect("egret starts");
-    let mut lines = writer.stdin.take().expect("it is piped");
-    numbers.clone().for_each(|number| writeln!(lines, "{number}").expect("it reads"));
-    lines.flush().expect("it reads");
-    eventually("it is all there", || orders(dir).len() == before + numbers.len());
+    let mut piped = writer.stdin.take().expect("it is piped");
+    numbers.clone().for_each(|number| writeln!(piped, "{number}").expect("it reads"));
+    piped.flush().expect("it reads");
+    eventually("it is all there", || lines(dir, stream) == before + numbers.len());
     drop(writer.kill());
     drop(writer.wait());
 }
@@ -47,10 +51,16 @@ fn what_bookies_that_are_away_have_is_not_said_to_be_nothing() {
     let mut bookies: Vec<Bookie> = (1..=3).map(|number| Bookie::start(dir, number)).collect();
     run(dir, &["stream", "create", "orders"]);
     append(dir, 0..100);
+    run(dir, &["stream", "create", "two", "--partitions", "2"]);
+    let mut writer = egret(dir, &["stream", "append", "two", "--partition", "1"]);
+    let mut writer = writer.stdin(Stdio::piped()).spawn().expect("egret starts");
+    drop(writer.stdin.take().map(|mut lines| writeln!(lines, "whole")));
+    assert!(writer.wait().expect("it ends").success());
     // Its lease is not over: it is among the bookies of the next ledger.
     drop(bookies.remove(0));
-    append_and_die(dir, 100..300);
+    append_and_die(dir, &["orders"], 100..300);
     let [ledger] = &ledgers(dir, "open")[..] else { panic!("one partition, one open ledger") };
+    append_and_die(dir, &["two", "--partition", "0"], 0..5);
     bookies.clear();
     bookies.push(Bookie::start(dir, 1));
 
@@ -69,6 +79,11 @@ fn what_bookies_that_are_away_have_is_not_said_to_be_nothing() {
     let from = why.trim_end().trim_end_matches('`').rsplit(' ').next().expect("a position");
     let (out, again, code) = told(dir, &["stream", "cat", "orders", "--from", from]);
     assert_eq!((&*out, code), ("", Some(1)), "{again}");
+    // Once, it ended at the first partition that could not be read, and said nothing of the others.
+    let (out, why, code) = told(dir, &["stream", "cat", "two"]);
+    assert_eq!((&*out, code), ("whole\n", Some(1)), "{why}");
+    assert!(why.contains("egret: warning: partition 0: "), "{why}");
+    assert!(why.ends_with("of 2 partitions these were not written to their end: 0\n"), "{why}");
     let describe = ["stream", "describe", "orders"];
     let read = ["ledger", "read", ledger, "5"];
     for args in [&describe[..], &read] {
@@ -126,7 +141,7 @@ fn an_operator_whom_no_bookie_lets_in_loses_nothing() {
     let mut bookies: Vec<Bookie> = (1..=3).map(|number| Bookie::start(dir, number)).collect();
     run(dir, &["stream", "create", "orders"]);
     append(dir, 0..100);
-    append_and_die(dir, 100..200);
+    append_and_die(dir, &["orders"], 100..200);
     let (closed, open) = (&ledgers(dir, "closed")[0], &ledgers(dir, "open")[0]);
 
     let operator = ["--cluster", "operator.toml"];

@@ -18,7 +18,7 @@ use super::manage::the_partition;
 use super::since::{Since, since};
 use super::text::{Standing, Text, put_json, put_line};
 use super::{Place, close};
-use crate::cli::exit::{Done, Exit};
+use crate::cli::exit::{self, Done, Exit};
 
 /// What one read asks for.
 const CHUNK_BYTES: u32 = 1 << 20;
@@ -90,23 +90,29 @@ impl Cat {
         };
         let several = partitions.len() > 1 || self.partition.is_some();
         let mut reading = Reading { directory, stream: self.name, from: Vec::new() };
-        for partition in partitions {
+        let mut cut_short = Vec::new();
+        for &partition in &partitions {
             reading.from = vec![From { partition, from: begin }];
             let option = if several { format!("--partition {partition} ") } else { String::new() };
-            let mut until = self.to;
-            loop {
-                let read = reading.next(0, |error, stopped| go_on(error, stopped, &option))?;
-                let end = read.next.first().map(|next| (next.next, next.end));
-                let until = *until.get_or_insert(end.map_or(Position::START, |(_, end)| end));
-                write(&read, &self.style, Some(until))?;
-                let is_over = end.is_none_or(|(next, _)| next >= until);
-                if is_over || read.batches.is_empty() {
-                    break;
+            match reading.write_out(self.to, &self.style, &option) {
+                Ok(()) => {}
+                Err(Exit::Pipe) => return Err(Exit::Pipe),
+                Err(why) if partitions.len() == 1 => return Err(why),
+                // The others may be whole.
+                Err(why) => {
+                    exit::warn(format_args!("partition {partition}: {why}"));
+                    cut_short.push((partition, why));
                 }
             }
         }
         close(reading.directory);
-        Ok(())
+        let Some((_, why)) = cut_short.first() else { return Ok(()) };
+        let which: Vec<String> = cut_short.iter().map(|(number, _)| number.to_string()).collect();
+        let of = partitions.len();
+        Err(why.saying(format!(
+            "of {of} partitions these were not written to their end: {}",
+            which.join(", ")
+        )))
     }
 }
 
@@ -148,6 +154,25 @@ struct Reading {
 }
 
 impl Reading {
+    /// Writes the partition it is at, up to `until` or where it ends now.
+    fn write_out(
+        &mut self,
+        mut until: Option<Position>,
+        style: &Style,
+        option: &str,
+    ) -> Result<(), Exit> {
+        loop {
+            let read = self.next(0, |error, stopped| go_on(error, stopped, option))?;
+            let end = read.next.first().map(|next| (next.next, next.end));
+            let until = *until.get_or_insert(end.map_or(Position::START, |(_, end)| end));
+            write(&read, style, Some(until))?;
+            let is_over = end.is_none_or(|(next, _)| next >= until);
+            if is_over || read.batches.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
     /// What comes next; an error is told with what `more` says of it and of where this stopped.
     fn next(
         &mut self,
