@@ -267,7 +267,7 @@ fn a_new_directory_takes_a_registered_place_only_when_told_to() {
 }
 
 fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().expect("cp runs");
     assert!(copied.success());
 }
 

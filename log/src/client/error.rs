@@ -285,9 +285,17 @@ impl Unheard {
     /// What to do about it, to be said behind it: nothing beyond what it says itself, unless somebody may
     /// be away.
     fn cure(&self, ledger: LedgerId) -> String {
-        match self.0.iter().any(|(_, why)| why.is_away()) {
-            true => cure(ledger),
-            false => String::new(),
+        let away = || self.0.iter().map(|(_, why)| why).filter(|why| why.is_away());
+        let turned_away = |why: &Doubt| matches!(why, Doubt::Bookie(Unknown::TurnedAway { .. }));
+        match away().next() {
+            None => String::new(),
+            // They are there: nothing is lost.
+            Some(_) if away().all(turned_away) => {
+                "; have them let this process in: they are there, and so is what \
+                                                they have"
+                    .to_owned()
+            }
+            Some(_) => cure(ledger),
         }
     }
 
@@ -368,5 +376,28 @@ pub(crate) fn doubt(reply: Reply) -> Doubt {
         Reply::Refused(refusal) => Doubt::Refused(refusal),
         Reply::Unknown(unknown) => Doubt::Bookie(unknown),
         _ => Doubt::Protocol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whom bookies turned away was told what to do where disks are gone.
+    #[test]
+    fn what_to_do_about_bookies_that_are_there_is_nothing_about_lost_disks() {
+        let (to, why) = ("B1 at b1:7400".to_owned(), "no".to_owned());
+        let turned = Doubt::Bookie(Unknown::TurnedAway { to: to.clone(), why: why.clone() });
+        let gone = Doubt::Bookie(Unknown::Unreachable { to, why });
+        let refused = Doubt::Refused(Refusal::NoLedger);
+        let cure = |doubts: &[&Doubt]| {
+            let of = |(n, doubt): (u64, &&Doubt)| (BookieId(n), (*doubt).clone());
+            Unheard::new((1..).zip(doubts).map(of).collect()).cure(LedgerId(7))
+        };
+        assert_eq!(cure(&[&refused]), "");
+        let let_in = cure(&[&turned, &refused, &turned]);
+        assert!(let_in.starts_with("; have them let this process in"), "{let_in}");
+        assert!(!let_in.contains("accept-loss"), "{let_in}");
+        assert!(cure(&[&turned, &gone]).contains("`egret ledger accept-loss L7`"));
     }
 }

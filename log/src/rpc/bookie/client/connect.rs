@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::super::accepted::host_of;
 use super::super::tls::{ClientTls, PeerName};
-use super::super::wire::{FrameReader, FrameWriter};
+use super::super::wire::{FrameReader, FrameWriter, WireError};
 use super::ClientConfig;
 use crate::message::Unknown;
 use crate::rpc::frame::Limits;
@@ -104,7 +104,14 @@ async fn greet(config: &ClientConfig, reached: Reached) -> Result<Connected, Unk
     let hello = BookieRequest { to: config.incarnation, wait_ms: 0, ask: hello }.encode();
     out.add(0, &hello, &[]).await.map_err(|e| told(&e))?;
     out.flush().await.map_err(|e| told(&e))?;
-    let front = frames.next(LIMITS).await.map_err(|e| told(&e))?;
+    let cut = |error: &WireError| {
+        let plain = config.tls.is_none() && config.socket.is_none();
+        plain && matches!(error, WireError::Cut | WireError::Frame(_))
+    };
+    let front = frames.next(LIMITS).await.map_err(|error| match cut(&error) {
+        true => not_let_in(config, WANTS_TLS),
+        false => told(&error),
+    })?;
     let Some(front) = front else {
         return Err(not_let_in(config, "it closed the connection before a word: is it full?"));
     };
@@ -118,6 +125,10 @@ async fn greet(config: &ClientConfig, reached: Reached) -> Result<Connected, Unk
         Err(error) => Err(told(&error)),
     }
 }
+
+/// Of a bookie that answers a plain hello with something else than a word of its own.
+const WANTS_TLS: &str = "it understands no plain hello, so it may speak TLS: give this process a certificate \
+                         (`tls` in the file that says where the cluster is)";
 
 /// The first address of a name. Names are looked up on a thread for things that block.
 async fn resolve(address: &str) -> Result<SocketAddr, String> {
