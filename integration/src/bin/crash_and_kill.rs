@@ -29,6 +29,9 @@ use egret_log::clock;
 /// The topology's name.
 const TOPOLOGY: &str = "word_count";
 
+/// Tries of a control, of which one must show its defect: on a fast machine a run ends before most kills.
+const CONTROLS: u32 = 25;
+
 #[derive(Parser)]
 struct Options {
     /// How long to go on, at most; 0 for until the kills are done
@@ -181,7 +184,7 @@ fn exactly_once(world: &World, size: (u32, u32), kills: u32, numbers: &mut Numbe
 
 /// At-least-once must repeat output, else the oracle sees nothing.
 fn control_at_least_once(world: &World, numbers: &mut Numbers) -> Result<()> {
-    for attempt in 0..5 {
+    for attempt in 0..CONTROLS {
         let program = world.program(&format!("control{attempt}"), (1, 1), "at-least-once");
         let whole = Duration::from_secs(2);
         let mut kills = 0;
@@ -208,7 +211,7 @@ fn control_at_least_once(world: &World, numbers: &mut Numbers) -> Result<()> {
 /// A recovery that does not close sinks at the recorded entry must show repeats, and epochs that are in
 /// no commit, else the oracles see nothing.
 fn control_kept_output(world: &World, numbers: &mut Numbers) -> Result<()> {
-    for attempt in 0..5 {
+    for attempt in 0..CONTROLS {
         let mut program = world.program(&format!("kept{attempt}"), (1, 1), "effectively-once");
         program.binary.clone_from(&world.keeping);
         program.files.truncate(1);
