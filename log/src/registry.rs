@@ -78,7 +78,8 @@ pub enum RegistryError {
     },
     /// The same incarnation is up somewhere else.
     #[error(
-        "{bookie} is up at {address} on this very directory or a copy of it: end that process first; if it was killed,          it counts as up for {} s, try again then", caps::BOOKIE_LEASE_MS / 1000
+        "{bookie} is up at {address} on this very directory or a copy of it: end that process first; if it was killed, \
+         it counts as up for {} s, try again then", caps::BOOKIE_LEASE_MS / 1000
     )]
     UpElsewhere {
         /// The bookie.
@@ -96,7 +97,9 @@ pub enum RegistryError {
     },
     /// The directory is an older copy.
     #[error(
-        "this directory is an older copy of that of {bookie}: it was started {starts} times, and {bookie} was {counted}          times; what it was given since is not in it, so it must not serve: start it on the directory it had last, or          on an empty one with --replace, and `egret ledger repair` makes the copies again"
+        "this directory is an older copy of that of {bookie}: it was started {starts} times, and {bookie} was {counted} \
+         times; what it was given since is not in it, so it must not serve: start it on the directory it had last, or \
+         on an empty one with --replace, and `egret ledger repair` makes the copies again"
     )]
     OlderDirectory {
         /// The bookie.
@@ -108,7 +111,9 @@ pub enum RegistryError {
     },
     /// The metadata is an older copy, or was made anew.
     #[error(
-        "this metadata counts {counted} starts of {bookie}, and has counted {known}: it was made anew, or is an older copy,          and would give away numbers of ledgers that this directory has: name the metadata that it was part of, or, if          that is lost for good, begin anew on empty directories"
+        "this metadata counts {counted} starts of {bookie}, and has counted {known}: it was made anew, or is an older copy, \
+         and would give away numbers of ledgers that this directory has: name the metadata that it was part of, or, if \
+         that is lost for good, begin anew on empty directories"
     )]
     OlderMetadata {
         /// The bookie.
@@ -467,6 +472,7 @@ mod tests {
         let elsewhere = Registration { address: "b9:7400".to_owned(), ..own.clone() };
         let error = registry.register(&elsewhere, false).unwrap_err().to_string();
         assert!(error.contains("B3 is up at b3:7400 on this very directory"), "{error}");
+        assert!(!error.contains("  "), "{error}");
         // Killed and started again where it was, it does not wait for its lease.
         registry.register(&own, false).unwrap();
         presence.withdraw().unwrap();

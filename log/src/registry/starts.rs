@@ -167,6 +167,7 @@ mod tests {
         start(&registry, &mut dir, false, 2).unwrap();
         let error = start(&registry, &mut copy, false, 3).unwrap_err().to_string();
         assert!(error.contains("an older copy") && error.contains("--replace"), "{error}");
+        assert!(!error.contains("  "), "{error}");
         start(&registry, &mut dir, false, 4).unwrap();
         // Another one in its place begins anew.
         let mut other = Starts::default();
@@ -191,6 +192,7 @@ mod tests {
         start(&first, &mut dir, false, 1).unwrap();
         let error = start(&registry(), &mut dir.clone(), false, 2).unwrap_err().to_string();
         assert!(error.contains("made anew") && error.contains("older copy"), "{error}");
+        assert!(!error.contains("  "), "{error}");
         start(&first, &mut dir, false, 3).unwrap();
     }
 
