@@ -227,9 +227,9 @@ fn zombie(
     let last = second.wait(world.moment(numbers));
     let (status, _) = second.kill()?;
     let over = match status.code() {
-        Some(1) if said != "counting" => {
+        Some(1) if said != "counting" || program.processes > 1 => {
             // The first one was only just beginning, and took the topology, or the partitions it loads,
-            // from the second.
+            // from the second; or it had lost its processes meanwhile and began anew before that had it.
             tally.count("second ones shut out by the first");
             false
         }
