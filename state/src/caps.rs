@@ -8,10 +8,24 @@ pub const STATE_ENTRY_BYTES: usize = 4 << 20;
 /// the log's largest entry with its header.
 pub const STATE_RECORD_BYTES_MAX: usize = 64 << 20;
 
-/// A state log shorter than this is never rewritten: the image would cost more than the replay.
-pub const IMAGE_SLACK_BYTES: u64 = 4 << 20;
+/// A state log shorter than this is never rewritten: that would cost more than the replay.
+pub const LOG_SLACK_BYTES: u64 = 32 << 20;
 
-/// Ledgers one restore chain may grow to before an image is due: each restart adds one, however
+/// A task goes on in a new ledger after this many bytes at least: each costs a change of metadata, a create
+/// and a delete.
+pub const LEDGER_BYTES_MIN: u64 = 8 << 20;
+
+/// Of what lives, the part after which a task goes on in a new ledger: as much as can lie around although
+/// it was rewritten.
+pub const LEDGER_PARTS: u64 = 8;
+
+/// Bytes rewritten beside each commit while the log is longer than it should be; at least, and at most, so that
+/// no commit is much larger than others.
+pub const SWEEP_BYTES_MIN: u64 = 64 << 10;
+/// See [`SWEEP_BYTES_MIN`].
+pub const SWEEP_BYTES_MAX: u64 = 4 << 20;
+
+/// Ledgers one restore chain may grow to before it is rewritten: each restart adds one, however
 /// little is written to it, and each costs a recovery and an open.
 pub const CHAIN_LEDGERS_MAX: usize = 16;
 

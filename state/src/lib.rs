@@ -17,7 +17,7 @@
 //! | [`commit::restore_set`] | which ledgers hold which key groups |
 //! | [`keyed::table`] | the table bolts work on |
 //! | [`keyed::changelog`], [`keyed::replay`] | state in a ledger, written and read back |
-//! | [`keyed::chain`] | one task's ledgers, and when to write an image |
+//! | [`keyed::chain`] | one task's ledgers, and how much to rewrite |
 //! | [`caps`] | every limit, with its why |
 //!
 //! Everything here is pure: no clock, randomness, thread, file or socket. Facts come in, effects and
@@ -38,7 +38,7 @@
 //! # A task's state, there and back
 //! ```
 //! use egret_schemas::{EntryAddress, EntryId, Epoch, Generation, LedgerId};
-//! use egret_state::keyed::changelog::{Head, schema_id, write_delta};
+//! use egret_state::keyed::changelog::{Head, schema_id, write_commit};
 //! use egret_state::keyed::key::Key;
 //! use egret_state::keyed::replay::{Replay, Schema};
 //! use egret_state::keyed::table::KeyedTable;
@@ -54,7 +54,7 @@
 //! let epoch = Epoch::new(Generation(1), 0, 0);
 //! let head = Head { component: "count".into(), task: 0, tasks: 1, schema, epoch };
 //! let mut ledger = Vec::new();
-//! write_delta(&mut counts, &head, |entry| ledger.push(entry))?;
+//! write_commit(&mut counts, &head, |_changed| 0, |entry| ledger.push(entry))?;
 //!
 //! let mut restored = KeyedTable::<str, u64>::new(4096);
 //! let mut replay = Replay::new("count", Schema::only(schema));

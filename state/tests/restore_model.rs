@@ -13,7 +13,7 @@ use egret_schemas::key::{key_group, task_of_group};
 use egret_schemas::{EntryAddress, EntryId, Epoch, Generation, LedgerId};
 use egret_state::commit::restore_set::{RestoreSet, check_slices, groups_of_task, reading_plan};
 use egret_state::keyed::chain::Chain;
-use egret_state::keyed::changelog::{Head, write_delta, write_image};
+use egret_state::keyed::changelog::{Head, write_commit};
 use egret_state::keyed::key::Key;
 use egret_state::keyed::replay::{Replay, Schema};
 use egret_state::keyed::table::KeyedTable;
@@ -81,8 +81,8 @@ impl World {
         self.model.remove(key);
     }
 
-    /// Every task writes; `image` says which tasks write everything.
-    fn commit(&mut self, image: u8) {
+    /// Every task writes; two bits of `how` each say whether it goes on in a new ledger, and whether it sweeps much.
+    fn commit(&mut self, how: u8) {
         self.commit += 1;
         let epoch = Epoch::new(Generation(self.generation), self.commit, 0);
         let tasks = self.tasks.len() as u32;
@@ -90,21 +90,20 @@ impl World {
         for task in 0..tasks {
             let component = "count".to_owned();
             let head = Head { component, task, tasks, schema: SCHEMA, epoch };
-            let due = image >> task & 1 == 1;
-            if due {
+            let how = how >> (2 * task);
+            if how & 1 == 1 {
                 let ledger = self.new_ledger();
-                self.tasks[task as usize].chain.begin_ledger(ledger, true);
+                let Task { table, chain } = &mut self.tasks[task as usize];
+                chain.begin_ledger(ledger, table.swept());
             }
             let Task { table, chain } = &mut self.tasks[task as usize];
             let ledger = self.ledgers.get_mut(&chain.current().unwrap()).unwrap();
-            let written = if due {
-                write_image(table, &head, |entry| ledger.push(entry)).unwrap()
-            } else {
-                write_delta(table, &head, |entry| ledger.push(entry)).unwrap()
-            };
+            let sweep = |_| if how & 2 == 2 { 60 } else { 12 };
+            let written = write_commit(table, &head, sweep, |entry| ledger.push(entry)).unwrap();
             if written.entries > 0 {
                 chain.appended(EntryId(ledger.len() as u64 - 1), written);
             }
+            chain.swept(table.swept());
             let slices = chain.slices();
             check_slices(&slices, groups_of_task(task, tasks, KEY_GROUPS)).unwrap();
             set.slices.extend(slices);
@@ -141,7 +140,7 @@ impl World {
             let chain = Chain::restored(groups, &slices, changed, replay.replayed());
             self.tasks.push(Task { table, chain });
             let ledger = self.new_ledger();
-            self.tasks.last_mut().unwrap().chain.begin_ledger(ledger, false);
+            self.tasks.last_mut().unwrap().chain.begin_ledger(ledger, Default::default());
         }
         self.check();
     }
@@ -172,8 +171,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (0u8..24, any::<u32>()).prop_map(|(key, value)| Op::Change(key, value)),
         3 => (0u8..24).prop_map(Op::Remove),
-        // Mostly deltas; otherwise images of any set of tasks.
-        2 => prop_oneof![2 => Just(0u8), 1 => any::<u8>()].prop_map(Op::Commit),
+        2 => any::<u8>().prop_map(Op::Commit),
         1 => (any::<prop::sample::Index>(), 1u32..5).prop_map(|(at, tasks)| Op::Restore(at, tasks)),
     ]
 }
@@ -184,7 +182,7 @@ fn run(ops: &[Op], tasks: u32) {
         match op {
             Op::Change(key, value) => world.change(&format!("key {key}"), *value),
             Op::Remove(key) => world.remove(&format!("key {key}")),
-            Op::Commit(image) => world.commit(*image),
+            Op::Commit(how) => world.commit(*how),
             Op::Restore(at, tasks) => world.restore(at.index(world.commits.len()), *tasks),
         }
         world.check();
@@ -205,12 +203,12 @@ proptest! {
 #[test]
 fn state_moves_from_one_task_to_three_to_two() {
     let mut world = World::new(1);
-    for (tasks, image) in [(3, 0b010), (2, 0b01), (2, 0)] {
+    for (tasks, how) in [(3, 0b1101), (2, 0b11), (2, 0)] {
         (0..100).for_each(|i| world.change(&format!("key {i}"), i));
         (0..100).step_by(7).for_each(|i| world.remove(&format!("key {i}")));
         world.commit(0);
         world.change("after", tasks);
-        world.commit(image);
+        world.commit(how);
         world.change("lost", 1);
         let last = world.commits.len() - 1;
         world.restore(last, tasks);
@@ -218,7 +216,7 @@ fn state_moves_from_one_task_to_three_to_two() {
     assert!(!world.model.contains_key("lost") && world.model.contains_key("after"));
 }
 
-/// A key was removed long ago and its task wrote an image since; the old ledger, still needed by a
+/// A key was removed long ago and its task rewrote everything since; the old ledger, still needed by a
 /// neighbour, must not bring it back.
 #[test]
 fn an_old_ledger_a_neighbour_needs_does_not_bring_removed_keys_back() {
@@ -227,7 +225,9 @@ fn an_old_ledger_a_neighbour_needs_does_not_bring_removed_keys_back() {
     world.commit(0);
     world.restore(1, 2);
     (0..40).for_each(|i| world.remove(&format!("key {i}")));
-    world.commit(0b01);
+    world.commit(0b11);
+    let needed = world.commits[2].0.slices[0].ledgers.len();
+    assert_eq!(needed, 1, "the first task let go of the old ledger");
     for tasks in [1, 2, 3] {
         world.restore(2, tasks);
     }

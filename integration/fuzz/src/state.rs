@@ -10,7 +10,7 @@ use egret_state::Guarantee;
 use egret_state::commit::{
     Claimant, CommitRecord, Graph, LedgerRange, RecordKind, RestoreSet, Slice, TopologyRecord,
 };
-use egret_state::keyed::changelog::{Head, schema_id, write_delta, write_image};
+use egret_state::keyed::changelog::{Head, schema_id, write_commit};
 use egret_state::keyed::key::Key;
 use egret_state::keyed::replay::{Replay, ReplayError, Schema};
 use egret_state::keyed::table::KeyedTable;
@@ -112,19 +112,23 @@ fn read(entries: &[Vec<u8>]) -> Result<Counts, ReplayError> {
     Ok(table)
 }
 
-fn image(table: &mut Counts) -> Vec<Vec<u8>> {
+/// Everything there is, as a commit that changes nothing rewrites it.
+fn rewritten(table: &mut Counts) -> Vec<Vec<u8>> {
     let mut entries = Vec::new();
-    write_image(table, &head(), |entry| entries.push(entry)).expect("counts are small");
+    table.settle();
+    table.settle();
+    write_commit(table, &head(), |_| u64::MAX, |entry| entries.push(entry))
+        .expect("counts are small");
     entries
 }
 
 fn state_entry(bytes: &[u8]) -> bool {
     with_checksum(bytes, |bytes| {
         let Ok(mut table) = read(&[bytes.to_vec()]) else { return false };
-        let written = image(&mut table);
-        let mut again = read(&written).expect("an image that was written is read");
+        let written = rewritten(&mut table);
+        let mut again = read(&written).expect("what was written is read");
         assert_eq!(again.len(), table.len(), "every key comes back");
-        assert_eq!(image(&mut again).len(), written.len());
+        assert_eq!(rewritten(&mut again).len(), written.len());
         true
     })
 }
@@ -136,8 +140,8 @@ fn state_entry_samples() -> Vec<Sample> {
         *counts.get_mut(slot).1 += 1;
     }
     let mut delta = Vec::new();
-    write_delta(&mut counts, &head(), |entry| delta.push(entry)).expect("counts are small");
-    vec![("delta", delta.concat()), ("image", image(&mut counts).concat())]
+    write_commit(&mut counts, &head(), |_| 0, |entry| delta.push(entry)).expect("counts are small");
+    vec![("changed", delta.concat()), ("rewritten", rewritten(&mut counts).concat())]
 }
 
 fn key<K: Key + ?Sized>(bytes: &[u8]) -> bool

@@ -1,9 +1,9 @@
 //! Which ledgers hold a component's state as of a commit, key group by key group.
 //!
 //! The key groups of a component are cut into [`Slice`]s, each with the ordered *chain* of ledger
-//! ranges to replay for it, beginning at the groups' last complete image. A task owns a contiguous
+//! ranges to replay for it, beginning where all of the groups were last rewritten. A task owns a contiguous
 //! run of groups ([`groups_of_task`]); rescaling clips slices and never mixes chains, so a task that
-//! wrote an image drops its old ledgers without touching what its neighbours still need.
+//! rewrote everything drops its old ledgers without touching what its neighbours still need.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

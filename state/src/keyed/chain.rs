@@ -1,8 +1,11 @@
-//! Which ledgers one task would be restored from, and when it is time to begin a new one.
+//! Which ledgers one task would be restored from, when to begin a new one, and how much to rewrite.
 //!
-//! A task writes one ledger at a time. Restored from older ledgers, it appends its changes to a new
-//! one after them; when the log has grown past the policy of [`image_due`], the next commit writes an
-//! image at the head of a fresh ledger, and that ledger alone is the task's chain from then on.
+//! A task writes one ledger at a time and goes on in another when that one has become a good part of what lives.
+//! Beside what changed, each commit rewrites some of what did not, in rounds over all keys (a
+//! [sweep](super::table::KeyedTable::sweep)). Once a whole round was made since a ledger began, nothing older is needed. With
+//! half as much again rewritten as changed, a round takes two thirds of what lives in changes and one whole in
+//! rewriting: what a restore reads stays below twice what lives, and there is no moment at which everything
+//! is written at once.
 
 use std::ops::Range;
 
@@ -10,41 +13,29 @@ use egret_schemas::{EntryId, LedgerId};
 
 use super::changelog::Written;
 use super::replay::Replayed;
+use super::table::Swept;
 use crate::caps;
 use crate::commit::restore_set::{LedgerRange, Slice};
-
-/// What the decision for an image is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogSize {
-    /// Bytes a restore would read.
-    pub changelog_bytes: u64,
-    /// Bytes an image would have.
-    pub live_bytes: u64,
-    /// Ledgers a restore would open.
-    pub ledgers: usize,
-    /// Whether a ledger of the chain was written by another cut of tasks: every task reads it whole.
-    pub tasks_changed: bool,
-}
-
-/// Whether the next commit should write an image: the log is more than twice what lives and some
-/// slack, or of too many pieces, or shared with tasks that would have to read it too.
-pub fn image_due(size: &LogSize) -> bool {
-    let worth = size.live_bytes.saturating_mul(2).saturating_add(caps::IMAGE_SLACK_BYTES);
-    size.tasks_changed || size.ledgers > caps::CHAIN_LEDGERS_MAX || size.changelog_bytes > worth
-}
 
 /// The chain of one task; see the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     groups: Range<u32>,
-    /// Older ledgers; covers all groups without a gap.
+    /// What was restored; covers all groups without a gap.
     older: Vec<Slice>,
-    current: Option<LedgerRange>,
-    changelog_bytes: u64,
-    tasks_changed: bool,
-    /// Records written or read, and their bytes: what one is worth on average.
-    records: u64,
-    record_bytes: u64,
+    older_bytes: u64,
+    /// Whether other tasks need what was restored, too: another cut of tasks wrote it, and each reads it whole.
+    shared: bool,
+    /// Ledgers of this generation, oldest first; the last is being written.
+    own: Vec<Own>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Own {
+    range: LedgerRange,
+    bytes: u64,
+    /// Where sweeps were when it began.
+    began: Swept,
 }
 
 impl Chain {
@@ -70,36 +61,48 @@ impl Chain {
         if from < groups.end {
             older.push(gap(from, groups.end));
         }
-        Chain {
-            groups,
-            older,
-            current: None,
-            changelog_bytes: replayed.bytes,
-            tasks_changed: tasks_changed && !slices.is_empty(),
-            records: replayed.records,
-            record_bytes: replayed.record_bytes,
-        }
+        let shared = tasks_changed && !slices.is_empty();
+        Chain { groups, older, older_bytes: replayed.bytes, shared, own: Vec::new() }
     }
 
     /// The ledger being written.
     pub fn current(&self) -> Option<LedgerId> {
-        self.current.map(|range| range.ledger)
+        self.own.last().map(|own| own.range.ledger)
     }
 
-    /// Goes on in a new ledger. With `image`, the ledger begins with one and nothing older is needed.
-    pub fn begin_ledger(&mut self, ledger: LedgerId, image: bool) {
-        if image {
-            let Range { start: first_group, end: end_group } = self.groups.clone();
-            self.older = Vec::new();
-            if first_group < end_group {
-                self.older.push(Slice { first_group, end_group, ledgers: Vec::new() });
-            }
-            self.changelog_bytes = 0;
-            self.tasks_changed = false;
-        } else {
-            self.older = self.all();
+    /// Goes on in a new ledger, from the next commit on; sweeps are at `swept`.
+    pub fn begin_ledger(&mut self, ledger: LedgerId, swept: Swept) {
+        let range = LedgerRange { ledger, last: None };
+        self.own.push(Own { range, bytes: 0, began: swept });
+    }
+
+    /// Whether it is time to go on in a new ledger, when this many bytes live.
+    pub fn ledger_due(&self, live_bytes: u64) -> bool {
+        self.is_filled(live_bytes, 1)
+    }
+
+    /// Whether a new ledger will soon be due: half of the current one is written.
+    pub fn ledger_due_soon(&self, live_bytes: u64) -> bool {
+        self.is_filled(live_bytes, 2)
+    }
+
+    fn is_filled(&self, live_bytes: u64, parts: u64) -> bool {
+        let enough = (live_bytes / caps::LEDGER_PARTS).max(caps::LEDGER_BYTES_MIN);
+        self.own.last().is_some_and(|own| own.bytes >= enough / parts)
+    }
+
+    /// How many bytes of unchanged keys to rewrite with a commit in which `changed` bytes did, when this many
+    /// live.
+    pub fn sweep_bytes(&self, changed: u64, live_bytes: u64) -> u64 {
+        let bytes = self.bytes() + changed;
+        let ledgers = self.all().iter().map(|slice| slice.ledgers.len()).max().unwrap_or(0);
+        if bytes <= caps::LOG_SLACK_BYTES && ledgers <= caps::CHAIN_LEDGERS_MAX && !self.shared {
+            return 0;
         }
-        self.current = Some(LedgerRange { ledger, last: None });
+        let worth = live_bytes.saturating_mul(2).saturating_add(caps::LOG_SLACK_BYTES);
+        let behind = bytes > worth || ledgers > caps::CHAIN_LEDGERS_MAX || self.shared;
+        let pace = (live_bytes / 32).clamp(caps::SWEEP_BYTES_MIN, caps::SWEEP_BYTES_MAX);
+        changed.saturating_add(changed / 2).max(if behind { pace } else { 0 })
     }
 
     /// A commit's batch was appended to the current ledger, `last` being its last entry.
@@ -107,12 +110,27 @@ impl Chain {
     /// # Panics
     /// When no ledger was begun, or entries do not rise.
     pub fn appended(&mut self, last: EntryId, written: Written) {
-        let current = self.current.as_mut().expect("a ledger was begun");
-        assert!(current.last < Some(last), "entries rise");
-        current.last = Some(last);
-        self.changelog_bytes += written.bytes;
-        self.records += written.records;
-        self.record_bytes += written.bytes;
+        let current = self.own.last_mut().expect("a ledger was begun");
+        assert!(current.range.last < Some(last), "entries rise");
+        current.range.last = Some(last);
+        current.bytes += written.bytes;
+    }
+
+    /// Sweeps have come to `swept`, and what they wrote was appended: lets go of what nothing needs any more.
+    pub fn swept(&mut self, swept: Swept) {
+        let Some(newest) = self.own.iter().rposition(|own| swept.is_round_after(own.began)) else {
+            return;
+        };
+        self.own.drain(..newest);
+        if self.older_bytes > 0 || self.older.len() != 1 || !self.older[0].ledgers.is_empty() {
+            let Range { start: first_group, end: end_group } = self.groups.clone();
+            self.older.clear();
+            if first_group < end_group {
+                self.older.push(Slice { first_group, end_group, ledgers: Vec::new() });
+            }
+            self.older_bytes = 0;
+            self.shared = false;
+        }
     }
 
     /// What to report for the commit whose batch was appended last.
@@ -122,22 +140,16 @@ impl Chain {
         slices
     }
 
-    /// Whether the next commit should write an image, of a table of this many keys.
-    pub fn image_due(&self, live_keys: usize) -> bool {
-        let average = self.record_bytes.checked_div(self.records).unwrap_or(0);
-        image_due(&LogSize {
-            changelog_bytes: self.changelog_bytes,
-            live_bytes: average.saturating_mul(live_keys as u64),
-            ledgers: self.all().iter().map(|slice| slice.ledgers.len()).max().unwrap_or(0),
-            tasks_changed: self.tasks_changed,
-        })
+    /// Bytes a restore would read.
+    pub fn bytes(&self) -> u64 {
+        self.older_bytes + self.own.iter().map(|own| own.bytes).sum::<u64>()
     }
 
-    /// Older ledgers and the current one, as far as it has entries.
+    /// Older ledgers and own ones, as far as they have entries.
     fn all(&self) -> Vec<Slice> {
-        let current = self.current.filter(|range| range.last.is_some());
+        let own = self.own.iter().map(|own| own.range).filter(|range| range.last.is_some());
         let mut all = self.older.clone();
-        all.iter_mut().for_each(|slice| slice.ledgers.extend(current));
+        all.iter_mut().for_each(|slice| slice.ledgers.extend(own.clone()));
         all
     }
 }
@@ -145,6 +157,9 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyed::changelog::{Head, write_commit};
+    use crate::keyed::{Key, KeyedTable};
+    use egret_schemas::{Epoch, Generation};
 
     fn slice(groups: Range<u32>, ranges: &[(u64, u64)]) -> Slice {
         let range =
@@ -157,40 +172,101 @@ mod tests {
         Written { entries: 1, records: 1, bytes }
     }
 
+    /// Where a table's sweeps are after so many rounds.
+    fn rounds(rounds: u64) -> Swept {
+        let mut table = KeyedTable::<u64, u64>::new(1);
+        (0..rounds).for_each(|_| table.sweep(0, |_| ()).unwrap());
+        table.swept()
+    }
+
     #[test]
     fn changes_after_a_restore_follow_what_was_restored() {
         let old = [slice(2..4, &[(1, 9)])];
-        let mut chain = Chain::restored(0..8, &old, false, Replayed::default());
+        let mut chain = Chain::restored(0..8, &old, false, Replayed { bytes: 9, records: 1 });
         assert_eq!(chain.slices(), old);
-        chain.begin_ledger(LedgerId(5), false);
+        chain.begin_ledger(LedgerId(5), rounds(0));
         assert_eq!(chain.slices(), old, "a ledger without entries is not needed");
         chain.appended(EntryId(0), written(10));
         let all = [slice(0..2, &[(5, 0)]), slice(2..4, &[(1, 9), (5, 0)]), slice(4..8, &[(5, 0)])];
         assert_eq!(chain.slices(), all);
-        chain.begin_ledger(LedgerId(6), true);
+        chain.begin_ledger(LedgerId(6), rounds(1));
         chain.appended(EntryId(3), written(10));
+        chain.swept(rounds(1));
+        assert_eq!(chain.slices(), [slice(0..8, &[(5, 0), (6, 3)])], "a round since 5 began");
+        assert_eq!(chain.bytes(), 20);
+        chain.swept(rounds(2));
         assert_eq!(chain.slices(), [slice(0..8, &[(6, 3)])]);
     }
 
     #[test]
-    fn an_image_is_due_when_the_log_is_twice_what_lives_or_in_pieces_or_shared() {
-        let size = |changelog_bytes, live_bytes, ledgers, tasks_changed| {
-            image_due(&LogSize { changelog_bytes, live_bytes, ledgers, tasks_changed })
+    fn a_short_log_is_not_rewritten_and_one_in_pieces_or_shared_is() {
+        let slack = caps::LOG_SLACK_BYTES;
+        let of = |bytes, ledgers, shared| {
+            let ranges: Vec<_> = (0..ledgers).map(|ledger| (ledger, 0)).collect();
+            let replayed = Replayed { bytes, records: 1 };
+            Chain::restored(0..8, &[slice(0..8, &ranges)], shared, replayed)
         };
-        assert!(!size(4 << 20, 0, 1, false));
-        assert!(size((4 << 20) + 1, 0, 1, false));
-        assert!(!size(24 << 20, 10 << 20, 16, false));
-        assert!(size((24 << 20) + 1, 10 << 20, 1, false));
-        assert!(size(0, 0, 17, false));
-        assert!(size(0, 0, 1, true));
-        assert!(!size(u64::MAX, u64::MAX, 1, false), "no overflow");
+        assert_eq!(of(slack - 100, 1, false).sweep_bytes(100, 50), 0);
+        assert_eq!(of(slack, 1, false).sweep_bytes(100, slack), 150);
+        assert_eq!(of(slack, 1, false).sweep_bytes(100, 0), caps::SWEEP_BYTES_MIN, "too long");
+        assert_eq!(of(9, 17, false).sweep_bytes(0, 10), caps::SWEEP_BYTES_MIN);
+        assert_eq!(of(9, 1, true).sweep_bytes(0, 1 << 40), caps::SWEEP_BYTES_MAX);
+        assert_eq!(of(u64::MAX / 2, 1, false).sweep_bytes(0, u64::MAX), 0, "no overflow");
+        let empty = Chain::restored(0..8, &[], true, Replayed::default());
+        assert_eq!(empty.sweep_bytes(100, 0), 0, "a task that begins empty shares nothing");
     }
 
+    /// The promise of the rolling snapshot: what a restore reads stays below twice what lives and some slack,
+    /// and no commit writes much more than others, whatever share of the keys changes.
     #[test]
-    fn a_task_that_begins_empty_owes_no_image() {
-        let chain = Chain::restored(0..8, &[], true, Replayed::default());
-        assert!(!chain.image_due(0));
-        let chain = Chain::restored(0..8, &[slice(0..8, &[(1, 1)])], true, Replayed::default());
-        assert!(chain.image_due(0));
+    fn the_log_stays_below_twice_what_lives_and_no_commit_is_a_burst() {
+        for changes in [50, 500, 15_000] {
+            let mut table = KeyedTable::<u64, Vec<u8>>::new(64);
+            let mut chain = Chain::restored(0..64, &[], false, Replayed::default());
+            let (mut ledger, mut entry, mut largest, mut total) = (1, 0, 0u64, 0u64);
+            chain.begin_ledger(LedgerId(ledger), table.swept());
+            let keys = 150_000u64;
+            let mut commit = 0;
+            let mut next = 0;
+            let mut one = |table: &mut KeyedTable<u64, Vec<u8>>, many: u64| {
+                for _ in 0..many {
+                    let key = next % keys;
+                    next += 7919;
+                    let slot = table.entry(key.hash64(), &key);
+                    *table.get_mut(slot).1 = vec![1; 1000];
+                }
+                if chain.ledger_due(table.live_bytes()) {
+                    ledger += 1;
+                    chain.begin_ledger(LedgerId(ledger), table.swept());
+                }
+                commit += 1;
+                let epoch = Epoch::new(Generation(1), commit, 0);
+                let head = Head { component: "c".into(), task: 0, tasks: 1, schema: 1, epoch };
+                let live = table.live_bytes();
+                let mut appended = 0;
+                let sweep = |changed| chain.sweep_bytes(changed, live);
+                let written = write_commit(table, &head, sweep, |_| appended += 1).unwrap();
+                entry += appended;
+                chain.appended(EntryId(entry), written);
+                chain.swept(table.swept());
+                (written.bytes, chain.bytes(), chain.slices()[0].ledgers.len())
+            };
+            // All keys once, then their share until everything turned over three times.
+            for _ in 0..30 {
+                one(&mut table, keys / 30);
+            }
+            let live = table.live_bytes();
+            let worth = 2 * live + caps::LOG_SLACK_BYTES;
+            while total < 3 * live.min(40 * changes * 1010) {
+                let (written, bytes, ledgers) = one(&mut table, changes);
+                total += written;
+                largest = largest.max(written);
+                assert!(bytes <= worth + live / 8, "{changes}: {bytes} of {live}");
+                assert!(ledgers <= 24, "{changes}: {ledgers} ledgers");
+            }
+            let changed = changes * 1020;
+            let fair = changed * 5 / 2 + caps::SWEEP_BYTES_MAX + 4096;
+            assert!(largest <= fair, "{changes}: a commit of {largest} where {changed} changed");
+        }
     }
 }

@@ -3,16 +3,25 @@
 //! | module | holds |
 //! |---|---|
 //! | [`key`] | what can be a key, and its frozen encoding |
+//! | [`state`] | what can be kept for a key, and how it becomes bytes |
+//! | [`cell`] | the parts of a state that are written one by one |
 //! | [`table`] | the working table: one probe per access, changes remembered per commit |
+//! | [`undo`] | what takes the changes since the last commit back, in memory |
+//! | [`record`] | one key's record |
 //! | [`changelog`] | the entries of a state ledger, written |
 //! | [`replay`] | the entries of a state ledger, read back into a table |
-//! | [`chain`] | which ledgers a task would be restored from, and when to begin a new one |
+//! | [`chain`] | which ledgers a task would be restored from, and how much to rewrite to let go of old ones |
 
+pub mod cell;
 pub mod chain;
 pub mod changelog;
 pub mod key;
+pub mod record;
 pub mod replay;
+pub mod state;
 pub mod table;
+pub mod undo;
 
 pub use key::Key;
-pub use table::{KeyedTable, State};
+pub use state::State;
+pub use table::KeyedTable;

@@ -12,9 +12,11 @@ use egret_schemas::bytes::{DecodeError, Reader};
 use egret_schemas::key::key_group;
 use egret_schemas::{EntryAddress, Epoch};
 
-use super::changelog::{Kind, LAST, MAGIC, VERSION};
+use super::changelog::{KIND, LAST, MAGIC, VERSION};
 use super::key::Key;
-use super::table::{KeyedTable, State};
+use super::record::Record;
+use super::state::State;
+use super::table::KeyedTable;
 use crate::commit::record::{RecordError, unseal};
 
 const WHAT: &str = "state entry";
@@ -109,8 +111,6 @@ pub struct Replayed {
     pub bytes: u64,
     /// Records taken.
     pub records: u64,
-    /// Bytes of keys and values taken.
-    pub record_bytes: u64,
 }
 
 /// Reads state entries into a table of one component.
@@ -126,21 +126,23 @@ pub struct Replay<K: Key + ?Sized, S> {
     state: PhantomData<fn(S)>,
 }
 
-struct Parsed<'a> {
-    kind: Kind,
-    last: bool,
-    epoch: Epoch,
-    part: u32,
-    key_groups: u32,
-    schema: u64,
-    component: &'a str,
-    records: Vec<Record<'a>>,
-}
-
-struct Record<'a> {
-    group: u32,
-    key: &'a [u8],
-    value: Option<&'a [u8]>,
+/// An entry of a state ledger, its records not decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateEntry<'a> {
+    /// Whether it is the last of its batch.
+    pub last: bool,
+    /// The commit, as its last epoch.
+    pub epoch: Epoch,
+    /// Its place in the batch.
+    pub part: u32,
+    /// Key groups of the topology.
+    pub key_groups: u32,
+    /// The schema of keys and states.
+    pub schema: u64,
+    /// The component.
+    pub component: &'a str,
+    /// What it says of keys.
+    pub records: Vec<Record<'a>>,
 }
 
 impl<K: Key + ?Sized, S: State> Replay<K, S> {
@@ -168,7 +170,7 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         takes: impl Fn(u32) -> bool,
         table: &mut KeyedTable<K, S>,
     ) -> Result<(), ReplayError> {
-        let parsed = parse(bytes).map_err(|why| ReplayError::Bytes { at, why })?;
+        let parsed = StateEntry::decode(bytes).map_err(|why| ReplayError::Bytes { at, why })?;
         self.check_owner(at, &parsed, table.key_groups())?;
         self.check_order(at, &parsed)?;
         self.replayed.bytes += bytes.len() as u64;
@@ -198,7 +200,7 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
     fn check_owner(
         &self,
         at: EntryAddress,
-        parsed: &Parsed<'_>,
+        parsed: &StateEntry<'_>,
         key_groups: u32,
     ) -> Result<(), ReplayError> {
         if parsed.component == self.component && parsed.key_groups == key_groups {
@@ -209,7 +211,11 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         Err(ReplayError::Foreign { at, stored, wanted: text(&self.component, key_groups) })
     }
 
-    fn check_order(&mut self, at: EntryAddress, parsed: &Parsed<'_>) -> Result<(), ReplayError> {
+    fn check_order(
+        &mut self,
+        at: EntryAddress,
+        parsed: &StateEntry<'_>,
+    ) -> Result<(), ReplayError> {
         let wrong = |why| Err(ReplayError::Order { at, why });
         if let Some(last) = self.last {
             if last.ledger != at.ledger {
@@ -228,9 +234,6 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
             }
             Some((_, None)) | None if parsed.part != 0 => {
                 return wrong("its batch has no beginning");
-            }
-            Some(_) if parsed.kind == Kind::Image && parsed.part == 0 => {
-                return wrong("an image begins its ledger");
             }
             _ => {}
         }
@@ -259,81 +262,49 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         if key_group(hash, table.key_groups()) != group {
             return Err(ReplayError::Order { at, why: "a record is under another key's group" });
         }
-        let key = K::decode(record.key).map_err(|why| value_error(why.to_string()))?;
-        let key = std::borrow::Borrow::<K>::borrow(&key);
-        match record.value {
-            Some(value) => table.restore(hash, key, decode_value(value).map_err(value_error)?),
-            None => table.forget(hash, key),
-        }
+        table.restore(hash, record).map_err(|why| value_error(why.to_string()))?;
         self.replayed.records += 1;
-        self.replayed.record_bytes +=
-            (record.key.len() + record.value.map_or(0, <[u8]>::len)) as u64;
         Ok(())
     }
 }
 
-fn decode_value<S: State>(bytes: &[u8]) -> Result<S, String> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
-        Err(why) => Err(why.to_string()),
+impl<'a> StateEntry<'a> {
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// When the bytes are none that this build can read.
+    pub fn decode(bytes: &'a [u8]) -> Result<StateEntry<'a>, RecordError> {
+        let body = unseal(bytes, WHAT, MAGIC, VERSION)?;
+        StateEntry::of_body(body).map_err(|why| RecordError::Content { what: WHAT, why })
     }
-}
 
-fn parse(bytes: &[u8]) -> Result<Parsed<'_>, RecordError> {
-    let body = unseal(bytes, WHAT, MAGIC, VERSION)?;
-    parse_body(body).map_err(|why| RecordError::Content { what: WHAT, why })
-}
-
-fn parse_body(body: &[u8]) -> Result<Parsed<'_>, DecodeError> {
-    let mut r = Reader::new(body);
-    let kind = match r.u8("kind")? {
-        1 => Kind::Delta,
-        2 => Kind::Image,
-        _ => return Err(r.wrong("kind", "unknown ordinal")),
-    };
-    let last = match r.u8("flags")? {
-        0 => false,
-        LAST => true,
-        _ => return Err(r.wrong("flags", "unknown flag")),
-    };
-    let epoch = Epoch(r.u64("epoch")?);
-    let part = r.u32("part")?;
-    let (_task, _tasks) = (r.u32("task")?, r.u32("tasks")?);
-    let key_groups = r.u32("key groups")?;
-    let schema = r.u64("schema")?;
-    let component = r.text("component")?;
-    let mut records = Vec::new();
-    while r.remaining() > 0 {
-        let group = u32::try_from(r.var("key group")?).ok().filter(|group| *group < key_groups);
-        let group = group.ok_or_else(|| r.wrong("key group", "out of range"))?;
-        let key = take_var(&mut r, "key")?.unwrap_or_default();
-        let value = match r.var("value length")? {
-            0 => None,
-            n => take(&mut r, n - 1, "value")?,
+    fn of_body(body: &'a [u8]) -> Result<StateEntry<'a>, DecodeError> {
+        let mut r = Reader::new(body);
+        if r.u8("kind")? != KIND {
+            return Err(r.wrong("kind", "unknown ordinal"));
+        }
+        let last = match r.u8("flags")? {
+            0 => false,
+            LAST => true,
+            _ => return Err(r.wrong("flags", "unknown flag")),
         };
-        records.push(Record { group, key, value });
+        let epoch = Epoch(r.u64("epoch")?);
+        let part = r.u32("part")?;
+        let (_task, _tasks) = (r.u32("task")?, r.u32("tasks")?);
+        let key_groups = r.u32("key groups")?;
+        let schema = r.u64("schema")?;
+        let component = r.text("component")?;
+        let mut records = Vec::new();
+        while r.remaining() > 0 {
+            records.push(Record::read(&mut r, key_groups)?);
+        }
+        Ok(StateEntry { last, epoch, part, key_groups, schema, component, records })
     }
-    Ok(Parsed { kind, last, epoch, part, key_groups, schema, component, records })
-}
-
-fn take_var<'a>(r: &mut Reader<'a>, what: &'static str) -> Result<Option<&'a [u8]>, DecodeError> {
-    let n = r.var(what)?;
-    take(r, n, what)
-}
-
-fn take<'a>(
-    r: &mut Reader<'a>,
-    n: u64,
-    what: &'static str,
-) -> Result<Option<&'a [u8]>, DecodeError> {
-    let n = usize::try_from(n).map_err(|_| r.wrong(what, "the record ends before it"))?;
-    r.take(n, what).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::changelog::{Head, write_delta, write_image};
+    use super::super::changelog::{Head, write_commit};
     use super::*;
     use egret_schemas::bytes::Writer;
     use egret_schemas::{EntryId, Generation, LedgerId};
@@ -362,12 +333,12 @@ mod tests {
             let slot = table.entry(key.hash64(), &key);
             *table.get_mut(slot).1 = key + 10;
         }
-        write_delta(&mut table, &head(0), |entry| entries.push(entry)).unwrap();
+        write_commit(&mut table, &head(0), |_| 0, |entry| entries.push(entry)).unwrap();
         let slot = table.entry(1u64.hash64(), &1);
         table.remove(slot);
         let slot = table.entry(2u64.hash64(), &2);
         *table.get_mut(slot).1 = 99;
-        write_delta(&mut table, &head(1), |entry| entries.push(entry)).unwrap();
+        write_commit(&mut table, &head(1), |_| 0, |entry| entries.push(entry)).unwrap();
         entries
     }
 
@@ -414,7 +385,7 @@ mod tests {
             *table.get_mut(slot).1 = vec![1; 1 << 20];
         }
         let mut entries = Vec::new();
-        write_image(&mut table, &head(0), |entry| entries.push(entry)).unwrap();
+        write_commit(&mut table, &head(0), |_| 0, |entry| entries.push(entry)).unwrap();
         let mut replay = Replay::<u64, Vec<u8>>::new("count", Schema::only(7));
         let mut back = KeyedTable::new(16);
         for (i, entry) in (0..).zip(&entries[..entries.len() - 1]) {
@@ -458,7 +429,7 @@ mod tests {
         fn any_bytes_apply_or_fail_without_panic(bytes: Vec<u8>) {
             let mut table = KeyedTable::new(16);
             let _ = replay().apply(at(0), &bytes, |_| true, &mut table);
-            let _ = parse_body(&bytes);
+            let _ = StateEntry::of_body(&bytes);
             let mut sealed = MAGIC.to_vec();
             sealed.put_u16(VERSION);
             sealed.extend_from_slice(&bytes);

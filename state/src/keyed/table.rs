@@ -1,7 +1,7 @@
 //! The table a stateful task works on: key → state, with what changed since the last commit.
 //!
 //! ```text
-//! index: hash ─► slot number          slots: [hash | stamp | key | state] …      dirty: slot numbers
+//! index: hash ─► slot number          slots: [hash | stamp | size | flags | key | state] …      dirty: slot numbers
 //! ```
 //! An access is one probe of the index ([`KeyedTable::entry`]); the slot number then reaches key and
 //! state without another. A slot handed out mutably is put on the dirty list once per commit: its
@@ -10,27 +10,47 @@
 //! * a key removed stays in its slot until the commit is drained, so that its removal is written; a
 //!   key that was never written needs no removal written either;
 //! * slot numbers are good until the next drain.
+//!
+//! With [`undo`](KeyedTable::keep_undo), a slot that changes for the first time in a commit leaves behind what
+//! takes the change back. A [*sweep*](KeyedTable::sweep) goes over the slots, round after round, and hands out the
+//! keys that were not written in this commit anyway: rewritten a few at a time, they let go of old ledgers.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::ControlFlow;
 
+use egret_schemas::Epoch;
+use egret_schemas::bytes::Reader;
 use egret_schemas::key::key_group;
 use hashbrown::HashTable;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::key::Key;
+use super::record::{Record, What};
+pub use super::state::State;
+use super::state::{Extent, Form, StateError};
+use super::undo::Undo;
 use crate::caps;
-
-/// What can be kept for a key: anything serde can write and read, with an empty value to begin with.
-pub trait State: Serialize + DeserializeOwned + Default + Send + 'static {}
-
-impl<S: Serialize + DeserializeOwned + Default + Send + 'static> State for S {}
 
 /// The number of a slot, good until the next drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(u32);
+
+/// Above the stamp of a slot that never changed, and the one before is no slot's either.
+const FIRST_STAMP: u32 = 2;
+
+/// How far sweeps have come: the round, and the place in it. Orders by time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Swept {
+    round: u64,
+    place: u32,
+}
+
+impl Swept {
+    /// Whether every key was written between `since` and now.
+    pub fn is_round_after(self, since: Swept) -> bool {
+        self >= Swept { round: since.round + 1, place: since.place }
+    }
+}
 
 /// Keys and their states; see the [module](self).
 pub struct KeyedTable<K: Key + ?Sized, S> {
@@ -42,15 +62,21 @@ pub struct KeyedTable<K: Key + ?Sized, S> {
     /// Slots removed and not yet drained.
     removed: usize,
     stamp: u32,
+    /// Bytes of all keys and states as they were written last.
+    live_bytes: u64,
+    swept: Swept,
+    undo: Option<Undo>,
+    /// Key and state of one record.
+    scratch: Vec<u8>,
 }
 
 struct Slot<O, S> {
     hash: u64,
     /// The table's stamp when it last changed; 0 for never.
     stamp: u32,
+    size: Size,
     life: Life,
-    /// Whether a record of it has been written.
-    written: bool,
+    written: Written,
     key: O,
     state: S,
 }
@@ -65,15 +91,56 @@ enum Life {
     Free,
 }
 
-/// A key that changed since the last drain.
-#[derive(Debug)]
-pub struct Change<'a, K: ?Sized, S> {
-    /// Its key group.
-    pub group: u32,
-    /// The key.
-    pub key: &'a K,
-    /// Its state; `None` when it was removed.
-    pub state: Option<&'a mut S>,
+/// What is known of a slot outside the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// Nothing: no record of its key was written.
+    No,
+    /// There may be a record.
+    Yes,
+    /// There may be, and what takes all changes of this commit back is kept already.
+    AndUndone,
+}
+
+/// Bytes of key and state, exactly below 32 KiB and in units of 2 KiB above, up to 64 MiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Size(u16);
+
+impl Size {
+    fn new(bytes: usize) -> Size {
+        match u16::try_from(bytes) {
+            Ok(exact) if exact < 0x8000 => Size(exact),
+            _ => Size(0x8000 | u16::try_from(bytes.div_ceil(2048)).unwrap_or(0x7fff).min(0x7fff)),
+        }
+    }
+
+    fn bytes(self) -> u64 {
+        match self.0 {
+            exact @ ..0x8000 => u64::from(exact),
+            units => u64::from(units & 0x7fff) * 2048,
+        }
+    }
+}
+
+/// Why a key cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// Its state does not serialize.
+    #[error("key group {group}: a state cannot be written: {why}")]
+    State {
+        /// The key's group.
+        group: u32,
+        /// What the encoder said.
+        why: StateError,
+    },
+    /// Key and state are too large.
+    #[error("key group {group}: a key and its state have {bytes} bytes")]
+    TooLarge {
+        /// The key's group.
+        group: u32,
+        /// How many.
+        bytes: usize,
+    },
 }
 
 impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
@@ -90,7 +157,11 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
             free: Vec::new(),
             dirty: Vec::new(),
             removed: 0,
-            stamp: 1,
+            stamp: FIRST_STAMP,
+            live_bytes: 0,
+            swept: Swept::default(),
+            undo: None,
+            scratch: Vec::new(),
         }
     }
 
@@ -112,6 +183,32 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
     /// How many keys changed since the last drain.
     pub fn dirty_len(&self) -> usize {
         self.dirty.len()
+    }
+
+    /// Bytes of all keys and states as they were last written or read: about what a restore would read if
+    /// nothing were written twice.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// How far sweeps have come.
+    pub fn swept(&self) -> Swept {
+        self.swept
+    }
+
+    /// From now on keeps what is needed to go back to the end of `base`'s commit, as which the table is, and
+    /// to commits after it; at most about `bytes_max` bytes of it.
+    ///
+    /// # Panics
+    /// When something is dirty.
+    pub fn keep_undo(&mut self, base: Epoch, bytes_max: usize) {
+        assert!(self.dirty.is_empty(), "what changed before cannot be taken back");
+        self.undo = Some(Undo::new(base, bytes_max));
+    }
+
+    /// What is kept to go back, if it is.
+    pub fn undo(&mut self) -> Option<&mut Undo> {
+        self.undo.as_mut()
     }
 
     /// The slot of `key`, whose [`Key::hash64`] is `hash`: found, or made with an empty state. One
@@ -158,19 +255,24 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
         (slot.key.borrow(), &slot.state)
     }
 
-    /// The state of `key`, whose [`Key::hash64`] is `hash`, if it has any.
-    pub fn find(&self, hash: u64, key: &K) -> Option<&S> {
+    fn find_slot(&self, hash: u64, key: &K) -> Option<u32> {
         let same = |&slot: &u32| {
             let slot = &self.slots[slot as usize];
             slot.hash == hash && slot.key.borrow() == key
         };
-        let slot = &self.slots[*self.index.find(hash, same)? as usize];
+        self.index.find(hash, same).copied()
+    }
+
+    /// The state of `key`, whose [`Key::hash64`] is `hash`, if it has any.
+    pub fn find(&self, hash: u64, key: &K) -> Option<&S> {
+        let slot = &self.slots[self.find_slot(hash, key)? as usize];
         (slot.life == Life::Live).then_some(&slot.state)
     }
 
     /// Removes a slot's key: it has an empty state when it comes again.
     pub fn remove(&mut self, slot: SlotId) {
         self.touch(slot);
+        self.keep_all_before(slot);
         let slot = &mut self.slots[slot.0 as usize];
         assert_eq!(slot.life, Life::Live, "a slot is good until the next drain or its removal");
         slot.life = Life::Removed;
@@ -192,7 +294,7 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
     /// Hands out the keys changed since the last drain and not removed, in the order they first
     /// changed, from number `from` on until `each` breaks; they stay changed. Returns the number to go
     /// on from, [`dirty_len`](Self::dirty_len) at the end. For results that are due when a commit ends,
-    /// before [`drain_dirty`](Self::drain_dirty).
+    /// before [`drain`](Self::drain).
     ///
     /// # Errors
     /// The first of `each`.
@@ -210,79 +312,188 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
         Ok(self.dirty.len())
     }
 
-    /// Hands out every key changed since the last drain, in the order it first changed, as it is now;
-    /// then nothing is dirty. Call it when the input frontier leaves a commit, before anything of the
-    /// next commit is applied.
+    /// Ends `commit`: hands out a record of every key changed since the last drain, in the order it first
+    /// changed, as it is now; then nothing is dirty. Call it when the input frontier leaves a commit, before
+    /// anything of the next commit is applied.
     ///
     /// # Errors
-    /// The first of `each`; the table then still works, but what changed is no longer known.
-    pub fn drain_dirty<E>(
+    /// When a state cannot be written; what changed is no longer known then.
+    pub fn drain(
         &mut self,
-        mut each: impl FnMut(Change<'_, K, S>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        commit: Epoch,
+        mut each: impl FnMut(Record<'_>),
+    ) -> Result<(), WriteError> {
         let mut dirty = std::mem::take(&mut self.dirty);
         let mut result = Ok(());
-        for slot_number in dirty.drain(..) {
-            let slot = &mut self.slots[slot_number as usize];
-            let group = key_group(slot.hash, self.key_groups);
-            let state = (slot.life == Life::Live).then_some(&mut slot.state);
-            if result.is_ok() && (state.is_some() || slot.written) {
-                result = each(Change { group, key: slot.key.borrow(), state });
+        for number in dirty.drain(..) {
+            if result.is_ok() {
+                result = self.drain_slot(number, &mut each);
             }
-            slot.written = true;
-            self.release_if_removed(slot_number);
+            self.release_if_removed(number);
         }
         self.dirty = dirty;
-        self.end_commit();
-        result
-    }
-
-    /// Hands out every key, as it is now; then nothing is dirty, and no removal needs to be written.
-    /// The other way to end a commit.
-    ///
-    /// # Errors
-    /// As [`drain_dirty`](Self::drain_dirty).
-    pub fn drain_image<E>(
-        &mut self,
-        mut each: impl FnMut(Change<'_, K, S>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.drain(..).for_each(|slot| self.release_if_removed(slot));
-        self.dirty = dirty;
-        let live = self.slots.iter_mut().filter(|slot| slot.life == Life::Live);
-        let mut result = Ok(());
-        for slot in live {
-            let group = key_group(slot.hash, self.key_groups);
-            slot.written = true;
-            result = each(Change { group, key: slot.key.borrow(), state: Some(&mut slot.state) });
-            if result.is_err() {
-                break;
-            }
+        if let Some(undo) = &mut self.undo {
+            undo.captured(commit);
         }
         self.end_commit();
         result
     }
 
-    /// Puts a key as it was written: it is not dirty. For restoring.
-    pub fn restore(&mut self, hash: u64, key: &K, state: S) {
-        let slot = self.entry(hash, key);
-        let slot = &mut self.slots[slot.0 as usize];
-        slot.state = state;
-        slot.written = true;
+    fn drain_slot(
+        &mut self,
+        number: u32,
+        each: &mut impl FnMut(Record<'_>),
+    ) -> Result<(), WriteError> {
+        let KeyedTable { slots, scratch, undo, live_bytes, key_groups, .. } = self;
+        let slot = &mut slots[number as usize];
+        let group = key_group(slot.hash, *key_groups);
+        *live_bytes -= slot.size.bytes();
+        slot.size = Size::default();
+        scratch.clear();
+        slot.key.borrow().encode(scratch);
+        let key = scratch.len();
+        let before = std::mem::replace(&mut slot.written, Written::Yes);
+        if slot.life == Life::Removed {
+            if before != Written::No {
+                each(Record { group, key: scratch, what: What::Removed });
+            }
+            return Ok(());
+        }
+        let extent = match before {
+            Written::No => Extent::Whole,
+            // What was removed and came back is another state.
+            Written::AndUndone => Extent::Whole,
+            Written::Yes => Extent::Changes,
+        };
+        let mut reverse = Vec::new();
+        let wants_undo = undo.is_some() && S::FORM == Form::Cells && before == Written::Yes;
+        let kept = wants_undo.then_some(&mut reverse);
+        let written = slot.state.write(extent, scratch, kept);
+        written.map_err(|why| WriteError::State { group, why })?;
+        if scratch.len() > caps::STATE_RECORD_BYTES_MAX {
+            return Err(WriteError::TooLarge { group, bytes: scratch.len() });
+        }
+        let (key, body) = scratch.split_at(key);
+        if let Some(undo) = undo.as_mut().filter(|_| wants_undo) {
+            let what = What::Changes(&reverse);
+            undo.record(|out| Record { group, key, what }.write(out));
+        }
+        each(Record { group, key, what: What::of(S::FORM, extent, body) });
+        slot.size = Size::new(key.len() + slot.state.bytes().unwrap_or(body.len()));
+        *live_bytes += slot.size.bytes();
+        Ok(())
     }
 
-    /// Takes a key away as if it had never been. For restoring.
+    /// Ends a commit nobody writes: nothing is dirty then.
+    pub fn settle(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for number in dirty.drain(..) {
+            let slot = &mut self.slots[number as usize];
+            if S::FORM == Form::Cells && slot.life == Life::Live {
+                self.scratch.clear();
+                // For what it forgets, not for what it says.
+                slot.state.write(Extent::Changes, &mut self.scratch, None).unwrap_or_default();
+            }
+            self.release_if_removed(number);
+        }
+        self.dirty = dirty;
+        self.end_commit();
+    }
+
+    /// Hands out whole records of the next keys in the round that were not written whole by the drain just
+    /// before, until they have about `bytes` bytes, or a round is over. Call it right after
+    /// [`drain`](Self::drain).
+    ///
+    /// # Errors
+    /// When a state cannot be written.
+    pub fn sweep(
+        &mut self,
+        bytes: u64,
+        mut each: impl FnMut(Record<'_>),
+    ) -> Result<(), WriteError> {
+        let just_written = self.stamp.wrapping_sub(1);
+        let mut left = bytes;
+        for _ in 0..self.slots.len() {
+            if left == 0 {
+                return Ok(());
+            }
+            let KeyedTable { slots, scratch, swept, key_groups, live_bytes, .. } = self;
+            let Some(slot) = slots.get_mut(swept.place as usize) else {
+                *swept = Swept { round: swept.round + 1, place: 0 };
+                return Ok(());
+            };
+            swept.place += 1;
+            if slot.life != Life::Live || slot.written == Written::No {
+                continue;
+            }
+            // Of cells only the changed ones were.
+            if slot.stamp == just_written && S::FORM == Form::Plain {
+                left = left.saturating_sub(slot.size.bytes());
+                continue;
+            }
+            let group = key_group(slot.hash, *key_groups);
+            scratch.clear();
+            slot.key.borrow().encode(scratch);
+            let key = scratch.len();
+            let written = slot.state.write(Extent::Whole, scratch, None);
+            written.map_err(|why| WriteError::State { group, why })?;
+            if scratch.len() > caps::STATE_RECORD_BYTES_MAX {
+                return Err(WriteError::TooLarge { group, bytes: scratch.len() });
+            }
+            let (key, body) = scratch.split_at(key);
+            each(Record { group, key, what: What::of(S::FORM, Extent::Whole, body) });
+            *live_bytes -= slot.size.bytes();
+            slot.size = Size::new(scratch.len());
+            *live_bytes += slot.size.bytes();
+            left = left.saturating_sub(scratch.len() as u64);
+        }
+        if self.swept.place as usize >= self.slots.len() {
+            self.swept = Swept { round: self.swept.round + 1, place: 0 };
+        }
+        Ok(())
+    }
+
+    /// Takes a record as it was written: nothing is dirty after it. For restoring.
+    ///
+    /// # Errors
+    /// When key or state do not decode; the key's state may have taken some of it.
     ///
     /// # Panics
-    /// When the key changed since the last drain.
-    pub fn forget(&mut self, hash: u64, key: &K) {
-        let slots = &self.slots;
-        let same = |&slot: &u32| {
-            slots[slot as usize].hash == hash && slots[slot as usize].key.borrow() == key
+    /// When something is dirty.
+    pub fn restore(&mut self, hash: u64, record: &Record<'_>) -> Result<(), StateError> {
+        assert!(self.dirty.is_empty(), "restoring comes before changing");
+        let key = K::decode(record.key)?;
+        let key: &K = key.borrow();
+        let state = match record.what {
+            What::Removed => {
+                self.forget(hash, key);
+                return Ok(());
+            }
+            What::Plain(body) if S::FORM == Form::Plain => Some(S::read(body)?),
+            What::Whole(body) if S::FORM == Form::Cells => Some(S::read(body)?),
+            What::Changes(_) if S::FORM == Form::Cells => None,
+            _ => {
+                let found = if S::FORM == Form::Cells { "one value" } else { "cells" };
+                return Err(StateError(format!("it was written as {found}, the code's is not")));
+            }
         };
-        if let Some(&number) = self.index.find(hash, same) {
+        let slot = self.entry(hash, key);
+        let slot = &mut self.slots[slot.0 as usize];
+        slot.written = Written::Yes;
+        match state {
+            Some(state) => slot.state = state,
+            None => slot.state.apply(record.what.body())?,
+        }
+        self.live_bytes -= slot.size.bytes();
+        let state_bytes = slot.state.bytes().unwrap_or(record.what.body().len());
+        slot.size = Size::new(record.key.len() + state_bytes);
+        self.live_bytes += slot.size.bytes();
+        Ok(())
+    }
+
+    fn forget(&mut self, hash: u64, key: &K) {
+        if let Some(number) = self.find_slot(hash, key) {
             let slot = &mut self.slots[number as usize];
-            assert_ne!(slot.stamp, self.stamp, "restoring comes before changing");
             slot.life = Life::Removed;
             slot.state = S::default();
             self.removed += 1;
@@ -290,12 +501,59 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
         }
     }
 
-    /// Bytes of the table's own arrays; not what keys and states point to.
+    /// Goes back to the end of `commit`'s commit, in memory; whether that was possible. If not, the table is
+    /// of no use any more.
+    ///
+    /// # Errors
+    /// When a state does not decode that was encoded here.
+    pub fn back_to(&mut self, commit: Epoch) -> Result<bool, StateError> {
+        // A state of cells knows what changed in it since the last capture, and nobody else does.
+        if S::FORM == Form::Cells {
+            let dirty = self.dirty.clone();
+            for number in dirty {
+                let KeyedTable { slots, scratch, undo, key_groups, .. } = &mut *self;
+                let slot = &mut slots[number as usize];
+                if slot.life != Life::Live || slot.written != Written::Yes {
+                    continue;
+                }
+                let group = key_group(slot.hash, *key_groups);
+                scratch.clear();
+                slot.key.borrow().encode(scratch);
+                let (mut changes, mut reverse) = (Vec::new(), Vec::new());
+                slot.state.write(Extent::Changes, &mut changes, Some(&mut reverse))?;
+                if let Some(undo) = undo {
+                    let what = What::Changes(&reverse);
+                    undo.record(|out| Record { group, key: scratch, what }.write(out));
+                }
+            }
+        }
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.drain(..).for_each(|number| self.release_if_removed(number));
+        self.dirty = dirty;
+        self.end_commit();
+        let Some(batches) = self.undo.take().and_then(|undo| undo.back_to(commit)) else {
+            return Ok(false);
+        };
+        for batch in batches {
+            let mut reader = Reader::new(&batch);
+            while reader.remaining() > 0 {
+                let record = Record::read(&mut reader, self.key_groups)?;
+                self.restore(egret_schemas::key::hash(record.key), &record)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Bytes of the table: its own arrays, what takes changes back, and keys and states as long as they were
+    /// when written last, which is about what those point to.
     pub fn memory_bytes(&self) -> usize {
         let numbers = self.free.capacity() + self.dirty.capacity();
+        let live = usize::try_from(self.live_bytes).unwrap_or(usize::MAX);
         self.index.allocation_size()
             + self.slots.capacity() * size_of::<Slot<K::Owned, S>>()
             + numbers * size_of::<u32>()
+            + self.undo.as_ref().map_or(0, Undo::bytes)
+            + live
     }
 
     #[inline]
@@ -304,13 +562,62 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
         if *stamp != self.stamp {
             *stamp = self.stamp;
             self.dirty.push(slot.0);
+            if self.undo.is_some() {
+                self.keep_before(slot);
+            }
         }
+    }
+
+    /// A slot changes for the first time in this commit.
+    fn keep_before(&mut self, slot: SlotId) {
+        let written = self.slots[slot.0 as usize].written;
+        if written == Written::No || S::FORM == Form::Plain {
+            self.keep_all_before(slot);
+        }
+    }
+
+    /// Keeps what takes a slot back to the end of the commit before, in whatever way it changes after this.
+    fn keep_all_before(&mut self, slot: SlotId) {
+        let KeyedTable { slots, scratch, undo, key_groups, .. } = self;
+        let slot = &mut slots[slot.0 as usize];
+        let before = slot.written;
+        if before == Written::AndUndone {
+            return;
+        }
+        slot.written = if before == Written::No { Written::No } else { Written::AndUndone };
+        let Some(undo) = undo else { return };
+        let group = key_group(slot.hash, *key_groups);
+        undo.record(|out| {
+            scratch.clear();
+            slot.key.borrow().encode(scratch);
+            if before == Written::No {
+                return Record { group, key: scratch, what: What::Removed }.write(out);
+            }
+            let (mut body, mut reverse) = (Vec::new(), Vec::new());
+            // What cannot be written ends the generation at its capture, and is not gone back to.
+            let written = slot.state.write(Extent::Whole, &mut body, Some(&mut reverse));
+            if written.is_ok() {
+                let what = What::of(S::FORM, Extent::Whole, &body);
+                Record { group, key: scratch, what }.write(out);
+                if S::FORM == Form::Cells {
+                    let what = What::Changes(&reverse);
+                    Record { group, key: scratch, what }.write(out);
+                }
+            }
+        });
     }
 
     #[cold]
     fn insert_new(&mut self, hash: u64, key: K::Owned) -> SlotId {
-        let state = S::default();
-        let new = Slot { hash, stamp: 0, life: Life::Live, written: false, key, state };
+        let new = Slot {
+            hash,
+            stamp: 0,
+            size: Size::default(),
+            life: Life::Live,
+            written: Written::No,
+            key,
+            state: S::default(),
+        };
         let number = match self.free.pop() {
             Some(number) => {
                 self.slots[number as usize] = new;
@@ -331,6 +638,7 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
         let slot = &mut self.slots[number as usize];
         if slot.life == Life::Removed {
             slot.life = Life::Free;
+            self.live_bytes -= std::mem::take(&mut slot.size).bytes();
             self.removed -= 1;
             match self.index.find_entry(slot.hash, |&other| other == number) {
                 Ok(entry) => drop(entry.remove()),
@@ -347,7 +655,7 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
             Some(stamp) => self.stamp = stamp,
             None => {
                 self.slots.iter_mut().for_each(|slot| slot.stamp = 0);
-                self.stamp = 1;
+                self.stamp = FIRST_STAMP;
             }
         }
         if self.free.len() > caps::COMPACT_SLOTS_MIN && self.free.len() * 2 > self.slots.len() {
@@ -357,6 +665,10 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
 
     #[cold]
     fn compact(&mut self) {
+        // The order stays, so what a sweep has passed it has still passed.
+        let passed = &self.slots[..self.slots.len().min(self.swept.place as usize)];
+        let passed = passed.iter().filter(|slot| slot.life == Life::Live).count();
+        self.swept.place = u32::try_from(passed).expect("not more than there were");
         self.slots.retain(|slot| slot.life == Life::Live);
         self.slots.shrink_to_fit();
         self.free = Vec::new();
@@ -381,9 +693,9 @@ impl<K: Key + ?Sized, S> fmt::Debug for KeyedTable<K, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use egret_schemas::Generation;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
-    use std::convert::Infallible;
 
     type Table = KeyedTable<str, u64>;
 
@@ -391,14 +703,27 @@ mod tests {
         table.entry(key.hash64(), key)
     }
 
+    fn end(commit: u32) -> Epoch {
+        Epoch::new(Generation(1), commit, 0)
+    }
+
+    fn said(record: &Record<'_>) -> (String, Option<u64>) {
+        let state = match record.what {
+            What::Removed => None,
+            What::Plain(body) => Some(u64::read(body).unwrap()),
+            other => panic!("a count is written as {other:?}"),
+        };
+        (String::from_utf8(record.key.to_vec()).unwrap(), state)
+    }
+
     fn drained(table: &mut Table) -> Vec<(String, Option<u64>)> {
         let mut changes = Vec::new();
-        let taken: Result<(), Infallible> = table.drain_dirty(|change| {
-            changes.push((change.key.to_owned(), change.state.map(|state| *state)));
-            Ok(())
-        });
-        taken.unwrap();
+        table.drain(end(0), |record| changes.push(said(&record))).unwrap();
         changes
+    }
+
+    fn held(table: &Table) -> BTreeMap<String, u64> {
+        table.iter().map(|(_, key, state)| (key.to_owned(), *state)).collect()
     }
 
     #[test]
@@ -428,7 +753,7 @@ mod tests {
         }
         assert_eq!((table.len(), table.find("a".hash64(), "a")), (0, None));
         assert_eq!(drained(&mut table), [("a".into(), None)]);
-        assert_eq!(table.index.len(), 0);
+        assert_eq!((table.index.len(), table.live_bytes()), (0, 0));
     }
 
     #[test]
@@ -449,63 +774,118 @@ mod tests {
             let slot = table.entry(key.hash64(), &key);
             *table.get_mut(slot).1 = key;
         }
-        let drain = |table: &mut KeyedTable<u64, u64>| {
-            table.drain_dirty(|_| Ok::<(), Infallible>(())).unwrap();
-        };
-        drain(&mut table);
+        table.drain(end(0), |_| ()).unwrap();
         let full = table.memory_bytes();
         for key in 0..19_000u64 {
             let slot = table.entry(key.hash64(), &key);
             table.remove(slot);
         }
-        drain(&mut table);
+        table.drain(end(1), |_| ()).unwrap();
         assert!(table.memory_bytes() < full / 4);
         assert_eq!(table.len(), 1000);
         assert!((19_000..20_000).all(|k: u64| table.find(k.hash64(), &k) == Some(&k)));
     }
 
+    /// A round that was begun when a table was large must not count as over when the table shrank.
+    #[test]
+    fn a_sweep_misses_no_key_when_the_table_is_compacted_meanwhile() {
+        let mut table = KeyedTable::<u64, u64>::new(16);
+        for key in 0..20_000u64 {
+            let slot = table.entry(key.hash64(), &key);
+            *table.get_mut(slot).1 = key;
+        }
+        table.drain(end(0), |_| ()).unwrap();
+        table.drain(end(1), |_| ()).unwrap();
+        let mut swept = BTreeSet::new();
+        let since = table.swept();
+        let mut take = |table: &mut KeyedTable<u64, u64>, bytes| {
+            let each = |record: Record<'_>| {
+                swept.insert(record.key.to_vec());
+            };
+            table.sweep(bytes, each).unwrap();
+        };
+        take(&mut table, 10_000);
+        for key in (0..20_000u64).filter(|key| key % 20 > 0) {
+            let slot = table.entry(key.hash64(), &key);
+            table.remove(slot);
+        }
+        table.drain(end(2), |_| ()).unwrap();
+        while !table.swept().is_round_after(since) {
+            take(&mut table, 1000);
+        }
+        assert!((0..20_000u64).step_by(20).all(|key| swept.contains(&key.to_le_bytes()[..])));
+    }
+
+    #[test]
+    fn sizes_are_exact_when_small_and_never_too_small() {
+        for bytes in [0, 1, 0x7fff, 0x8000, 100_000, caps::STATE_RECORD_BYTES_MAX - 2048] {
+            let size = Size::new(bytes).bytes();
+            assert!(size >= bytes as u64 && size - bytes as u64 <= 2048, "{bytes}: {size}");
+        }
+    }
+
     proptest! {
-        /// 0: change, 1: remove, 2: drain deltas, 3: drain an image.
+        /// Changes, removals, commits, and going back to any commit not yet let go, against plain maps. What
+        /// was written since any place in a sweep's round is, a round later, all there is.
         #[test]
-        fn a_table_does_what_a_map_does(ops in proptest::collection::vec((0u8..8, 0u8..12), 0..200)) {
+        fn a_table_does_what_a_map_does(
+            ops in proptest::collection::vec((0u8..10, 0u8..12, any::<prop::sample::Index>()), 0..200),
+        ) {
             let mut table = Table::new(8);
             let mut model: BTreeMap<String, u64> = BTreeMap::new();
-            let mut written: BTreeMap<String, u64> = BTreeMap::new();
-            for (op, key) in ops {
+            // What was written, record by record, and where sweeps were after each commit.
+            let mut log: Vec<(String, Option<u64>)> = Vec::new();
+            let mut places = Vec::new();
+            let mut commits = vec![(end(0), model.clone())];
+            table.keep_undo(end(0), 1 << 20);
+            for (op, key, at) in ops {
                 let key = format!("k{key}");
                 match op {
-                    0..=3 => {
+                    0..=4 => {
                         let slot = entry(&mut table, &key);
                         *table.get_mut(slot).1 += 1;
                         *model.entry(key).or_default() += 1;
                     }
-                    4 | 5 => {
+                    5 | 6 => {
                         let slot = entry(&mut table, &key);
                         table.remove(slot);
                         model.remove(&key);
                     }
-                    6 => {
-                        let changes = drained(&mut table);
-                        let distinct: BTreeSet<_> = changes.iter().map(|(key, _)| key).collect();
-                        prop_assert_eq!(distinct.len(), changes.len());
-                        for (key, state) in changes {
-                            match state {
-                                Some(state) => { written.insert(key, state); }
-                                None => prop_assert!(written.remove(&key).is_some()),
-                            }
-                        }
-                        prop_assert_eq!(&written, &model);
+                    7 => {
+                        let (back, then) = commits[at.index(commits.len())].clone();
+                        prop_assert!(table.back_to(back).unwrap());
+                        table.keep_undo(back, 1 << 20);
+                        model = then;
+                        commits = vec![(back, model.clone())];
+                        // What was written is of no use; begin with everything there is.
+                        log = model.iter().map(|(key, count)| (key.clone(), Some(*count))).collect();
+                        places.clear();
                     }
                     _ => {
-                        written.clear();
-                        table.drain_image(|change| {
-                            written.insert(change.key.to_owned(), *change.state.unwrap());
-                            Ok::<(), Infallible>(())
-                        }).unwrap();
-                        prop_assert_eq!(&written, &model);
+                        let commit = end(commits.last().unwrap().0.commit() + 1);
+                        places.push((log.len(), table.swept()));
+                        let before = log.len();
+                        table.drain(commit, |record| log.push(said(&record))).unwrap();
+                        let distinct: BTreeSet<_> = log[before..].iter().map(|(key, _)| key).collect();
+                        prop_assert_eq!(distinct.len(), log.len() - before);
+                        table.sweep(u64::from(op) * 7 - 56, |record| log.push(said(&record))).unwrap();
+                        commits.push((commit, model.clone()));
+                        for (from, since) in &places {
+                            if table.swept().is_round_after(*since) {
+                                let mut replayed = BTreeMap::new();
+                                for (key, count) in &log[*from..] {
+                                    match count {
+                                        Some(count) => { replayed.insert(key.clone(), *count); }
+                                        None => { replayed.remove(key); }
+                                    }
+                                }
+                                prop_assert_eq!(&replayed, &model);
+                            }
+                        }
                     }
                 }
                 prop_assert_eq!(table.len(), model.len());
+                prop_assert_eq!(&held(&table), &model);
             }
             let found: BTreeMap<_, _> =
                 (0..8).flat_map(|g| table.iter_group(g)).map(|(k, s)| (k.to_owned(), *s)).collect();

@@ -6,7 +6,7 @@ use std::vec::IntoIter;
 
 use egret_schemas::{EntryAddress, Epoch};
 use egret_state::commit::Slice;
-use egret_state::keyed::changelog::{Head, Written, schema_id, write_delta, write_image};
+use egret_state::keyed::changelog::{Head, Written, schema_id, write_commit};
 use egret_state::keyed::replay::{Replay, Schema};
 use egret_state::keyed::table::KeyedTable;
 
@@ -59,15 +59,13 @@ where
         TaskError { task: self.cx.id.clone(), why, retry }
     }
 
-    /// Writes what changed, or everything if an image is due.
+    /// Writes what changed, and some of what did not.
     fn write(&mut self, commit: Epoch) -> Result<(), TaskError> {
         let id = &self.cx.id;
         let failed = |why: String, retry| TaskError { task: id.clone(), why, retry };
         let Some(log) = &mut self.log else {
-            return self
-                .table
-                .drain_dirty(|_| Ok::<(), std::convert::Infallible>(()))
-                .map_err(|never| match never {});
+            self.table.settle();
+            return Ok(());
         };
         let head = Head {
             component: id.component.to_string(),
@@ -76,14 +74,14 @@ where
             schema: self.schema,
             epoch: commit,
         };
-        let image = log.begin_image_if_due(self.table.len()).map_err(|why| failed(why, true))?;
-        let emit = |entry: Vec<u8>| log.append(commit, entry);
-        let written = match image {
-            true => write_image(&mut self.table, &head, emit),
-            false => write_delta(&mut self.table, &head, emit),
-        };
+        let (live, swept) = (self.table.live_bytes(), self.table.swept());
+        log.begin_ledger_if_due(live, swept).map_err(|why| failed(why, true))?;
+        let mut entries = Vec::new();
+        let sweep = |changed| log.sweep_bytes(changed, live);
+        let written = write_commit(&mut self.table, &head, sweep, |entry| entries.push(entry));
         let written: Written = written.map_err(|error| failed(chain(&error), false))?;
-        log.close(commit, written);
+        entries.into_iter().for_each(|entry| log.append(commit, entry));
+        log.close(commit, written, self.table.swept());
         Ok(())
     }
 }

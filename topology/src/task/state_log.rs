@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use egret_log::client::{AppendError, LedgerWriter};
@@ -11,11 +12,12 @@ use egret_state::commit::Slice;
 use egret_state::keyed::chain::Chain;
 use egret_state::keyed::changelog::Written;
 use egret_state::keyed::replay::Replayed;
+use egret_state::keyed::table::Swept;
 
 use super::chain;
 use super::durable::Durable;
 
-/// Makes the ledger a new image begins in: listed in the topology record, then created.
+/// Makes the ledger a task goes on in: listed in the topology record, then created.
 pub(crate) trait OpenStateLedger: Send + Sync {
     fn open(&self) -> Result<LedgerWriter, String>;
 }
@@ -41,6 +43,8 @@ pub(crate) struct StateLog {
     durable: Durable<()>,
     closed: VecDeque<(Epoch, Vec<Slice>)>,
     opener: Arc<dyn OpenStateLedger>,
+    /// The next ledger, being made or made.
+    next: Option<JoinHandle<Result<LedgerWriter, String>>>,
 }
 
 impl StateLog {
@@ -54,6 +58,7 @@ impl StateLog {
             durable: Durable::new(wake),
             closed: VecDeque::new(),
             opener,
+            next: None,
         }
     }
 
@@ -61,7 +66,7 @@ impl StateLog {
     pub(crate) fn restored(&mut self, replayed: Replayed) {
         let (groups, slices, tasks_changed) = self.start.take().expect("a task is restored once");
         let mut chain = Chain::restored(groups, &slices, tasks_changed, replayed);
-        chain.begin_ledger(self.writer.id(), false);
+        chain.begin_ledger(self.writer.id(), Swept::default());
         self.chain = Some(chain);
     }
 
@@ -69,16 +74,35 @@ impl StateLog {
         self.chain.as_mut().expect("the task is restored before it works")
     }
 
-    /// Begins a new ledger if the next batch should be an image of `keys` keys; whether it should.
-    pub(crate) fn begin_image_if_due(&mut self, keys: usize) -> Result<bool, String> {
-        if !self.chain().image_due(keys) {
-            return Ok(false);
+    /// Goes on in a new ledger if it is time to. That one was made meanwhile, on a thread of its own: listing
+    /// and creating takes several syncs, and commits are not to wait for them.
+    pub(crate) fn begin_ledger_if_due(
+        &mut self,
+        live_bytes: u64,
+        swept: Swept,
+    ) -> Result<(), String> {
+        if self.next.is_none() && self.chain().ledger_due_soon(live_bytes) {
+            let opener = Arc::clone(&self.opener);
+            let open = move || opener.open();
+            let named = std::thread::Builder::new().name("egret-next-ledger".into());
+            self.next = Some(named.spawn(open).map_err(|why| format!("a thread: {why}"))?);
         }
-        self.writer = self.opener.open()?;
-        self.last = None;
-        let ledger = self.writer.id();
-        self.chain().begin_ledger(ledger, true);
-        Ok(true)
+        // One that is not there yet is waited for only when the current one is twice what it should be.
+        let due = self.chain().ledger_due(live_bytes);
+        let late = self.chain().ledger_due(live_bytes.saturating_mul(2));
+        if let Some(next) = self.next.take_if(|next| due && (next.is_finished() || late)) {
+            self.writer = next.join().map_err(|_| "making a ledger panicked".to_owned())??;
+            self.last = None;
+            let ledger = self.writer.id();
+            self.chain().begin_ledger(ledger, swept);
+        }
+        Ok(())
+    }
+
+    /// How many bytes to rewrite beside `changed` bytes.
+    pub(crate) fn sweep_bytes(&self, changed: u64, live_bytes: u64) -> u64 {
+        let chain = self.chain.as_ref().expect("the task is restored before it works");
+        chain.sweep_bytes(changed, live_bytes)
     }
 
     /// Appends one entry of `commit`.
@@ -94,10 +118,11 @@ impl StateLog {
     }
 
     /// Everything of `commit` is appended.
-    pub(crate) fn close(&mut self, commit: Epoch, written: Written) {
+    pub(crate) fn close(&mut self, commit: Epoch, written: Written, swept: Swept) {
         if let (Some(last), true) = (self.last, written.entries > 0) {
             self.chain().appended(last, written);
         }
+        self.chain().swept(swept);
         self.durable.close(commit);
         let slices = self.chain().slices();
         self.closed.push_back((commit, slices));
@@ -112,5 +137,14 @@ impl StateLog {
             done.push((commit, slices));
         }
         Ok(done)
+    }
+}
+
+impl Drop for StateLog {
+    fn drop(&mut self) {
+        if let Some(next) = self.next.take() {
+            // The next generation deletes what nobody wrote.
+            drop(next.join());
+        }
     }
 }
