@@ -30,6 +30,9 @@ pub struct RunArgs {
     /// Worker processes on this machine, this one included: it starts the others, and again when they end
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub processes: u32,
+    /// Memory for keyed state, in each process, in MiB [default: half of the host's]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub state_mb: Option<u32>,
     /// How long after the one before a commit ends, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub commit_ms: u64,
@@ -80,6 +83,7 @@ impl RunArgs {
         RunOptions {
             workers: self.workers,
             commit_ms: self.commit_ms,
+            state_bytes_max: self.state_mb.map(|mib| (mib as usize) << 20),
             restore: self.restore.clone(),
             ..RunOptions::default()
         }

@@ -3,6 +3,7 @@
 //! * `takeover`: the driver of the recovery core: claim, fence, close at the last commit, restate;
 //! * `go_back`: its steps on the way back to a named commit; `sources`: what that reads again;
 //! * [`named`]: commits given names, by whoever wants to come back to them;
+//! * `kept`: tables that survive a generation in memory, and the bound on all of them;
 //! * `restored`: what tasks begin with: positions, changelogs, writers;
 //! * `commit_log`: where commit records go, and the trimming that follows them;
 //! * `local`: the loop over generations in this process, and the processes it starts;
@@ -10,10 +11,12 @@
 
 mod commit_log;
 mod go_back;
+mod kept;
 mod local;
 mod mesh;
 pub mod named;
 mod options;
+mod probe;
 mod progress;
 mod restored;
 mod sources;
@@ -21,6 +24,7 @@ mod takeover;
 mod topology_store;
 
 pub(crate) use commit_log::CommitLog;
+pub(crate) use kept::{Kept, KeptTable, MemoryShare};
 pub use local::{Children, Summary};
 pub use mesh::{MeshError, Processes, Seat, Secret, Started, Starter};
 pub use named::{NamedCommit, NamedError};
@@ -28,4 +32,4 @@ pub use named::{NamedCommit, NamedError};
 pub use options::Faults;
 pub use options::RunOptions;
 pub use progress::Progress;
-pub(crate) use restored::Restored;
+pub(crate) use restored::{Restored, Resumed};

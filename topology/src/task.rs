@@ -118,6 +118,9 @@ pub(crate) trait SpoutTask {
 pub(crate) trait BoltTask {
     fn id(&self) -> &TaskId;
     fn open(&mut self) -> Result<(), TaskError>;
+    /// Goes on with what the process kept of the generation before, if that can be taken back to `commit`;
+    /// whether it does. What it does not is restored.
+    fn revive(&mut self, commit: Epoch) -> bool;
     /// Takes from one entry of the changelog what belongs to the task's own key groups and is of those
     /// that `takes` names; only keyed tasks have one.
     fn restore(
@@ -128,8 +131,8 @@ pub(crate) trait BoltTask {
     ) -> Result<(), TaskError>;
     /// A ledger was read to the end that counts.
     fn restored_ledger(&mut self) -> Result<(), TaskError>;
-    /// Everything was read; the task is as it was at the commit.
-    fn restored(&mut self);
+    /// Everything was read; the task is as it was at `commit`.
+    fn restored(&mut self, commit: Epoch);
     /// Takes a batch to work on; the one before is done.
     fn begin(&mut self, batch: Box<dyn AnyBatch>);
     /// Works on the batch until it is done or the outlet is full; whether it is done.
@@ -139,6 +142,8 @@ pub(crate) trait BoltTask {
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError>;
     /// Commits whose changes became durable since the last call, oldest first.
     fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError>;
+    /// Every commit up to this one was made: nothing of them is taken back.
+    fn committed(&mut self, commit: Epoch);
     /// Whether the task has state, so that commits wait for it.
     fn stateful(&self) -> bool;
     fn outlet(&mut self) -> &mut dyn Outlet;

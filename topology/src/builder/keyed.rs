@@ -190,13 +190,6 @@ where
     ) -> Box<dyn BoltTask> {
         let emitter = self.outlet.lock().expect("no panic while held").make_slicing(targets);
         let bolt = (self.factory)();
-        Box::new(Keyed::<F, I, O, B>::new(
-            self.key.clone(),
-            bolt,
-            emitter,
-            cx,
-            env.key_groups,
-            state,
-        ))
+        Box::new(Keyed::<F, I, O, B>::new(self.key.clone(), bolt, emitter, cx, env, state))
     }
 }

@@ -11,6 +11,7 @@ use egret_state::Guarantee;
 use crate::Tuple;
 use crate::component::{Bolt, Context, OutletOf, Sink, Spout};
 use crate::grouping::Target;
+use crate::runtime::Kept;
 use crate::task::{
     BoltTask, ExternalSink, PlainBolt, SinkTask, SpoutTask, StateLog, TaskError, TypedSpout,
 };
@@ -25,6 +26,10 @@ pub(crate) struct Env {
     pub(crate) key_groups: u32,
     /// Writers of owned partitions, opened by the takeover and taken by their tasks.
     pub(crate) outputs: Outputs,
+    /// What the process kept of the generation before.
+    pub(crate) kept: Arc<Kept>,
+    /// Tasks that keep state, in this process.
+    pub(crate) stateful: usize,
 }
 
 /// Writers on their way from the takeover to the sink tasks.

@@ -198,9 +198,10 @@ impl Bolts {
     }
 
     /// What became durable, and the oldest commit still to be reported.
-    fn reports(&mut self) -> Result<(Vec<Notice>, Option<Epoch>), TaskError> {
+    fn reports(&mut self, committed: Epoch) -> Result<(Vec<Notice>, Option<Epoch>), TaskError> {
         let mut notices = Vec::new();
         for local in &mut self.tasks {
+            local.task.committed(committed);
             for (commit, slices) in local.task.durable()? {
                 assert_eq!(commit, local.unreported, "a task reports commit after commit");
                 notices.push(Notice::Report(TaskReport {
@@ -268,7 +269,7 @@ pub(crate) fn build<'s>(
                     Left::Filled => activator.activate(),
                     Left::Full => activator.activate_after(LANE_FULL),
                 }
-                let (notices, unreported) = bolts.reports()?;
+                let (notices, unreported) = bolts.reports(shared.last_committed())?;
                 if let (Some(commit), true, true) = (unreported, shared.commits, bolts.stateful) {
                     reports.send(notices);
                     reports.advance(commit);

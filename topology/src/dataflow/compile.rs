@@ -24,7 +24,7 @@ use crate::builder::{Env, Part};
 use crate::component::{Context, TaskId};
 use crate::grouping::{Grouping, Target};
 use crate::plan::{LogicalPlan, PhysicalPlan};
-use crate::runtime::{Progress, Restored};
+use crate::runtime::{Progress, Restored, Resumed};
 use crate::task::TaskError;
 
 /// What the workers of a process share.
@@ -120,8 +120,22 @@ impl Shared {
         self.progress.emitted(tuples, bytes);
     }
 
+    pub(crate) fn resumed(&self, how: Resumed) {
+        self.progress.resumed(how);
+    }
+
+    /// Every commit up to this one was made, as a worker of this process has heard.
+    pub(crate) fn heard_committed(&self, epoch: Epoch) {
+        self.committed.fetch_max(epoch.0, Ordering::Relaxed);
+    }
+
+    /// The last commit known here to be made.
+    pub(crate) fn last_committed(&self) -> Epoch {
+        Epoch(self.committed.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn committed(&self, epoch: Epoch) {
-        self.committed.store(epoch.0, Ordering::Relaxed);
+        self.heard_committed(epoch);
         self.progress.committed(self.budget.peak());
     }
 }
@@ -247,7 +261,8 @@ impl Building<'_, '_> {
             let state = c.restored.take_state(component, task, Arc::clone(wake));
             let mut bolt = part.make(&c.env, cx, &self.targets(component, task), state);
             bolt.open()?;
-            c.restored.replay(&c.env, &c.plan.components[component].name, task, &mut *bolt)?;
+            let name = &c.plan.components[component].name;
+            c.shared.resumed(c.restored.replay(&c.env, name, task, &mut *bolt)?);
             tasks.push((self.commit_task(component, task), bolt));
         }
         Ok(Bolts::new(tasks, c.physical.tasks[component], c.shared.first))

@@ -211,6 +211,11 @@ pub(crate) fn build<'s>(
             control.for_each(|_, chunk| {
                 orders.extend(typed::<Control>(chunk.take().batch).tuples);
             });
+            for order in &orders {
+                if let Control::Committed(epoch) = order {
+                    shared.heard_committed(*epoch);
+                }
+            }
             let Some(spouts) = spouts.as_mut().filter(|_| !shared.has_failed()) else { return };
             let step = || -> Result<(), TaskError> {
                 let mut notices = Vec::new();

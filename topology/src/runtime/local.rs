@@ -22,7 +22,7 @@ pub use children::Children;
 use super::mesh::{Begin, Leader, Member, Processes, Told};
 use super::takeover::OwnedPartitions;
 use super::topology_store::TopologyStore;
-use super::{CommitLog, Progress, Restored, RunOptions, takeover};
+use super::{CommitLog, Kept, Progress, Restored, RunOptions, takeover};
 use crate::budget::Budget;
 use crate::builder::{Env, Outputs, Part as BuiltPart, Topology};
 use crate::dataflow::{Compiled, Failure, Shared, run_workers};
@@ -102,13 +102,14 @@ impl Topology {
         crate::dataflow::register_messages();
         let silence = Duration::from_millis(options.silence_ms);
         let fingerprint = self.fingerprint();
+        let kept = Kept::new(options.undo_bytes_max, options.state_bytes_max());
         match processes {
             Processes::One | Processes::First { count: 1, .. } => {
-                self.lead(log, options, progress, &mut None)
+                self.lead(log, options, progress, (&mut None, &kept))
             }
             Processes::Other(seat) => {
                 let member = Member::join(seat, fingerprint, silence, progress)?;
-                self.follow(log, &member, progress)
+                self.follow(log, &member, progress, &kept)
             }
             Processes::First { count, starter } => {
                 if !(1..=PROCESSES_MAX).contains(count) {
@@ -118,7 +119,7 @@ impl Topology {
                 let starter = Arc::clone(starter);
                 let leader = Leader::open(*count, starter, fingerprint, silence, progress)?;
                 let mut leader = Some(leader);
-                let outcome = self.lead(log, options, progress, &mut leader);
+                let outcome = self.lead(log, options, progress, (&mut leader, &kept));
                 if let Some(leader) = leader {
                     leader.end(outcome.is_ok());
                 }
@@ -139,15 +140,15 @@ impl Topology {
         log: &Log,
         options: &RunOptions,
         progress: &Arc<Progress>,
-        leader: &mut Option<Leader>,
+        (leader, kept): (&mut Option<Leader>, &Arc<Kept>),
     ) -> Result<Summary> {
         let mut in_a_row = InARow::default();
         let mut restarts = 0;
         loop {
             let commits_before = progress.commits();
             let mesh = leader.as_mut().map(Leader::assemble).transpose()?;
-            let (compiled, begins) =
-                self.prepare(log, options, progress, (restarts > 0, mesh.unwrap_or_default()))?;
+            let how = (restarts > 0, mesh.unwrap_or_default());
+            let (compiled, begins) = self.prepare((log, kept), options, progress, how)?;
             progress.began(compiled.shared.first.generation().0);
             let (own, topology) = (compiled.shared.first.generation(), self.name().to_owned());
             match run_generation(&compiled, leader.as_ref().map(|leader| (leader, begins))) {
@@ -185,12 +186,12 @@ impl Topology {
     /// others are told, who listen at `mesh`.
     fn prepare(
         &self,
-        log: &Log,
+        (log, kept): (&Log, &Arc<Kept>),
         options: &RunOptions,
         progress: &Arc<Progress>,
         (restarted, mesh): (bool, Vec<SocketAddr>),
     ) -> Result<(Arc<Compiled>, Vec<Begin>)> {
-        let mut env = self.env(log);
+        let mut env = self.env(log, kept);
         let (plan, partitions) = self.resolve(&env)?;
         let stateful = stateful_tasks(&plan);
         let wanted = u32::try_from(stateful.len()).expect("tasks are counted in u32");
@@ -257,7 +258,7 @@ impl Topology {
         Ok((self.compile(env, plan, &begin, part, progress), begins))
     }
 
-    fn env(&self, log: &Log) -> Env {
+    fn env(&self, log: &Log, kept: &Arc<Kept>) -> Env {
         Env {
             log: log.clone(),
             topology: self.plan.name.clone(),
@@ -265,13 +266,15 @@ impl Topology {
             generation: Generation(0),
             key_groups: self.plan.key_groups,
             outputs: Outputs::default(),
+            kept: Arc::clone(kept),
+            stateful: 0,
         }
     }
 
     /// One process's part of a generation.
     fn compile(
         &self,
-        env: Env,
+        mut env: Env,
         plan: LogicalPlan,
         begin: &Begin,
         part: Part,
@@ -281,6 +284,8 @@ impl Topology {
         let physical = PhysicalPlan::place_in(&plan, processes, begin.threads);
         let (_, commit_index) = commit_plan(&plan, env.generation, 0);
         let of_process = physical.processes_of_emitters();
+        let stateful = stateful_tasks(&plan).into_iter();
+        env.stateful = stateful.filter(|(_, task)| physical.process_of(*task) == part.rank).count();
         let away: Box<[bool]> = match processes {
             1 => Box::default(),
             _ => of_process.iter().map(|process| *process != part.rank as usize).collect(),
@@ -323,7 +328,13 @@ impl Topology {
     }
 
     /// Does a member's part of one generation after another.
-    fn follow(&self, log: &Log, member: &Member, progress: &Arc<Progress>) -> Result<Summary> {
+    fn follow(
+        &self,
+        log: &Log,
+        member: &Member,
+        progress: &Arc<Progress>,
+        kept: &Arc<Kept>,
+    ) -> Result<Summary> {
         let mut generation = Generation(0);
         loop {
             let begin = match member.next()? {
@@ -335,21 +346,21 @@ impl Topology {
             };
             generation = begin.generation;
             progress.began(generation.0);
-            let outcome = self.follow_one(log, member, &begin, progress);
+            let outcome = self.follow_one((log, kept), member, &begin, progress);
             member.ended(generation, outcome.err());
         }
     }
 
     fn follow_one(
         &self,
-        log: &Log,
+        (log, kept): (&Log, &Arc<Kept>),
         member: &Member,
         begin: &Begin,
         progress: &Arc<Progress>,
     ) -> Result<(), Failure> {
         let passing = |error: &dyn std::error::Error| Failure::poisoned(error);
         let record = CommitRecord::decode(&begin.record).map_err(|error| passing(&error))?;
-        let mut env = self.env(log);
+        let mut env = self.env(log, kept);
         env.generation = begin.generation;
         let mut plan = self.plan.clone();
         for (component, tasks) in plan.components.iter_mut().zip(&begin.parallelism) {

@@ -19,6 +19,12 @@ pub struct RunOptions {
     pub epochs_in_flight_max: usize,
     /// Generations that may fail one after another, without a commit between, before the topology does.
     pub tries: u32,
+    /// Bytes the keyed state of one process may take, those kept for taking changes back included; `None`: half of
+    /// the host's memory.
+    pub state_bytes_max: Option<usize>,
+    /// Bytes of one process kept to take back, after a failure, what no commit covers; beyond them state is read
+    /// from its ledgers again. 0: always read again.
+    pub undo_bytes_max: usize,
     /// How long another worker process may say nothing before it counts as gone.
     pub silence_ms: u64,
     /// The named commit to go back to before anything runs, instead of going on from the last one. State
@@ -47,6 +53,8 @@ impl Default for RunOptions {
             epoch_bytes_max: 1 << 20,
             epochs_in_flight_max: 4,
             tries: 3,
+            state_bytes_max: None,
+            undo_bytes_max: 256 << 20,
             silence_ms: 1000,
             restore: None,
             faults: Faults::default(),
@@ -58,6 +66,11 @@ impl Default for RunOptions {
 const WORKERS_MAX: u32 = 256;
 
 impl RunOptions {
+    /// What the state of one process may take.
+    pub(crate) fn state_bytes_max(&self) -> usize {
+        self.state_bytes_max.unwrap_or_else(|| super::probe::memory_bytes() / 2)
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let wrong = |what, value: u64, allowed| Err(Error::Option { what, value, allowed });
         if !(1..=WORKERS_MAX).contains(&self.workers) {
@@ -74,6 +87,10 @@ impl RunOptions {
         }
         if self.epochs_in_flight_max < 2 {
             return wrong("epochs_in_flight_max", self.epochs_in_flight_max as u64, "2 or more");
+        }
+        if self.state_bytes_max.is_some_and(|max| max < 1 << 20) {
+            let value = self.state_bytes_max.unwrap_or_default() as u64;
+            return wrong("state_bytes_max", value, "1 MiB or more");
         }
         if self.epoch_bytes_max == 0 {
             return wrong("epoch_bytes_max", 0, "1 or more");

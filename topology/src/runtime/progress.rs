@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use egret_log::message::Wake;
 
 use super::mesh::Done;
+use super::restored::Resumed;
 
 /// Counters of a running topology, and the way to stop it.
 #[derive(Default)]
@@ -14,6 +15,8 @@ pub struct Progress {
     bytes: AtomicU64,
     commits: AtomicU64,
     generation: AtomicU64,
+    tasks_kept: AtomicU64,
+    tasks_read: AtomicU64,
     peak_bytes: AtomicUsize,
     stopping: AtomicBool,
     wake: Mutex<Option<Wake>>,
@@ -44,6 +47,17 @@ impl Progress {
     /// The generation running now, 0 before the first.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Tasks of this process that went on, after a failure, with the state they had, taken back in memory to the
+    /// last commit.
+    pub fn tasks_kept(&self) -> u64 {
+        self.tasks_kept.load(Ordering::Relaxed)
+    }
+
+    /// Tasks of this process whose state was read from its ledgers.
+    pub fn tasks_read(&self) -> u64 {
+        self.tasks_read.load(Ordering::Relaxed)
     }
 
     /// The most bytes that were between components at once, in one process.
@@ -94,6 +108,14 @@ impl Progress {
     pub(crate) fn committed(&self, peak_bytes: usize) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.peak_bytes.fetch_max(peak_bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn resumed(&self, how: Resumed) {
+        match how {
+            Resumed::Anew => 0,
+            Resumed::Kept => self.tasks_kept.fetch_add(1, Ordering::Relaxed),
+            Resumed::Read => self.tasks_read.fetch_add(1, Ordering::Relaxed),
+        };
     }
 
     pub(crate) fn began(&self, generation: u32) {

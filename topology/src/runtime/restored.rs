@@ -14,6 +14,17 @@ use crate::builder::Env;
 use crate::component::Positions;
 use crate::task::{BoltTask, OpenStateLedger, StateLog, StateStart, TaskError, chain};
 
+/// How a task came to its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resumed {
+    /// It begins with none.
+    Anew,
+    /// It was kept in memory.
+    Kept,
+    /// It was read from its ledgers.
+    Read,
+}
+
 /// The last commit, the new ledgers, and who gets what.
 pub(crate) struct Restored {
     /// The generation's first record.
@@ -64,20 +75,26 @@ impl Restored {
         Some(StateLog::new(start, Arc::clone(&self.opener), wake))
     }
 
-    /// Replays what a task restores from, each ledger once, in order.
+    /// Brings a task to its state: what was kept of it, or what its ledgers say, each read once, in order.
     pub(crate) fn replay(
         &self,
         env: &Env,
         component: &str,
         task: u32,
         bolt: &mut dyn BoltTask,
-    ) -> Result<(), TaskError> {
+    ) -> Result<Resumed, TaskError> {
         if !bolt.stateful() {
-            return Ok(());
+            return Ok(Resumed::Anew);
         }
+        let commit = self.record.last;
+        if bolt.revive(commit) {
+            return Ok(Resumed::Kept);
+        }
+        let mut how = Resumed::Anew;
         let id = bolt.id().clone();
         for reading in reading_plan(&self.slices(component, task)) {
             let Some(last) = reading.range.last else { continue };
+            how = Resumed::Read;
             // Row by row: entry by entry each would cost a round trip.
             let mut scan = env.log.ledgers().scan(reading.range.ledger);
             for entry in 0..=last.0 {
@@ -91,8 +108,8 @@ impl Restored {
             }
             bolt.restored_ledger()?;
         }
-        bolt.restored();
-        Ok(())
+        bolt.restored(commit);
+        Ok(how)
     }
 
     /// The commit log; worker 0 takes it.

@@ -31,6 +31,10 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
         guard(&self.cx.id, || self.bolt.open(&self.cx))
     }
 
+    fn revive(&mut self, _: Epoch) -> bool {
+        true
+    }
+
     fn restore(
         &mut self,
         _: EntryAddress,
@@ -44,7 +48,7 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
         Ok(())
     }
 
-    fn restored(&mut self) {}
+    fn restored(&mut self, _: Epoch) {}
 
     fn begin(&mut self, batch: Box<dyn AnyBatch>) {
         assert_eq!(self.work.len(), 0, "one batch is done before the next begins");
@@ -72,6 +76,8 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
     fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError> {
         Ok(Vec::new())
     }
+
+    fn committed(&mut self, _: Epoch) {}
 
     fn stateful(&self) -> bool {
         false

@@ -2,19 +2,22 @@
 
 use std::iter::Zip;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::vec::IntoIter;
 
 use egret_schemas::{EntryAddress, Epoch};
 use egret_state::commit::Slice;
 use egret_state::keyed::changelog::{Head, Written, schema_id, write_commit};
-use egret_state::keyed::replay::{Replay, Schema};
+use egret_state::keyed::key::Key;
+use egret_state::keyed::replay::{Replay, Replayed, Schema};
 use egret_state::keyed::table::KeyedTable;
 
 use super::{BoltTask, StateLog, TaskError, chain, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
-use crate::builder::KeyFn;
+use crate::builder::{Env, KeyFn};
 use crate::component::{Context, Emitter, KeyedBolt, Outlet, TaskId};
+use crate::runtime::{Kept, KeptTable, MemoryShare};
 
 /// A keyed task; see the [module](self).
 pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> {
@@ -26,6 +29,11 @@ pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> {
     replay: Option<Replay<F::Key, B::State>>,
     log: Option<StateLog>,
     schema: u64,
+    kept: Arc<Kept>,
+    memory: MemoryShare,
+    undo_bytes_max: usize,
+    /// Whether the table's own account of what changed can be relied on.
+    sound: bool,
     /// What is left of the batch under way, with the hashes of the keys.
     work: Zip<IntoIter<I>, IntoIter<u64>>,
     /// How many changed keys of the commit that closes were flushed.
@@ -44,15 +52,32 @@ where
         bolt: B,
         emitter: Emitter<O>,
         cx: Context,
-        key_groups: u32,
+        env: &Env,
         log: Option<StateLog>,
     ) -> Self {
         let schema = schema_id(&bolt.schema());
         let replay = Replay::new(&cx.id.component, Schema::only(schema));
-        let table = KeyedTable::new(key_groups);
+        let table = KeyedTable::new(env.key_groups);
         let work = Vec::new().into_iter().zip(Vec::new());
         let replay = Some(replay);
-        Keyed { key, bolt, emitter, cx, table, replay, log, schema, work, flushed: 0 }
+        let (kept, memory) = (Arc::clone(&env.kept), env.kept.share());
+        let undo_bytes_max = env.kept.undo_bytes_max(env.stateful);
+        Keyed {
+            key,
+            bolt,
+            emitter,
+            cx,
+            table,
+            replay,
+            log,
+            schema,
+            kept,
+            memory,
+            undo_bytes_max,
+            sound: true,
+            work,
+            flushed: 0,
+        }
     }
 
     fn error(&self, why: String, retry: bool) -> TaskError {
@@ -65,7 +90,8 @@ where
         let failed = |why: String, retry| TaskError { task: id.clone(), why, retry };
         let Some(log) = &mut self.log else {
             self.table.settle();
-            return Ok(());
+            let taken = self.memory.set(self.table.memory_bytes());
+            return taken.map_err(|why| failed(why, false));
         };
         let head = Head {
             component: id.component.to_string(),
@@ -79,10 +105,45 @@ where
         let mut entries = Vec::new();
         let sweep = |changed| log.sweep_bytes(changed, live);
         let written = write_commit(&mut self.table, &head, sweep, |entry| entries.push(entry));
-        let written: Written = written.map_err(|error| failed(chain(&error), false))?;
+        let written: Written = written.map_err(|error| {
+            self.sound = false;
+            failed(chain(&error), false)
+        })?;
         entries.into_iter().for_each(|entry| log.append(commit, entry));
         log.close(commit, written, self.table.swept());
+        self.memory.set(self.table.memory_bytes()).map_err(|why| failed(why, false))?;
         Ok(())
+    }
+}
+
+impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> Keyed<F, I, O, B> {
+    /// The table is as it was at `commit`.
+    fn goes_on(&mut self, replayed: Replayed, commit: Epoch) {
+        if let Some(log) = &mut self.log {
+            log.restored(replayed, self.table.swept());
+            if self.undo_bytes_max > 0 {
+                self.table.keep_undo(commit, self.undo_bytes_max);
+            }
+        }
+    }
+}
+
+/// What a task leaves to the next of its name and number.
+struct Left<K: Key + ?Sized, S> {
+    table: KeyedTable<K, S>,
+    schema: u64,
+}
+
+impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> Drop for Keyed<F, I, O, B> {
+    fn drop(&mut self) {
+        let Some(log) = self.log.as_ref().filter(|_| self.replay.is_none() && self.sound) else {
+            return;
+        };
+        let empty = KeyedTable::new(self.table.key_groups());
+        let table = std::mem::replace(&mut self.table, empty);
+        let left = Left { table, schema: self.schema };
+        let (tasks, log_bytes) = (self.cx.tasks, log.bytes());
+        self.kept.put(self.cx.id.clone(), KeptTable { tasks, table: Box::new(left), log_bytes });
     }
 }
 
@@ -117,10 +178,29 @@ where
         replay.end_ledger().map_err(|error| self.error(chain(&error), false))
     }
 
-    fn restored(&mut self) {
+    fn revive(&mut self, commit: Epoch) -> bool {
+        let Some(kept) = self.kept.take(&self.cx.id) else { return false };
+        let of_now = kept.tasks == self.cx.tasks && self.log.is_some();
+        let Some(table) = Some(kept.table).filter(|_| of_now) else { return false };
+        let Ok(table) = table.downcast::<Left<F::Key, B::State>>() else { return false };
+        let Left { mut table, schema } = *table;
+        if schema != self.schema || !table.back_to(commit).is_ok_and(|went| went) {
+            return false;
+        }
+        self.table = table;
+        self.replay = None;
+        self.goes_on(Replayed { bytes: kept.log_bytes, records: 0 }, commit);
+        true
+    }
+
+    fn restored(&mut self, commit: Epoch) {
         let replayed = self.replay.take().expect("a task is restored once").replayed();
-        if let Some(log) = &mut self.log {
-            log.restored(replayed);
+        self.goes_on(replayed, commit);
+    }
+
+    fn committed(&mut self, commit: Epoch) {
+        if let Some(undo) = self.table.undo() {
+            undo.committed(commit);
         }
     }
 

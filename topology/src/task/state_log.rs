@@ -63,15 +63,20 @@ impl StateLog {
     }
 
     /// Says that the task is restored; from here on changes follow in the new ledger.
-    pub(crate) fn restored(&mut self, replayed: Replayed) {
+    pub(crate) fn restored(&mut self, replayed: Replayed, swept: Swept) {
         let (groups, slices, tasks_changed) = self.start.take().expect("a task is restored once");
         let mut chain = Chain::restored(groups, &slices, tasks_changed, replayed);
-        chain.begin_ledger(self.writer.id(), Swept::default());
+        chain.begin_ledger(self.writer.id(), swept);
         self.chain = Some(chain);
     }
 
     fn chain(&mut self) -> &mut Chain {
         self.chain.as_mut().expect("the task is restored before it works")
+    }
+
+    /// Bytes a restore would read.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.chain.as_ref().map_or(0, Chain::bytes)
     }
 
     /// Goes on in a new ledger if it is time to. That one was made meanwhile, on a thread of its own: listing
