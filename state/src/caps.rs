@@ -47,3 +47,13 @@ pub const COMMIT_NAME_BYTES_MAX: usize = 64;
 /// Records of named commits together: they stand in the topology record, which is written whole, and a
 /// transaction of the metadata store takes 1 MiB.
 pub const NAMED_COMMITS_BYTES_MAX: usize = 256 << 10;
+
+/// The text of a component's schema: metadata keeps it under one key, in a store whose values are small.
+pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
+
+/// Values that are shown of one state, those of lists and maps counted one by one: as JSON, each costs
+/// some hundred bytes, whatever it takes in the state.
+pub const SHOWN_VALUES_MAX: usize = 1 << 18;
+
+/// Bytes that are shown of a value whose format is not known.
+pub const SHOWN_BYTES_MAX: usize = 4 << 10;

@@ -16,6 +16,8 @@ use std::hash::Hash;
 use egret_schemas::bytes::{DecodeError, Reader, Writer};
 use egret_schemas::key;
 
+use super::format::KeyFormat;
+
 /// A key of keyed state; see the [module](self) for the encodings.
 pub trait Key: ToOwned<Owned: Send + 'static> + Hash + Eq {
     /// Appends the encoding. Equal keys have equal encodings, and different ones different.
@@ -23,6 +25,12 @@ pub trait Key: ToOwned<Owned: Send + 'static> + Hash + Eq {
 
     /// Reads back what [`Key::encode`] wrote, all of it.
     fn decode(bytes: &[u8]) -> Result<Self::Owned, DecodeError>;
+
+    /// What the encoding is, for those who show keys and are given them in words. A key type that does
+    /// not say is shown as its bytes.
+    fn format() -> KeyFormat {
+        KeyFormat::Bytes
+    }
 
     /// XXH3-64 of the encoding.
     fn hash64(&self) -> u64 {
@@ -37,6 +45,9 @@ fn wrong(what: &'static str, why: &'static str) -> DecodeError {
 }
 
 impl Key for str {
+    fn format() -> KeyFormat {
+        KeyFormat::Text
+    }
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_bytes());
     }
@@ -49,6 +60,9 @@ impl Key for str {
 }
 
 impl Key for String {
+    fn format() -> KeyFormat {
+        KeyFormat::Text
+    }
     fn encode(&self, out: &mut Vec<u8>) {
         self.as_str().encode(out);
     }
@@ -87,6 +101,10 @@ impl Key for Vec<u8> {
 macro_rules! integer {
     ($($type:ty),*) => {$(
         impl Key for $type {
+            fn format() -> KeyFormat {
+                let width = u8::try_from(size_of::<$type>()).expect("integers have at most 16 bytes");
+                KeyFormat::Integer { signed: <$type>::MIN != 0, width }
+            }
             fn encode(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.to_le_bytes());
             }
@@ -104,6 +122,9 @@ macro_rules! integer {
 integer!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);
 
 impl Key for bool {
+    fn format() -> KeyFormat {
+        KeyFormat::Bool
+    }
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));
     }
@@ -120,6 +141,9 @@ impl Key for bool {
 }
 
 impl Key for () {
+    fn format() -> KeyFormat {
+        KeyFormat::Unit
+    }
     fn encode(&self, _out: &mut Vec<u8>) {}
     fn decode(bytes: &[u8]) -> Result<(), DecodeError> {
         if bytes.is_empty() { Ok(()) } else { Err(wrong("unit key", "bytes left over")) }
@@ -131,6 +155,9 @@ where
     A: Key + ToOwned<Owned = A> + Clone + Send + 'static,
     B: Key + ToOwned<Owned = B> + Clone + Send + 'static,
 {
+    fn format() -> KeyFormat {
+        KeyFormat::Pair(Box::new(A::format()), Box::new(B::format()))
+    }
     fn encode(&self, out: &mut Vec<u8>) {
         let at = out.len();
         out.put_u32(0);
@@ -193,6 +220,6 @@ mod tests {
         assert_eq!(encoded(&258u32), [2, 1, 0, 0]);
         assert_eq!(encoded(&-2i64), [254, 255, 255, 255, 255, 255, 255, 255]);
         assert_eq!(encoded(&("a".to_owned(), 1u16)), [1, 0, 0, 0, b'a', 1, 0]);
-        assert_eq!(encoded(&()), []);
+        assert!(encoded(&()).is_empty());
     }
 }

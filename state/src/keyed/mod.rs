@@ -5,6 +5,7 @@
 //! | [`key`] | what can be a key, and its frozen encoding |
 //! | [`state`] | what can be kept for a key, and how it becomes bytes |
 //! | [`cell`] | the parts of a state that are written one by one |
+//! | [`mod@format`] | what the bytes of keys and values mean, for who has not the types |
 //! | [`table`] | the working table: one probe per access, changes remembered per commit |
 //! | [`undo`] | what takes the changes since the last commit back, in memory |
 //! | [`record`] | one key's record |
@@ -15,6 +16,7 @@
 pub mod cell;
 pub mod chain;
 pub mod changelog;
+pub mod format;
 pub mod key;
 pub mod record;
 pub mod replay;
