@@ -9,6 +9,7 @@ use super::super::guarantee::Guarantee;
 use super::super::plan::CommitComponent;
 use super::super::report::Durable;
 use super::super::restore_set::{LedgerRange, Slice};
+use super::super::watermark::{Mark, Timed};
 use super::*;
 
 const G: Generation = Generation(3);
@@ -29,6 +30,7 @@ pub(super) fn plan(guarantee: Guarantee) -> CommitPlan {
             component("count", Role::State, 2),
             component("out", Role::Sink, 1),
         ],
+        timed: Vec::new(),
     }
 }
 
@@ -90,7 +92,7 @@ fn report(task: TaskId, commit: u32, what: Durable) -> TaskReport {
 
 fn spout(commit: u32) -> TaskReport {
     let positions = [(b"p0".to_vec(), commit.to_string().into_bytes())].into();
-    report(IN, commit, Durable::Spout { positions })
+    report(IN, commit, Durable::Spout { positions, mark: None })
 }
 
 fn state(task: usize, commit: u32) -> TaskReport {
@@ -139,6 +141,35 @@ fn a_commit_is_made_of_every_report_and_the_record_before() {
     assert_eq!(record.sinks["out"], BTreeMap::from(ends));
     assert_eq!(rig.step(Input::CommitAcked { commit: 0 }), [Effect::Committed(record.last)]);
     assert_eq!(rig.coordinator.last_commit(), &record);
+}
+
+/// The record has the watermark of every component, also of those that report nothing themselves, and one
+/// that covers several commits has what the last of them came to.
+#[test]
+fn a_commit_has_the_watermarks_that_the_marks_of_spouts_come_to() {
+    let timed = |name: &str| Timed { name: name.to_owned(), spouts: vec![0] };
+    let mut plan = plan(Guarantee::EffectivelyOnce);
+    plan.timed = ["in", "split", "count"].map(timed).into();
+    let mut rig = Rig::with(plan, CommitConfig::default());
+    rig.through_commit_0();
+    rig.end_commit();
+    rig.end_commit();
+    let with_mark = |commit, ms, idle| {
+        let mut report = spout(commit);
+        if let Durable::Spout { mark, .. } = &mut report.what {
+            *mark = Some(Mark { ms, idle });
+        }
+        [report].into_iter().chain(reports(commit).into_iter().skip(1))
+    };
+    let said = [with_mark(0, Some(700), false), with_mark(1, Some(600), false)];
+    said.into_iter().flatten().for_each(|report| drop(rig.step(Input::Report(report))));
+    let out = rig.step(Input::DurableFrontier(Some(epoch(2, 0))));
+    let all = |ms: i64| BTreeMap::from(["in", "split", "count"].map(|name| (name.to_owned(), ms)));
+    assert_eq!(appended(&out).watermarks, all(700), "it does not go back");
+    rig.step(Input::CommitAcked { commit: 1 });
+    with_mark(2, None, false).for_each(|report| drop(rig.step(Input::Report(report))));
+    let out = rig.step(Input::DurableFrontier(Some(epoch(3, 0))));
+    assert_eq!(appended(&out).watermarks, all(700), "who says nothing takes nothing back");
 }
 
 #[test]

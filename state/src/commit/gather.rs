@@ -9,6 +9,7 @@ use super::plan::{CommitPlan, Role, TaskId};
 use super::record::{CommitRecord, RecordKind};
 use super::report::{Durable, TaskReport};
 use super::restore_set::{RestoreSet, Slice, check_slices, groups_of_task};
+use super::watermark::{Mark, Reached, Timed};
 
 type Reports = BTreeMap<TaskId, Durable>;
 
@@ -89,7 +90,7 @@ impl Gather {
             Some(_) => {}
         }
         match &what {
-            Durable::Spout { positions } => {
+            Durable::Spout { positions, .. } => {
                 for split in positions.keys() {
                     let split_key = (task.component, split.clone());
                     let owner = *self.split_owners.entry(split_key).or_insert(task.task);
@@ -154,12 +155,14 @@ pub(super) fn commit_end(generation: Generation, commit: u32) -> Epoch {
 
 /// Applies one commit's reports to the record of the commit before.
 fn merge(record: &mut CommitRecord, plan: &CommitPlan, reports: &Reports) -> Result<(), Poison> {
+    let mut marks = BTreeMap::new();
     let mut slices: BTreeMap<&str, (u32, Vec<Slice>)> = BTreeMap::new();
     for (&task, what) in reports {
         let component = plan.component(task).expect("checked when it was reported");
         let name = component.name.as_str();
         match what {
-            Durable::Spout { positions } => {
+            Durable::Spout { positions, mark } => {
+                marks.extend(mark.map(|mark| (task, mark)));
                 let splits = entry(&mut record.spouts, name);
                 splits.extend(positions.iter().map(|(split, at)| (split.clone(), at.clone())));
             }
@@ -185,7 +188,29 @@ fn merge(record: &mut CommitRecord, plan: &CommitPlan, reports: &Reports) -> Res
             .map_err(|why| Poison::Slices { task: name.to_owned(), why })?;
         record.state.insert(name.to_owned(), RestoreSet { tasks, slices });
     }
+    record.watermarks = watermarks(record, plan, &marks);
     Ok(())
+}
+
+/// Where every component stands with the marks of one commit. One that has no watermark any more keeps the
+/// last it had, should it get one again.
+fn watermarks(
+    before: &CommitRecord,
+    plan: &CommitPlan,
+    marks: &BTreeMap<TaskId, Mark>,
+) -> BTreeMap<String, i64> {
+    let mut after = before.watermarks.clone();
+    let stood = |name: &str| before.watermarks.get(name).copied();
+    for Timed { name, spouts } in &plan.timed {
+        let spouts = spouts.iter().map(|&spout| {
+            let component = plan.components.get(spout as usize);
+            (spout, component.and_then(|component| stood(&component.name)))
+        });
+        if let Some(ms) = Reached::new(stood(name), spouts).advance(marks) {
+            after.insert(name.clone(), ms);
+        }
+    }
+    after
 }
 
 fn entry<'a, V: Default>(map: &'a mut BTreeMap<String, V>, name: &str) -> &'a mut V {

@@ -9,6 +9,7 @@
 //! | [`named`] | commits that have names, and what those keep |
 //! | [`restore_set`] | which ledgers hold a component's state, key group by key group |
 //! | [`plan`], [`report`] | who takes part in a commit, and what each says |
+//! | [`watermark`] | how far event time has come as of a commit |
 //! | [`guarantee`] | what a topology promises |
 
 pub mod coordinator;
@@ -22,6 +23,7 @@ pub mod recovery;
 pub mod report;
 pub mod restore_set;
 pub mod topology_record;
+pub mod watermark;
 
 pub use coordinator::{CommitConfig, Coordinator, Effect, Input, Outcome, Poison};
 pub use guarantee::{Guarantee, ParseGuaranteeError};
@@ -34,6 +36,7 @@ pub use restore_set::{
     LedgerRange, Reading, RestoreSet, Slice, SliceError, groups_of_task, reading_plan,
 };
 pub use topology_record::{ChangeError, Claimant, Graph, Partition, TopologyRecord};
+pub use watermark::{Mark, Reached, Timed};
 
 #[cfg(test)]
 mod model_tests;

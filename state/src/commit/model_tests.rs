@@ -79,6 +79,7 @@ fn plan(generation: Generation) -> CommitPlan {
         guarantee: Guarantee::EffectivelyOnce,
         key_groups: 1,
         components: vec![component("in", Role::Spout), component("out", Role::Sink)],
+        timed: Vec::new(),
     }
 }
 
@@ -295,7 +296,7 @@ impl World {
                         generation: w.generation,
                         task: SPOUT,
                         commit: from.commit(),
-                        what: Durable::Spout { positions },
+                        what: Durable::Spout { positions, mark: None },
                     });
                 }
                 w.epoch = order;

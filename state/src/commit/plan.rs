@@ -5,6 +5,7 @@ use std::fmt;
 use egret_schemas::Generation;
 
 use super::guarantee::Guarantee;
+use super::watermark::Timed;
 
 /// A task that reports: the number of its entry in [`CommitPlan::components`] and its own number.
 #[derive(
@@ -68,6 +69,8 @@ pub struct CommitPlan {
     pub key_groups: u32,
     /// Spouts, stateful components and sinks.
     pub components: Vec<CommitComponent>,
+    /// Every component that has a watermark, bolts without state included.
+    pub timed: Vec<Timed>,
 }
 
 impl CommitPlan {

@@ -56,7 +56,7 @@ pub struct CommitRecord {
     pub state: BTreeMap<String, RestoreSet>,
     /// Component → partition → end of committed output.
     pub sinks: BTreeMap<String, BTreeMap<u32, SinkPosition>>,
-    /// Component → event time in ms it had reached.
+    /// Component → its watermark in ms: spouts that say the event time of their tuples, and what they feed.
     pub watermarks: BTreeMap<String, i64>,
 }
 

@@ -6,6 +6,7 @@ use egret_schemas::{EntryId, Generation, SegmentId};
 
 use super::plan::TaskId;
 use super::restore_set::Slice;
+use super::watermark::Mark;
 
 /// How far a partition's output reaches: the segment and its last entry, `None` while it is empty.
 pub type SinkPosition = (SegmentId, Option<EntryId>);
@@ -32,6 +33,8 @@ pub enum Durable {
     Spout {
         /// Split → position, both in the spout's own encoding.
         positions: BTreeMap<Vec<u8>, Vec<u8>>,
+        /// How far event time has come with everything it emitted, if it says.
+        mark: Option<Mark>,
     },
     /// A stateful task: everything it would be restored from, its current ledger included.
     State {
