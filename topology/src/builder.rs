@@ -20,6 +20,7 @@
 //!
 //! A wiring that cannot run is an error at the call that makes it, naming the component and the fix.
 
+mod edge;
 mod error;
 mod keyed;
 mod parts;
@@ -35,7 +36,7 @@ use std::sync::{Arc, Mutex};
 use egret_state::Guarantee;
 
 pub use error::BuildError;
-pub use keyed::{ComputedKey, KeyField, KeyFn, KeyedStream};
+pub use keyed::{ComputedKey, EitherKey, KeyField, KeyFn, KeyedStream};
 pub use parts::SpoutSource;
 pub(crate) use parts::{Env, Outputs, Part, SinkPart};
 pub(crate) use stream::SinkParts;
@@ -63,6 +64,12 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// A component's name; once the topology is finished, nothing is known of it here.
+    pub(crate) fn name(&self, component: usize) -> String {
+        let name = |component: &ComponentPlan| component.name.clone();
+        self.components.get(component).map_or_else(|| format!("#{component}"), name)
+    }
+
     /// Checks a new component's name and parallelism and adds it.
     pub(crate) fn add(&mut self, component: ComponentPlan, part: Part) -> Result<usize> {
         let name = component.name.clone();
@@ -161,6 +168,7 @@ impl TopologyBuilder {
             inputs: Vec::new(),
             emits: Some(short_type::<T>()),
             state: None,
+            event_time: None,
             detail: source.detail(),
         };
         let part = Part::Spout(Arc::new(parts::SpoutOf::new(source, Arc::clone(&outlet))));

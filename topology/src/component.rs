@@ -6,14 +6,17 @@
 mod bolt;
 mod context;
 mod emitter;
+mod event_time;
 mod keyed_bolt;
 mod sink;
 mod spout;
 
 pub use bolt::Bolt;
+pub(crate) use context::WatermarkCell;
 pub use context::{Context, TaskId};
 pub use emitter::Emitter;
 pub(crate) use emitter::{Outlet, OutletOf};
+pub use event_time::EventTime;
 pub use keyed_bolt::{KeyedBolt, State};
 pub use sink::Sink;
 pub use spout::{Next, Positions, Replay, Spout};

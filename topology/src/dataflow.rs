@@ -18,6 +18,8 @@
 //!   the commit, so the coordinator's frontier says when all reports must be in. Under at-most-once
 //!   nothing is reported, but sinks hold theirs until the commit is written all the same.
 //! * *processed* carries nothing; its frontier is what flow control looks at.
+//! * *marks*, where spouts say event times: from each spout to every bolt it reaches, on every worker, once a
+//!   commit; a bolt's watermark moves where the commit closes (`marks`).
 //! * *control* has no path through any operator, so feeding it back makes no cycle.
 //!
 //! Each operator is plumbing (capabilities, frontiers, sessions) around tasks that have never heard
@@ -34,6 +36,8 @@ mod chunk;
 mod compile;
 mod coordinator;
 mod credit;
+mod inputs;
+mod marks;
 mod outputs;
 mod pact;
 mod reports;
@@ -49,4 +53,5 @@ pub(crate) use worker::{Failure, Peers, run_workers};
 pub(crate) fn register_messages() {
     crate::batch::register::<reports::Notice>();
     crate::batch::register::<reports::Control>();
+    crate::batch::register::<marks::Said>();
 }

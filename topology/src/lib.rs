@@ -62,6 +62,7 @@ pub mod builder;
 pub mod component;
 pub mod connect;
 mod dataflow;
+mod either;
 mod ends;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -82,11 +83,12 @@ pub use app::{Args, RunArgs, main};
 pub use blob::Blob;
 pub use builder::{BuildError, Grouped, KeyedStream, Stream, Topology, TopologyBuilder};
 pub use component::{
-    Bolt, ComponentError, ComponentResult, Context, Emitter, KeyedBolt, Next, Positions, Replay,
-    Sink, Spout,
+    Bolt, ComponentError, ComponentResult, Context, Emitter, EventTime, KeyedBolt, Next, Positions,
+    Replay, Sink, Spout,
 };
 pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
 pub use egret_state::Guarantee;
+pub use either::Either;
 pub use ends::{exit_code, is_taken_over};
 pub use error::{Error, Result};
 pub use runtime::{Processes, Progress, RunOptions, Summary};

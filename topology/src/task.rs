@@ -14,6 +14,7 @@ mod spout;
 mod state_log;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use egret_log::stream::error::{CatalogError, OpenWriterError, ReadError, UseError};
 use egret_schemas::{EntryAddress, Epoch};
@@ -28,7 +29,7 @@ pub(crate) use state_log::{OpenStateLedger, StateLog, StateStart};
 use crate::batch::AnyBatch;
 use crate::budget::Charge;
 use crate::component::{ComponentError, Next, Outlet, Positions, TaskId};
-use egret_state::commit::{SinkPosition, Slice};
+use egret_state::commit::{Mark, SinkPosition, Slice};
 
 /// A task failed; the generation is given up and the topology goes on from its last commit.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -111,6 +112,9 @@ pub(crate) trait SpoutTask {
     fn next(&mut self, bytes: usize) -> Result<Next, TaskError>;
     fn positions(&self) -> Positions;
     fn committed(&mut self, positions: &Positions) -> Result<(), TaskError>;
+    /// How far event time has come with everything emitted, and when that may change although nothing is
+    /// emitted; nothing where the spout does not say event times.
+    fn mark(&mut self) -> Option<(Mark, Option<Duration>)>;
     fn outlet(&mut self) -> &mut dyn Outlet;
 }
 
@@ -137,6 +141,14 @@ pub(crate) trait BoltTask {
     fn begin(&mut self, batch: Box<dyn AnyBatch>);
     /// Works on the batch until it is done or the outlet is full; whether it is done.
     fn go_on(&mut self) -> Result<bool, TaskError>;
+    /// The commit is complete and the watermark moved with it, to `ms`, which is what
+    /// [`Context::watermark`](crate::Context::watermark) says from now on. Emit what is due by event time
+    /// until that is done or the outlet is full; whether it is done. Called again until it is, and then
+    /// [`close`](BoltTask::close) is: what changes here is part of the commit.
+    fn watermark(&mut self, ms: i64) -> Result<bool, TaskError> {
+        let _ = ms;
+        Ok(true)
+    }
     /// The commit is complete: emit what is due until that is done or the outlet is full. When it is
     /// done, hand the commit's changes to the changelog; whether it is done.
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError>;

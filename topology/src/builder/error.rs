@@ -93,6 +93,32 @@ pub enum BuildError {
         /// The stream.
         stream: String,
     },
+    /// Two streams of two builders for one consumer.
+    #[error(
+        "the streams of `{first}` and `{second}` are of two topologies: build both with one `TopologyBuilder`"
+    )]
+    OtherBuilder {
+        /// A component the one comes from.
+        first: String,
+        /// A component the other comes from.
+        second: String,
+    },
+    /// Event time said of something else than a spout's stream.
+    #[error(
+        "the event time of tuples is said of the stream that `TopologyBuilder::spout` gave, not of that of `{name}`: what a spout reaches has its watermark"
+    )]
+    EventTimeOfBolt {
+        /// The component, or components.
+        name: String,
+    },
+    /// Event time said twice.
+    #[error(
+        "the event time of the tuples of spout `{name}` is said twice: its tuples have one event time, so say it once, before the stream is used"
+    )]
+    EventTimeTwice {
+        /// The spout.
+        name: String,
+    },
     /// Streams of two builders.
     #[error("component `{name}` is attached to a stream of another topology: build it on its own")]
     OtherTopology {

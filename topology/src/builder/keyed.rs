@@ -14,7 +14,7 @@ use crate::grouping::fields::Fields;
 use crate::grouping::{Grouping, MakePartitioner, Target};
 use crate::plan::{ComponentPlan, Kind};
 use crate::task::{BoltTask, Keyed, StateLog};
-use crate::{Result, Tuple};
+use crate::{Either, Result, Tuple};
 
 /// Finds the key of a tuple.
 pub trait KeyFn<T>: Clone + Send + Sync + 'static {
@@ -92,30 +92,114 @@ where
     }
 }
 
-/// A stream grouped by key.
+/// The key of a tuple of one of two inputs: what that input is keyed by.
+#[derive(Debug, Clone)]
+pub struct EitherKey<L, R>(L, R);
+
+impl<A, B, L, R> KeyFn<Either<A, B>> for EitherKey<L, R>
+where
+    A: 'static,
+    B: 'static,
+    L: KeyFn<A>,
+    R: KeyFn<B, Key = L::Key>,
+{
+    type Key = L::Key;
+    #[inline]
+    fn with<O>(&self, tuple: &Either<A, B>, f: impl FnOnce(&L::Key) -> O) -> O {
+        match tuple {
+            Either::Left(left) => self.0.with(left, f),
+            Either::Right(right) => self.1.with(right, f),
+        }
+    }
+}
+
+/// Streams grouped by key.
 pub struct KeyedStream<T, F> {
-    stream: Stream<T>,
+    grouped: Grouped<T>,
     key: F,
 }
 
 impl<T, F: std::fmt::Debug> std::fmt::Debug for KeyedStream<T, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} keyed by {:?}", self.stream, self.key)
+        write!(f, "{:?} keyed by {:?}", self.grouped, self.key)
     }
 }
 
 impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
-    pub(crate) fn new(stream: Stream<T>, key: F) -> Self {
-        KeyedStream { stream, key }
-    }
-
-    fn partitioner(&self) -> MakePartitioner<T> {
-        let key = self.key.clone();
-        Arc::new(move |target: &Target| {
-            let key = key.clone();
+    pub(crate) fn new(stream: &Stream<T>, key: F) -> Self {
+        let of = key.clone();
+        let make: MakePartitioner<T> = Arc::new(move |target: &Target| {
+            let key = of.clone();
             let hash_of = move |tuple: &T| key.with(tuple, |k| k.hash64());
             Box::new(Fields::new(target, hash_of))
-        })
+        });
+        KeyedStream { grouped: stream.grouped(Grouping::Fields, &make), key }
+    }
+
+    /// This input and another, of any type and keyed by the same type, for one bolt, which takes
+    /// [`Either`]: this one's tuples are its `Left`, the other's its `Right`. Tuples of one key meet at one
+    /// task, whichever input they come from, and share that key's state; tuples of the two inputs come in no
+    /// order to each other. What is joined can be joined again, for three inputs:
+    /// `Either<Either<A, B>, C>`.
+    ///
+    /// ```
+    /// use egret::{ComponentResult, Context, Either, Emitter, KeyedBolt};
+    /// # use egret::{LogSink, LogSpout, TopologyBuilder};
+    ///
+    /// /// Names the user of each click, once the name is known.
+    /// struct Name;
+    /// impl KeyedBolt<u64, Either<(u64, String), (u64, String)>, (String, String)> for Name {
+    ///     type State = Option<String>;
+    ///     fn execute(
+    ///         &mut self,
+    ///         _: &u64,
+    ///         name: &mut Option<String>,
+    ///         tuple: Either<(u64, String), (u64, String)>,
+    ///         out: &mut Emitter<(String, String)>,
+    ///         _: &Context,
+    ///     ) -> ComponentResult {
+    ///         match tuple {
+    ///             Either::Left((_, page)) => {
+    ///                 name.iter().for_each(|name| out.emit((name.clone(), page.clone())));
+    ///             }
+    ///             Either::Right((_, new)) => *name = Some(new),
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # let mut t = TopologyBuilder::new("t");
+    /// # let parse = || |line: String, out: &mut Emitter<(u64, String)>| out.emit((1, line));
+    /// # let clicks = t.spout("c", 1, LogSpout::<String>::from_stream("c"))?.shuffle().bolt("p", 1, parse)?;
+    /// # let users = t.spout("u", 1, LogSpout::<String>::from_stream("u"))?.shuffle().bolt("q", 1, parse)?;
+    /// let by_user = clicks.fields(|(user, _)| user).join(users.fields(|(user, _)| user))?;
+    /// let named = by_user.keyed("name", 2, || Name)?;
+    /// # named.sink("o", LogSink::to_stream("o"))?;
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    ///
+    /// Keys of two types are no match:
+    /// ```compile_fail
+    /// # use egret::{Emitter, LogSpout, TopologyBuilder};
+    /// # let mut t = TopologyBuilder::new("t");
+    /// # let lines = t.spout("c", 1, LogSpout::<String>::from_stream("c"))?;
+    /// lines.fields_by(|line| line.len()).join(lines.fields(|line| line.as_str()))?;
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::OtherBuilder`](super::BuildError::OtherBuilder) when the other one is of another
+    /// topology.
+    pub fn join<U, G>(
+        self,
+        other: KeyedStream<U, G>,
+    ) -> Result<KeyedStream<Either<T, U>, EitherKey<F, G>>>
+    where
+        U: Tuple,
+        G: KeyFn<U, Key = F::Key>,
+    {
+        let grouped = self.grouped.join(other.grouped)?;
+        Ok(KeyedStream { grouped, key: EitherKey(self.key, other.key) })
     }
 
     /// Attaches a bolt with state per key.
@@ -138,17 +222,18 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
             inputs: Vec::new(),
             emits: Some(short_type::<O>()),
             state: Some(state),
+            event_time: None,
             detail: String::new(),
         };
-        let make = self.partitioner();
         let part = Part::Bolt(Arc::new(KeyedOf::<T, O, F, M> {
             key: self.key.clone(),
             factory,
             outlet: Arc::clone(&outlet),
             of: PhantomData,
         }));
-        let index = self.stream.attach(plan, part, Grouping::Fields, make)?;
-        Ok(Stream::new(Rc::clone(&self.stream.draft), index, outlet))
+        let draft = Rc::clone(&self.grouped.draft);
+        let index = self.grouped.attach(plan, part)?;
+        Ok(Stream::new(draft, index, outlet))
     }
 
     /// Attaches a bolt without state; equal keys still meet at one task.
@@ -161,8 +246,7 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
         B: Bolt<T, O>,
         M: Fn() -> B + Send + Sync + 'static,
     {
-        let make = self.partitioner();
-        Grouped::new(self.stream, Grouping::Fields, make).bolt(name, parallelism, factory)
+        self.grouped.bolt(name, parallelism, factory)
     }
 }
 

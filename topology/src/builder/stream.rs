@@ -1,44 +1,42 @@
 //! Typed streams between components, and the groupings that make them attachable.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use egret_state::keyed::Key;
 
+use super::edge::{Edge, Origin};
 use super::keyed::{ComputedKey, KeyField, KeyedStream};
 use super::parts::{BoltOf, Part, SinkOf, SinkPart};
 use super::{BuildError, Draft, short_type};
-use crate::component::{Bolt, OutletOf, Sink};
+use crate::component::{Bolt, EventTime, OutletOf, Sink};
 use crate::grouping::all::All;
 use crate::grouping::global::Global;
 use crate::grouping::local_or_shuffle::LocalOrShuffle;
 use crate::grouping::shuffle::Shuffle;
 use crate::grouping::{Grouping, MakePartitioner, Partitioner, Target};
 use crate::plan::{ComponentPlan, InputPlan, Kind};
-use crate::{Result, Tuple};
+use crate::{Either, Result, Tuple};
 
-/// The output of a component: tuples of one type. Attach as many consumers as you like; each sees
-/// every tuple.
+/// Tuples of one type: the output of a component, or of several. Attach as many consumers as you like;
+/// each sees every tuple.
 pub struct Stream<T> {
     pub(crate) draft: Rc<RefCell<Draft>>,
-    pub(crate) component: usize,
-    pub(crate) outlet: Arc<Mutex<OutletOf<T>>>,
+    origins: Vec<Origin<T>>,
 }
 
 impl<T> Clone for Stream<T> {
     fn clone(&self) -> Self {
-        Stream {
-            draft: Rc::clone(&self.draft),
-            component: self.component,
-            outlet: Arc::clone(&self.outlet),
-        }
+        Stream { draft: Rc::clone(&self.draft), origins: self.origins.clone() }
     }
 }
 
 impl<T> std::fmt::Debug for Stream<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Stream<{}> of component {}", short_type::<T>(), self.component)
+        let origins: Vec<String> = self.origins.iter().map(|o| o.component.to_string()).collect();
+        write!(f, "Stream<{}> of component {}", short_type::<T>(), origins.join(", "))
     }
 }
 
@@ -48,36 +46,98 @@ impl<T: Tuple> Stream<T> {
         component: usize,
         outlet: Arc<Mutex<OutletOf<T>>>,
     ) -> Stream<T> {
-        Stream { draft, component, outlet }
+        Stream { draft, origins: vec![Origin { component, outlet }] }
     }
 
-    fn grouped(&self, grouping: Grouping, make: MakePartitioner<T>) -> Grouped<T> {
-        Grouped { stream: self.clone(), grouping, make }
+    pub(crate) fn grouped(&self, grouping: Grouping, make: &MakePartitioner<T>) -> Grouped<T> {
+        let edge = |origin: &Origin<T>| Edge::new(origin, grouping, make);
+        let edges = self.origins.iter().map(edge).collect();
+        Grouped { draft: Rc::clone(&self.draft), edges, of: PhantomData }
+    }
+
+    /// This stream and another of the same type as one: what is attached gets the tuples of both, those of
+    /// each component in their order. `a.union(&b)?.union(&c)?` is one of three.
+    ///
+    /// # Errors
+    /// [`BuildError::OtherBuilder`] when the other stream is of another topology.
+    pub fn union(&self, other: &Stream<T>) -> Result<Stream<T>> {
+        let of = |origins: &[Origin<T>]| origins.first().map(|origin| origin.component);
+        check_same((&self.draft, of(&self.origins)), (&other.draft, of(&other.origins)))?;
+        let origins = self.origins.iter().chain(&other.origins).cloned().collect();
+        Ok(Stream { draft: Rc::clone(&self.draft), origins })
+    }
+
+    /// Says the event time of a spout's tuples, in ms; call it on the stream that
+    /// [`TopologyBuilder::spout`](super::TopologyBuilder::spout) gave. Whatever this stream reaches then has
+    /// a [watermark](crate::Context::watermark). Each split is expected to be in order, and one that is
+    /// quiet is left out after a while: see [`EventTime`] and
+    /// [`event_time_with`](Stream::event_time_with).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn event_time<F>(&self, time_of: F) -> Result<Stream<T>>
+    where
+        F: Fn(&T) -> i64 + Send + Sync + 'static,
+    {
+        self.event_time_with(EventTime::default(), time_of)
+    }
+
+    /// The same, and how far splits may be out of order, and when a quiet one is left out.
+    ///
+    /// # Errors
+    /// [`BuildError::EventTimeOfBolt`] when this is not the stream of one spout;
+    /// [`BuildError::EventTimeTwice`] when it was said before.
+    pub fn event_time_with<F>(&self, config: EventTime, time_of: F) -> Result<Stream<T>>
+    where
+        F: Fn(&T) -> i64 + Send + Sync + 'static,
+    {
+        let mut draft = self.draft.borrow_mut();
+        let is_spout = |component: usize| {
+            draft.components.get(component).is_some_and(|c| c.kind == Kind::Spout)
+        };
+        let origin = match &self.origins[..] {
+            [origin] if is_spout(origin.component) => origin,
+            others => {
+                let names: Vec<_> = others.iter().map(|o| draft.name(o.component)).collect();
+                return Err(BuildError::EventTimeOfBolt { name: names.join(", ") }.into());
+            }
+        };
+        let spout = &mut draft.components[origin.component];
+        if spout.event_time.is_some() {
+            return Err(BuildError::EventTimeTwice { name: spout.name.clone() }.into());
+        }
+        spout.event_time = Some(config);
+        let latest_of = Arc::new(move |tuples: &[T]| tuples.iter().map(&time_of).max());
+        let mut outlet = origin.outlet.lock().expect("no panic while held");
+        outlet.event_time = Some((latest_of, config));
+        drop(outlet);
+        drop(draft);
+        Ok(self.clone())
     }
 
     /// To the tasks of the next component in turn.
     pub fn shuffle(&self) -> Grouped<T> {
         let make = |target: &Target| Box::new(Shuffle::new(target)) as Box<dyn Partitioner<T>>;
-        self.grouped(Grouping::Shuffle, Arc::new(make))
+        self.grouped(Grouping::Shuffle, &(Arc::new(make) as _))
     }
 
     /// A copy to every task.
     pub fn all(&self) -> Grouped<T> {
         let make = |target: &Target| Box::new(All(target.clone())) as Box<dyn Partitioner<T>>;
-        self.grouped(Grouping::All, Arc::new(make))
+        self.grouped(Grouping::All, &(Arc::new(make) as _))
     }
 
     /// Everything to task 0.
     pub fn global(&self) -> Grouped<T> {
         let make = |target: &Target| Box::new(Global(target.clone())) as Box<dyn Partitioner<T>>;
-        self.grouped(Grouping::Global, Arc::new(make))
+        self.grouped(Grouping::Global, &(Arc::new(make) as _))
     }
 
     /// To tasks on the same worker where there are any: no tuple crosses workers.
     pub fn local_or_shuffle(&self) -> Grouped<T> {
         let make =
             |target: &Target| Box::new(LocalOrShuffle::new(target)) as Box<dyn Partitioner<T>>;
-        self.grouped(Grouping::LocalOrShuffle, Arc::new(make))
+        self.grouped(Grouping::LocalOrShuffle, &(Arc::new(make) as _))
     }
 
     /// By a key inside the tuple: `fields(|w| w.as_str())`. Equal keys meet at one task; keyed state
@@ -87,7 +147,7 @@ impl<T: Tuple> Stream<T> {
         K: Key + ?Sized + 'static,
         F: Fn(&T) -> &K + Clone + Send + Sync + 'static,
     {
-        KeyedStream::new(self.clone(), KeyField::new(key))
+        KeyedStream::new(self, KeyField::new(key))
     }
 
     /// By a key computed from the tuple: `fields_by(|order| order.cents / 100)`.
@@ -96,7 +156,7 @@ impl<T: Tuple> Stream<T> {
         K: Key + 'static,
         F: Fn(&T) -> K + Clone + Send + Sync + 'static,
     {
-        KeyedStream::new(self.clone(), ComputedKey::new(key))
+        KeyedStream::new(self, ComputedKey::new(key))
     }
 
     /// Ends the stream in a sink that places its tuples itself, such as a
@@ -130,30 +190,26 @@ impl<T: Tuple> Stream<T> {
             inputs: Vec::new(),
             emits: None,
             state: None,
+            event_time: None,
             detail,
         };
-        self.attach(plan, Part::Sink(part), grouping, make).map(|_| ())
+        self.grouped(grouping, &make).attach(plan, Part::Sink(part)).map(|_| ())
     }
+}
 
-    /// Adds a component that consumes this stream.
-    pub(crate) fn attach(
-        &self,
-        mut plan: ComponentPlan,
-        part: Part,
-        grouping: Grouping,
-        make: MakePartitioner<T>,
-    ) -> Result<usize> {
-        let mut draft = self.draft.borrow_mut();
-        if draft.components.len() <= self.component {
-            return Err(BuildError::OtherTopology { name: plan.name }.into());
-        }
-        let edge = draft.edges[self.component];
-        plan.inputs = vec![InputPlan { from: self.component, edge, grouping }];
-        let index = draft.add(plan, part)?;
-        drop(draft);
-        self.outlet.lock().expect("no panic while held").edges.push(make);
-        Ok(index)
+/// Refuses streams of two topologies.
+fn check_same(
+    (left, of_left): (&Rc<RefCell<Draft>>, Option<usize>),
+    (right, of_right): (&Rc<RefCell<Draft>>, Option<usize>),
+) -> Result<()> {
+    if Rc::ptr_eq(left, right) {
+        return Ok(());
     }
+    let name = |draft: &Rc<RefCell<Draft>>, component: Option<usize>| {
+        component.map_or_else(String::new, |component| draft.borrow().name(component))
+    };
+    let (first, second) = (name(left, of_left), name(right, of_right));
+    Err(BuildError::OtherBuilder { first, second }.into())
 }
 
 /// What [`SinkSpec::into_part`] gives: the part, its grouping and partitioner, its parallelism (which
@@ -168,22 +224,70 @@ pub trait SinkSpec<T> {
     fn into_part(self) -> SinkParts<T>;
 }
 
-/// A stream with a grouping: what a component can be attached to.
+/// Streams with their groupings: what a component can be attached to.
 pub struct Grouped<T> {
-    stream: Stream<T>,
-    grouping: Grouping,
-    make: MakePartitioner<T>,
+    pub(crate) draft: Rc<RefCell<Draft>>,
+    edges: Vec<Edge>,
+    of: PhantomData<fn(T)>,
 }
 
 impl<T> std::fmt::Debug for Grouped<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} by {}", self.stream, self.grouping)
+        let edge = |edge: &Edge| format!("component {} by {}", edge.component, edge.grouping);
+        let edges: Vec<String> = self.edges.iter().map(edge).collect();
+        write!(f, "Grouped<{}> of {}", short_type::<T>(), edges.join(", "))
     }
 }
 
 impl<T: Tuple> Grouped<T> {
-    pub(crate) fn new(stream: Stream<T>, grouping: Grouping, make: MakePartitioner<T>) -> Self {
-        Grouped { stream, grouping, make }
+    fn first(&self) -> (&Rc<RefCell<Draft>>, Option<usize>) {
+        (&self.draft, self.edges.first().map(|edge| edge.component))
+    }
+
+    /// This input and another of the same type, each with its own grouping, for one bolt:
+    /// `orders.shuffle().union(retries.global())?.bolt(..)`.
+    ///
+    /// # Errors
+    /// [`BuildError::OtherBuilder`] when the other one is of another topology.
+    pub fn union(mut self, other: Grouped<T>) -> Result<Grouped<T>> {
+        check_same(self.first(), other.first())?;
+        self.edges.extend(other.edges);
+        Ok(self)
+    }
+
+    /// This input and another of any type, each with its own grouping, for one bolt, which takes
+    /// [`Either`]: this one's tuples are its `Left`, the other's its `Right`. Tuples of the two come in no
+    /// order to each other. What is joined can be joined again, for three inputs:
+    /// `Either<Either<A, B>, C>`.
+    ///
+    /// # Errors
+    /// [`BuildError::OtherBuilder`] when the other one is of another topology.
+    pub fn join<U: Tuple>(self, other: Grouped<U>) -> Result<Grouped<Either<T, U>>> {
+        check_same(self.first(), other.first())?;
+        let sides = self.edges.iter().map(|edge| edge.side + 1).max().unwrap_or_default();
+        let left = self.edges.into_iter().map(|edge| edge.turned(Either::<T, U>::Left, 0));
+        let right = other.edges.into_iter().map(|edge| edge.turned(Either::<T, U>::Right, sides));
+        Ok(Grouped { draft: self.draft, edges: left.chain(right).collect(), of: PhantomData })
+    }
+
+    /// Adds a component that takes these inputs.
+    pub(crate) fn attach(self, mut plan: ComponentPlan, part: Part) -> Result<usize> {
+        // What is between emitter and task may be another type than either's own.
+        crate::batch::register::<T>();
+        let mut draft = self.draft.borrow_mut();
+        let mut edges = draft.edges.clone();
+        for edge in &self.edges {
+            let Some(next) = edges.get_mut(edge.component) else {
+                return Err(BuildError::OtherTopology { name: plan.name }.into());
+            };
+            let (from, grouping, side) = (edge.component, edge.grouping, edge.side);
+            plan.inputs.push(InputPlan { from, edge: *next, grouping, side });
+            *next += 1;
+        }
+        let index = draft.add(plan, part)?;
+        drop(draft);
+        self.edges.into_iter().for_each(Edge::connect);
+        Ok(index)
     }
 
     /// Attaches a bolt of `parallelism` tasks; `factory` makes one instance for each.
@@ -205,11 +309,13 @@ impl<T: Tuple> Grouped<T> {
             inputs: Vec::new(),
             emits: Some(short_type::<O>()),
             state: None,
+            event_time: None,
             detail: String::new(),
         };
         let part = Part::Bolt(Arc::new(BoltOf::<T, O, F>::new(factory, Arc::clone(&outlet))));
-        let index = self.stream.attach(plan, part, self.grouping, self.make)?;
-        Ok(Stream::new(Rc::clone(&self.stream.draft), index, outlet))
+        let draft = Rc::clone(&self.draft);
+        let index = self.attach(plan, part)?;
+        Ok(Stream::new(draft, index, outlet))
     }
 
     /// Attaches a sink of your own of `parallelism` tasks. It sees tuples at least once.
@@ -228,11 +334,13 @@ impl<T: Tuple> Grouped<T> {
             inputs: Vec::new(),
             emits: None,
             state: None,
+            event_time: None,
             detail: "outside of the commit: at least once".to_owned(),
         };
         let part = Part::Sink(Arc::new(SinkOf::<T, F>::new(factory)));
-        self.stream.attach(plan, part, self.grouping, self.make)?;
-        self.stream.draft.borrow_mut().external_sinks.push(name.to_owned());
+        let draft = Rc::clone(&self.draft);
+        self.attach(plan, part)?;
+        draft.borrow_mut().external_sinks.push(name.to_owned());
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use egret_log::Log;
 use egret_log::message::Wake;
@@ -21,6 +22,27 @@ impl fmt::Display for TaskId {
     }
 }
 
+/// The watermark of a component's tasks on one worker, as their contexts show it.
+#[derive(Debug, Clone)]
+pub(crate) struct WatermarkCell(Arc<AtomicI64>);
+
+/// Stands for no watermark: none is that early.
+const NO_WATERMARK: i64 = i64::MIN;
+
+impl WatermarkCell {
+    pub(crate) fn new(ms: Option<i64>) -> WatermarkCell {
+        WatermarkCell(Arc::new(AtomicI64::new(ms.unwrap_or(NO_WATERMARK))))
+    }
+
+    pub(crate) fn set(&self, ms: i64) {
+        self.0.store(ms, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|ms| *ms != NO_WATERMARK)
+    }
+}
+
 /// Handed to every call of a component.
 #[derive(Clone)]
 pub struct Context {
@@ -33,6 +55,7 @@ pub struct Context {
     /// Whether positions are committed, to be read from again.
     pub(crate) commits: bool,
     pub(crate) restarted: bool,
+    pub(crate) watermark: WatermarkCell,
 }
 
 impl Context {
@@ -61,6 +84,17 @@ impl Context {
     /// left a trace.
     pub fn restarted(&self) -> bool {
         self.restarted
+    }
+
+    /// The event time, in ms, below which no tuple is expected any more: of everything that reaches this
+    /// bolt, by any way, from spouts that say the event time of their tuples
+    /// ([`Stream::event_time`](crate::Stream::event_time)). A tuple below it is late.
+    ///
+    /// It moves where a commit closes and nowhere else, never goes back, and is part of the commit: after a
+    /// restart it is what it was. `None` until every such spout has read something, or is idle; always for
+    /// spouts and sinks.
+    pub fn watermark(&self) -> Option<i64> {
+        self.watermark.get()
     }
 
     /// Schedules this task again, from any thread: how outside events reach a parked spout.

@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::event_time::{EventTime, LatestOf, Times};
 use crate::Tuple;
 use crate::batch::{BATCH_BYTES, BATCH_TUPLES, Routed};
 use crate::budget::{Charge, Lane};
@@ -33,6 +34,8 @@ pub struct Emitter<T> {
     /// Bytes routed since the dataflow last took what was ready.
     ready_bytes: usize,
     slicing: Option<Slicing>,
+    /// The event time of what is emitted, where a spout says it.
+    times: Option<Times<T>>,
 }
 
 /// What an emitter that ships in slices has beside.
@@ -70,6 +73,28 @@ impl<T: Tuple> Emitter<T> {
         }
     }
 
+    /// For spouts that read several splits: what is emitted from here on comes from this one, counted from
+    /// 0. The watermark is that of the split furthest behind; it only follows tuples whose split is said.
+    pub fn from_split(&mut self, split: usize) {
+        if let Some(times) = &mut self.times {
+            times.from(&self.buffer, split);
+        }
+    }
+
+    /// For spouts that read several splits: this one has nothing for now. When that lasts as long as
+    /// [`EventTime::idle_ms`], the watermark goes on without it. A spout that returns
+    /// [`Next::Idle`](super::Next::Idle) or the like says so of all its splits.
+    pub fn quiet(&mut self, split: usize) {
+        if let Some(times) = &mut self.times {
+            times.quiet(&self.buffer, split, egret_log::clock::now());
+        }
+    }
+
+    /// The event time of what is emitted, and the batch that is open.
+    pub(crate) fn times(&mut self) -> Option<(&mut Times<T>, &[T])> {
+        self.times.as_mut().map(|times| (times, &self.buffer[..]))
+    }
+
     /// Bytes emitted since the task began.
     pub fn bytes(&self) -> usize {
         self.total_bytes + self.bytes
@@ -93,6 +118,10 @@ impl<T: Tuple> Emitter<T> {
     }
 
     fn ship(&mut self) {
+        if let Some(times) = &mut self.times {
+            times.look(&self.buffer);
+            times.sent();
+        }
         let bytes = std::mem::take(&mut self.bytes);
         self.total_bytes += bytes;
         self.total_tuples += self.buffer.len() as u64;
@@ -196,11 +225,13 @@ impl<T: Tuple> Outlet for Emitter<T> {
 /// How to make the emitter of each task of a component: one partitioner per consumer.
 pub(crate) struct OutletOf<T> {
     pub(crate) edges: Vec<MakePartitioner<T>>,
+    /// A spout's, if it says the event time of its tuples.
+    pub(crate) event_time: Option<(LatestOf<T>, EventTime)>,
 }
 
 impl<T> Default for OutletOf<T> {
     fn default() -> Self {
-        OutletOf { edges: Vec::new() }
+        OutletOf { edges: Vec::new(), event_time: None }
     }
 }
 
@@ -231,6 +262,7 @@ impl<T: Tuple> OutletOf<T> {
             ready: targets.iter().map(|_| Vec::new()).collect(),
             ready_bytes: 0,
             slicing: None,
+            times: self.event_time.clone().map(|(latest_of, config)| Times::new(latest_of, config)),
         }
     }
 }

@@ -43,6 +43,14 @@ pub trait Spout<T>: 'static {
     /// Emits a handful of tuples, at most about `bytes` of them, and returns without waiting.
     fn next(&mut self, bytes: usize, out: &mut Emitter<T>, cx: &Context) -> ComponentResult<Next>;
 
+    /// How many splits this task reads, once it is open: what
+    /// [`Emitter::from_split`](super::Emitter::from_split) and
+    /// [`Emitter::quiet`](super::Emitter::quiet) count. Only asked where the topology says the event time
+    /// of the tuples; a task with none is idle.
+    fn splits(&self) -> usize {
+        1
+    }
+
     /// Where this task's splits go on after everything it emitted so far.
     fn positions(&self) -> Positions;
 

@@ -161,10 +161,15 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
         while out.bytes() < until && idle + done < self.splits.len() {
             let turn = self.turn % self.splits.len();
             let stream = self.stream.as_str();
+            out.from_split(turn);
             match self.splits[turn].advance(stream, until, out, cx)? {
                 Step::Emitted => (idle, done) = (0, 0),
                 Step::Idle => idle += 1,
                 Step::Done => done += 1,
+            }
+            // Where too few bookies answered there may be more that nobody told of.
+            if idle + done > 0 && self.splits[turn].reader.is_sure() {
+                out.quiet(turn);
             }
             self.turn = turn + 1;
         }
@@ -173,6 +178,10 @@ impl<T: FromRecord> Spout<T> for LogSpout<T> {
             (_, true) => Next::Idle,
             _ => Next::More,
         })
+    }
+
+    fn splits(&self) -> usize {
+        self.splits.len()
     }
 
     fn positions(&self) -> Positions {

@@ -13,10 +13,12 @@ use timely::dataflow::{Scope, Stream};
 use super::align::Align;
 use super::chunk::Chunk;
 use super::compile::Shared;
+use super::inputs::{Edge, Inputs, frontier};
+use super::marks::{Said, Watermark};
 use super::outputs::Outputs;
 use super::pact::Route;
 use super::reports::{Notice, Reports};
-use crate::batch::Routed;
+use crate::batch::{Routed, typed};
 use crate::budget::Charge;
 use crate::task::{BoltTask, TaskError};
 
@@ -45,12 +47,23 @@ pub(crate) struct Bolts {
     /// The task that sends or works, and the charge of its batch if that is not done.
     turn: Option<(usize, Option<Charge>)>,
     /// While a commit closes, the task that closes next.
-    closing: Option<usize>,
+    closing: Option<Closing>,
+    /// Where event time comes from, if it does, and where it moved to with the commit that closes.
+    watermark: Option<Watermark>,
+    moved_to: Option<i64>,
     /// The epoch of what lies in the outlets.
     emitting: Epoch,
     /// Whether this activation found room for anything.
     moved: bool,
     stateful: bool,
+}
+
+/// How far the closing of a commit is.
+#[derive(Debug, Clone, Copy)]
+struct Closing {
+    task: usize,
+    /// Where the watermark moved to with this commit, until the task heard of it.
+    moved_to: Option<i64>,
 }
 
 /// What an activation left.
@@ -69,6 +82,7 @@ impl Bolts {
         tasks: Vec<(TaskId, Box<dyn BoltTask>)>,
         tasks_total: u32,
         first: Epoch,
+        watermark: Option<Watermark>,
     ) -> Bolts {
         let mut local = vec![None; tasks_total as usize];
         for (index, (id, _)) in tasks.iter().enumerate() {
@@ -87,6 +101,8 @@ impl Bolts {
             waiting: VecDeque::new(),
             turn: None,
             closing: None,
+            watermark,
+            moved_to: None,
             emitting: first,
             moved: false,
             stateful,
@@ -153,24 +169,31 @@ impl Bolts {
         }
     }
 
-    /// Goes on closing `commit`, whose batches are all done: one task emits up to a slice. Whether it
-    /// had room to.
+    /// Goes on closing `commit`, whose batches are all done: one task emits up to a slice, what is due by
+    /// event time first. Whether it had room to.
     fn close(&mut self, commit: Epoch, outputs: &mut Outputs) -> Result<bool, TaskError> {
-        let Some(index) = self.closing else {
+        let Some(closing) = self.closing else {
             self.finish(outputs);
             // Results of the commit as a whole leave at its latest epoch still open here: the frontier
             // may have gone on inside the commit since the last tuple.
             self.emitting = self.emitting.max(commit).max(outputs.earliest());
-            self.closing = Some(0);
+            let moved_to = self.watermark.as_mut().and_then(|watermark| watermark.close(commit));
+            self.moved_to = moved_to;
+            self.closing = Some(Closing { task: 0, moved_to });
             return Ok(true);
         };
+        let index = closing.task;
         if let Some(local) = self.tasks.get_mut(index) {
             if !local.task.outlet().has_room() {
                 return Ok(false);
             }
             self.moved = true;
-            if local.task.close(commit)? {
-                self.closing = Some(index + 1);
+            if let Some(ms) = closing.moved_to {
+                if local.task.watermark(ms)? {
+                    self.closing = Some(Closing { task: index, moved_to: None });
+                }
+            } else if local.task.close(commit)? {
+                self.closing = Some(Closing { task: index + 1, moved_to: self.moved_to });
             }
             self.turn = Some((index, None));
             return Ok(true);
@@ -218,19 +241,22 @@ impl Bolts {
     }
 }
 
-/// Builds the operator of one bolt component. The order of an activation: read input; work on it, close
+/// Builds the operator of one bolt component; `marks` are those of the spouts that give it event time, if
+/// any do. The order of an activation: read input; work on it, close
 /// the commits the frontier left and drain their stash, shipping slice by slice; report; only then move
 /// capabilities, not past what is left.
 pub(crate) fn build<'s>(
     name: &str,
     scope: Scope<'s, u64>,
-    (input, route): (Stream<'s, u64, Chunk>, Route),
+    inputs: Vec<Edge<'s>>,
+    marks: Option<Stream<'s, u64, Chunk>>,
     edges: usize,
     bolts: impl FnOnce(&[usize]) -> Option<Bolts>,
     shared: &Arc<Shared>,
 ) -> (Vec<Stream<'s, u64, Chunk>>, Stream<'s, u64, Chunk>) {
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
-    let mut input = builder.new_input(input, route);
+    let mut inputs = Inputs::new(&mut builder, inputs);
+    let mut marks = marks.map(|marks| builder.new_input(marks, Route::ToWorker));
     let mut streams = Vec::with_capacity(edges);
     let mut ports = Vec::with_capacity(edges);
     for _ in 0..edges {
@@ -256,14 +282,22 @@ pub(crate) fn build<'s>(
             bolts = None;
         }
         move |frontiers| {
-            let Some(bolts) = bolts.as_mut().filter(|_| !shared.has_failed()) else { return };
-            let frontier = frontiers[0].frontier().first().copied().map(Epoch);
-            let mut step = || -> Result<(), TaskError> {
-                // What the frontier left cannot be in the input: it was read before.
-                input.for_each(|cap, chunk| {
+            let mut said: Vec<(Epoch, Vec<Said>)> = Vec::new();
+            if let Some(marks) = &mut marks {
+                // Every worker is told, also one without a task.
+                marks.for_each(|cap, chunk| {
                     let epoch = Epoch(*cap.least().expect("everything is sent under a capability"));
-                    bolts.arrived(epoch, chunk.take());
+                    said.push((epoch, typed::<Said>(chunk.take().batch).tuples));
                 });
+            }
+            let Some(bolts) = bolts.as_mut().filter(|_| !shared.has_failed()) else { return };
+            let frontier = frontier(frontiers);
+            let step = || -> Result<(), TaskError> {
+                // What the frontier left cannot be in the input: it was read before.
+                inputs.for_each(|epoch, routed| bolts.arrived(epoch, routed));
+                if let Some(watermark) = &mut bolts.watermark {
+                    said.into_iter().for_each(|(epoch, said)| watermark.said(epoch, said));
+                }
                 match bolts.work(frontier, &mut outputs)? {
                     Left::Nothing => bolts.finish(&mut outputs),
                     Left::Filled => activator.activate(),

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use egret_log::message::Wake;
 use egret_schemas::Epoch;
-use egret_state::commit::{Coordinator, TaskId as CommitTask};
+use egret_state::commit::{Coordinator, Reached, TaskId as CommitTask};
 use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
 use timely::dataflow::{Scope, Stream};
 
 use super::bolt::Bolts;
 use super::chunk::Chunk;
+use super::inputs::Edge;
+use super::marks::Watermark;
 use super::pact::Route;
 use super::sink::Sinks;
 use super::spout::Spouts;
@@ -21,9 +23,9 @@ use super::worker::Failure;
 use super::{bolt, coordinator, sink, spout};
 use crate::budget::{Budget, Lane};
 use crate::builder::{Env, Part};
-use crate::component::{Context, TaskId};
+use crate::component::{Context, TaskId, WatermarkCell};
 use crate::grouping::{Grouping, Target};
-use crate::plan::{LogicalPlan, PhysicalPlan};
+use crate::plan::{InputPlan, LogicalPlan, PhysicalPlan};
 use crate::runtime::{Progress, Restored, Resumed};
 use crate::task::TaskError;
 
@@ -172,6 +174,7 @@ impl Building<'_, '_> {
             resumes_at_end: self.compiled.restored.resumes_at_end,
             commits: self.compiled.plan.guarantee.commits(),
             restarted: self.compiled.restored.restarted,
+            watermark: WatermarkCell::new(None),
         }
     }
 
@@ -209,8 +212,19 @@ impl Building<'_, '_> {
         sinks.flat_map(of).collect()
     }
 
-    fn route(&self, component: usize) -> Route {
-        let input = &self.compiled.plan.components[component].inputs[0];
+    /// Where a bolt's watermark comes from, as of the commit the generation begins with.
+    fn watermark(&self, component: usize, cell: &WatermarkCell) -> Option<Watermark> {
+        let c = self.compiled;
+        let spouts = c.plan.timed_spouts_of(component);
+        let tasks = spouts.iter().map(|spout| c.physical.tasks[*spout] as usize).sum();
+        let stood = |index: usize| c.restored.watermark(&c.plan.components[index].name);
+        let reached =
+            spouts.iter().map(|spout| (self.commit_task(*spout, 0).component, stood(*spout)));
+        let reached = Reached::new(stood(component), reached);
+        (tasks > 0).then(|| Watermark::new(reached, tasks, cell.clone()))
+    }
+
+    fn route(&self, component: usize, input: &InputPlan) -> Route {
         match input.grouping {
             Grouping::LocalOrShuffle if !self.local_everywhere(component) => {
                 Route::ToTask { workers: self.compiled.physical.workers_of(component) }
@@ -255,9 +269,10 @@ impl Building<'_, '_> {
     fn bolts(&self, component: usize, wake: &Wake) -> Result<Bolts, TaskError> {
         let c = self.compiled;
         let Part::Bolt(part) = &c.parts[component] else { unreachable!("the plan says bolt") };
+        let cell = WatermarkCell::new(c.restored.watermark(&c.plan.components[component].name));
         let mut tasks = Vec::new();
         for task in self.local_tasks(component) {
-            let cx = self.context(component, task, wake);
+            let cx = Context { watermark: cell.clone(), ..self.context(component, task, wake) };
             let state = c.restored.take_state(component, task, Arc::clone(wake));
             let mut bolt = part.make(&c.env, cx, &self.targets(component, task), state);
             bolt.open()?;
@@ -265,7 +280,8 @@ impl Building<'_, '_> {
             c.shared.resumed(c.restored.replay(&c.env, name, task, &mut *bolt)?);
             tasks.push((self.commit_task(component, task), bolt));
         }
-        Ok(Bolts::new(tasks, c.physical.tasks[component], c.shared.first))
+        let watermark = self.watermark(component, &cell);
+        Ok(Bolts::new(tasks, c.physical.tasks[component], c.shared.first, watermark))
     }
 
     fn sinks(&self, component: usize, wake: &Wake) -> Result<Sinks, TaskError> {
@@ -290,29 +306,36 @@ pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
     let mut streams: BTreeMap<(usize, usize), Stream<'_, u64, Chunk>> = BTreeMap::new();
     let mut reports = Vec::new();
     let mut processed = Vec::new();
+    let mut marks: BTreeMap<usize, Stream<'_, u64, Chunk>> = BTreeMap::new();
     for (index, component) in compiled.plan.components.iter().enumerate() {
         let name = component.name.as_str();
         let edges = compiled.plan.edges_of(index);
-        let input = component.inputs.first().map(|input| {
+        let inputs = component.inputs.iter().map(|input| -> Edge<'_> {
             let stream = streams.remove(&(input.from, input.edge));
-            (stream.expect("an input comes from an earlier component"), b.route(index))
+            (stream.expect("an input comes from an earlier component"), b.route(index, input))
         });
+        let inputs: Vec<Edge<'_>> = inputs.collect();
         let (outputs, report) = match &compiled.parts[index] {
             Part::Spout(_) => {
                 let make = |wake: &Wake| b.or_fail(b.spouts(index, wake));
                 let make = |address: &[usize]| make(&b.wake(address));
-                spout::build(name, scope, control.clone(), edges, make, &compiled.shared)
+                let outputs = (edges, component.event_time.is_some());
+                let built =
+                    spout::build(name, scope, control.clone(), outputs, make, &compiled.shared);
+                marks.extend(built.marks.map(|said| (index, said)));
+                (built.streams, built.reports)
             }
             Part::Bolt(_) => {
                 let make = |address: &[usize]| b.or_fail(b.bolts(index, &b.wake(address)));
-                let input = input.expect("a bolt has an input");
-                bolt::build(name, scope, input, edges, make, &compiled.shared)
+                let said = compiled.plan.timed_spouts_of(index);
+                let said: Vec<_> = said.iter().map(|spout| marks[spout].clone()).collect();
+                let said = (!said.is_empty()).then(|| scope.concatenate(said));
+                bolt::build(name, scope, inputs, said, edges, make, &compiled.shared)
             }
             Part::Sink(_) => {
                 let make = |address: &[usize]| b.or_fail(b.sinks(index, &b.wake(address)));
-                let input = input.expect("a sink has an input");
                 let (done, report) =
-                    sink::build(name, scope, input, control.clone(), make, &compiled.shared);
+                    sink::build(name, scope, inputs, control.clone(), make, &compiled.shared);
                 processed.push(done);
                 (Vec::new(), report)
             }

@@ -13,6 +13,7 @@ use timely::progress::Antichain;
 use super::align::Align;
 use super::chunk::Chunk;
 use super::compile::Shared;
+use super::inputs::{Edge, Inputs, frontier};
 use super::pact::Route;
 use super::reports::{Control, Notice, Reports};
 use crate::batch::{Routed, typed};
@@ -104,15 +105,19 @@ impl Sinks {
 pub(crate) fn build<'s>(
     name: &str,
     scope: Scope<'s, u64>,
-    (input, route): (Stream<'s, u64, Chunk>, Route),
+    inputs: Vec<Edge<'s>>,
     control: Stream<'s, u64, Chunk>,
     sinks: impl FnOnce(&[usize]) -> Option<Sinks>,
     shared: &Arc<Shared>,
 ) -> (Stream<'s, u64, Chunk>, Stream<'s, u64, Chunk>) {
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
-    let mut input = builder.new_input(input, route);
+    let mut inputs = Inputs::new(&mut builder, inputs);
+    let count = inputs.count();
     let mut control = builder.new_input(control, Route::ToWorker);
-    let path = || [(0, Antichain::from_elem(0)), (1, Antichain::new())];
+    let path = || {
+        let data = (0..count).map(|input| (input, Antichain::from_elem(0)));
+        data.chain([(count, Antichain::new())]).collect::<Vec<_>>()
+    };
     let (_processed, processed_stream) = builder.new_output_connection::<Chunk, _>(path());
     let (reports, report_stream) = builder.new_output_connection::<Chunk, _>(path());
     let sinks = sinks(&builder.operator_info().address);
@@ -133,7 +138,7 @@ pub(crate) fn build<'s>(
                 orders.extend(typed::<Control>(chunk.take().batch).tuples);
             });
             let Some(sinks) = sinks.as_mut().filter(|_| !shared.has_failed()) else { return };
-            let frontier = frontiers[0].frontier().first().copied().map(Epoch);
+            let frontier = frontier(&frontiers[..count]);
             let step = || -> Result<(), TaskError> {
                 for order in orders {
                     if let Control::Committed(upto) = order {
@@ -146,9 +151,8 @@ pub(crate) fn build<'s>(
                 }
                 sinks.turn(frontier)?;
                 let mut failed = Ok(());
-                input.for_each(|cap, chunk| {
-                    let epoch = Epoch(*cap.least().expect("everything is sent under a capability"));
-                    if let Some(routed) = sinks.align.admit(epoch, chunk.take())
+                inputs.for_each(|epoch, routed| {
+                    if let Some(routed) = sinks.align.admit(epoch, routed)
                         && failed.is_ok()
                     {
                         failed = sinks.write(epoch, routed);

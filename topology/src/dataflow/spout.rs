@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use egret_schemas::Epoch;
-use egret_state::commit::{Durable, TaskId, TaskReport};
+use egret_state::commit::{Durable, Mark, TaskId, TaskReport};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
@@ -12,6 +12,7 @@ use timely::progress::Antichain;
 
 use super::chunk::Chunk;
 use super::compile::Shared;
+use super::marks::{Said, Saying};
 use super::outputs::Outputs;
 use super::pact::Route;
 use super::reports::{Control, Notice, Reports};
@@ -33,6 +34,8 @@ struct Local {
     idle: bool,
     done: bool,
     exhausted: bool,
+    /// What it said of event time at the end of the last commit.
+    said: Mark,
     /// Positions reported and not yet committed.
     reported: VecDeque<(Epoch, Positions)>,
 }
@@ -75,28 +78,37 @@ impl Spouts {
             idle: false,
             done: false,
             exhausted: false,
+            said: Mark::default(),
             reported: VecDeque::new(),
         });
         let epoch_bytes = shared.epoch_bytes;
         Spouts { tasks: tasks.collect(), open: None, drained: false, epoch_bytes, shared }
     }
 
-    /// The reports of the open commit, if it ends by moving to `next` (`None`: by draining).
-    fn end_commit(&mut self, next: Option<Epoch>, notices: &mut Vec<Notice>) {
-        let Some(open) = self.open else { return };
+    /// The reports of the open commit, if it ends by moving to `next` (`None`: by draining), and what its
+    /// tasks say of event time.
+    fn end_commit(&mut self, next: Option<Epoch>, notices: &mut Vec<Notice>) -> Vec<Said> {
+        let mut said = Vec::new();
+        let Some(open) = self.open else { return said };
         if next.is_some_and(|next| next.commit_start() == open.commit_start()) {
-            return;
+            return said;
         }
         for local in &mut self.tasks {
             let positions = local.task.positions();
             local.reported.push_back((open.commit_start(), positions.clone()));
+            let mark = local.task.mark().map(|(mark, _)| mark);
+            if let Some(mark) = mark {
+                local.said = mark;
+                said.push(Said { task: local.id, mark });
+            }
             notices.push(Notice::Report(TaskReport {
                 generation: open.generation(),
                 task: local.id,
                 commit: open.commit(),
-                what: Durable::Spout { positions },
+                what: Durable::Spout { positions, mark },
             }));
         }
+        said
     }
 
     fn committed(&mut self, upto: Epoch) -> Result<(), TaskError> {
@@ -119,6 +131,14 @@ impl Spouts {
         let Some(epoch) = self.open.filter(|_| !self.drained) else { return Ok(Turn::Wait) };
         let mut turn = Turn::Wait;
         for local in &mut self.tasks {
+            if let Some((mark, changes_in)) = local.task.mark() {
+                // Somebody went idle, or all did: a commit has to tell, though nothing was emitted.
+                if mark != local.said && !local.active {
+                    local.active = true;
+                    notices.push(Notice::Active { task: local.id, epoch });
+                }
+                changes_in.into_iter().for_each(|wait| turn.after(wait));
+            }
             if local.exhausted || local.done {
                 continue;
             }
@@ -170,16 +190,24 @@ impl Spouts {
     }
 }
 
+/// A spout operator's outputs.
+pub(crate) struct Built<'s> {
+    pub(crate) streams: Vec<Stream<'s, u64, Chunk>>,
+    pub(crate) reports: Stream<'s, u64, Chunk>,
+    /// What it says of event time, if the component does.
+    pub(crate) marks: Option<Stream<'s, u64, Chunk>>,
+}
+
 /// Builds the operator of one spout component. The order of an activation: orders of the coordinator
 /// first, each moving the capabilities it may move; then emission; then notices.
 pub(crate) fn build<'s>(
     name: &str,
     scope: Scope<'s, u64>,
     control: Stream<'s, u64, Chunk>,
-    edges: usize,
+    (edges, timed): (usize, bool),
     tasks: impl FnOnce(&[usize]) -> Option<Spouts>,
     shared: &Arc<Shared>,
-) -> (Vec<Stream<'s, u64, Chunk>>, Stream<'s, u64, Chunk>) {
+) -> Built<'s> {
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let mut control = builder.new_input(control, Route::ToWorker);
     let no_path = || [(0, Antichain::new())];
@@ -191,11 +219,22 @@ pub(crate) fn build<'s>(
         streams.push(stream);
     }
     let (reports, report_stream) = builder.new_output_connection::<Chunk, _>(no_path());
+    let mut marks = None;
+    let mark_port = timed.then(|| {
+        let (port, stream) = builder.new_output_connection::<Chunk, _>(no_path());
+        marks = Some(stream);
+        port
+    });
+    let workers = u32::try_from(scope.peers()).expect("workers are counted in u32");
     let address = builder.operator_info().address;
     let activator = scope.activator_for(address.clone());
     let spouts = tasks(&address);
     let shared = Arc::clone(shared);
     builder.build(move |mut caps| {
+        let mut saying = mark_port.map(|port| {
+            let cap = caps.pop().expect("one capability per output");
+            Saying::new(OutputBuilder::from(port), cap, shared.first, workers)
+        });
         let report_cap = caps.pop().expect("one capability per output");
         let mut outputs = Outputs::new(ports, caps, shared.first);
         let mut reports = Reports::new(OutputBuilder::from(reports), report_cap, shared.first);
@@ -204,6 +243,7 @@ pub(crate) fn build<'s>(
             // No task on this worker: nothing to say, ever.
             outputs.end();
             reports.end();
+            saying.iter_mut().for_each(Saying::end);
             spouts = None;
         }
         move |_| {
@@ -222,24 +262,31 @@ pub(crate) fn build<'s>(
                 for order in orders {
                     match order {
                         Control::Open(epoch) => {
-                            spouts.end_commit(Some(epoch), &mut notices);
+                            let said = spouts.end_commit(Some(epoch), &mut notices);
                             reports.send(std::mem::take(&mut notices));
                             spouts.open(epoch);
                             outputs.advance(epoch);
                             reports.advance(epoch);
+                            if let Some(saying) = &mut saying {
+                                saying.say(&said);
+                                saying.advance(epoch);
+                            }
                         }
                         Control::Drain => {
-                            spouts.end_commit(None, &mut notices);
+                            let said = spouts.end_commit(None, &mut notices);
                             reports.send(std::mem::take(&mut notices));
                             spouts.drained = true;
+                            saying.iter_mut().for_each(|saying| saying.say(&said));
                             if let Some(after) = spouts.open.and_then(Epoch::next_commit) {
                                 outputs.advance(after);
                                 reports.advance(after);
+                                saying.iter_mut().for_each(|saying| saying.advance(after));
                             }
                         }
                         Control::Finish => {
                             outputs.end();
                             reports.end();
+                            saying.iter_mut().for_each(Saying::end);
                         }
                         Control::Committed(epoch) => spouts.committed(epoch)?,
                     }
@@ -259,5 +306,5 @@ pub(crate) fn build<'s>(
             }
         }
     });
-    (streams, report_stream)
+    Built { streams, reports: report_stream, marks }
 }

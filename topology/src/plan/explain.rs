@@ -27,7 +27,15 @@ pub fn explain(plan: &LogicalPlan, physical: &PhysicalPlan) -> String {
         ));
         for input in &component.inputs {
             let from = &plan.components[input.from];
-            line(format_args!("    from {} by {}", from.name, input.grouping));
+            // Inputs of several types are told apart where there are several.
+            let side = match component.inputs.last().is_some_and(|last| last.side > 0) {
+                true => format!("input {} ", input.side + 1),
+                false => String::new(),
+            };
+            line(format_args!("    {side}from {} by {}", from.name, input.grouping));
+        }
+        if let Some(event_time) = &component.event_time {
+            line(format_args!("    event time {event_time}"));
         }
         if let Some(state) = &component.state {
             line(format_args!("    state {state}, checkpointed per commit"));

@@ -2,6 +2,7 @@
 
 use egret_state::Guarantee;
 
+use crate::component::EventTime;
 use crate::grouping::Grouping;
 
 /// What a component is.
@@ -38,6 +39,9 @@ pub struct InputPlan {
     pub edge: usize,
     /// How its tuples find their task.
     pub grouping: Grouping,
+    /// Which of the component's inputs it is part of: those of one type are one, and a bolt that joins has
+    /// several.
+    pub side: u32,
 }
 
 /// One component.
@@ -55,6 +59,8 @@ pub struct ComponentPlan {
     pub emits: Option<String>,
     /// Key and state types, for a keyed bolt.
     pub state: Option<String>,
+    /// How event time is followed, for a spout that says that of its tuples.
+    pub event_time: Option<EventTime>,
     /// What it reads or writes outside, in words.
     pub detail: String,
 }
@@ -97,19 +103,41 @@ impl LogicalPlan {
         found.into_iter()
     }
 
+    /// The spouts that say event times and reach `component`, by whatever way; a spout reaches itself.
+    pub fn timed_spouts_of(&self, component: usize) -> Vec<usize> {
+        let mut reaches = vec![false; self.components.len()];
+        reaches[component] = true;
+        // Inputs come from earlier components.
+        for index in (0..=component).rev() {
+            if reaches[index] {
+                self.components[index].inputs.iter().for_each(|input| reaches[input.from] = true);
+            }
+        }
+        let timed = |index: &usize| reaches[*index] && self.components[*index].event_time.is_some();
+        (0..=component).filter(timed).collect()
+    }
+
     /// What must stay the same for a commit of this topology to be restored: names, kinds, wiring and
-    /// state types, as `name kind <- sources; state` per component. Parallelism may change.
+    /// state types, as `name kind <- sources; state` per component, with `|` between the inputs of one that
+    /// joins. Parallelism may change, and so may event time.
     pub fn graph(&self) -> Vec<String> {
         self.components
             .iter()
             .map(|c| {
-                let sources: Vec<String> = c
-                    .inputs
-                    .iter()
-                    .map(|i| format!("{} by {}", self.components[i.from].name, i.grouping))
-                    .collect();
+                let mut sources = String::new();
+                let mut side = 0;
+                for input in &c.inputs {
+                    match (sources.is_empty(), input.side == side) {
+                        (true, _) => {}
+                        (false, true) => sources.push_str(", "),
+                        (false, false) => sources.push_str(" | "),
+                    }
+                    side = input.side;
+                    let from = &self.components[input.from].name;
+                    sources.push_str(&format!("{from} by {}", input.grouping));
+                }
                 let state = c.state.as_deref().unwrap_or("none");
-                format!("{} {} <- [{}]; state {state}", c.name, c.kind, sources.join(", "))
+                format!("{} {} <- [{sources}]; state {state}", c.name, c.kind)
             })
             .collect()
     }

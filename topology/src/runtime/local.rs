@@ -14,7 +14,7 @@ use egret_log::stream::User;
 use egret_schemas::{Epoch, Generation};
 use egret_state::Guarantee;
 use egret_state::commit::{
-    CommitComponent, CommitConfig, CommitPlan, CommitRecord, Coordinator, Role,
+    CommitComponent, CommitConfig, CommitPlan, CommitRecord, Coordinator, Role, Timed,
 };
 
 pub use children::Children;
@@ -518,8 +518,15 @@ fn commit_plan(
             u32::try_from(components.len() - 1).expect("components are counted in u32")
         }));
     }
+    let timed = plan.components.iter().enumerate().filter(|(_, c)| c.kind != Kind::Sink);
+    let timed = timed.filter_map(|(component, c)| {
+        let spouts = plan.timed_spouts_of(component).into_iter();
+        let spouts: Vec<u32> = spouts.filter_map(|spout| index[spout]).collect();
+        (!spouts.is_empty()).then(|| Timed { name: c.name.clone(), spouts })
+    });
+    let timed = timed.collect();
     let (guarantee, key_groups) = (plan.guarantee, plan.key_groups);
-    (CommitPlan { generation, fingerprint, guarantee, key_groups, components }, index)
+    (CommitPlan { generation, fingerprint, guarantee, key_groups, components, timed }, index)
 }
 
 #[cfg(test)]

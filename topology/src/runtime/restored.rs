@@ -55,6 +55,11 @@ impl Restored {
         self.record.spouts.get(component).unwrap_or(&self.none)
     }
 
+    /// How far event time had come for a component.
+    pub(crate) fn watermark(&self, component: &str) -> Option<i64> {
+        self.record.watermarks.get(component).copied()
+    }
+
     fn slices(&self, component: &str, task: u32) -> Vec<Slice> {
         let tasks = self.tasks[component];
         let set = self.record.state.get(component).cloned().unwrap_or_else(RestoreSet::default);

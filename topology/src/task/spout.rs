@@ -1,5 +1,10 @@
 //! A spout and its emitter.
 
+use std::time::Duration;
+
+use egret_log::clock;
+use egret_state::commit::Mark;
+
 use super::{SpoutTask, TaskError, guard};
 use crate::Tuple;
 use crate::component::{Context, Emitter, Next, Outlet, Positions, Spout};
@@ -18,11 +23,27 @@ impl<T: Tuple, S: Spout<T>> TypedSpout<T, S> {
 
 impl<T: Tuple, S: Spout<T>> SpoutTask for TypedSpout<T, S> {
     fn open(&mut self, committed: &Positions) -> Result<(), TaskError> {
-        guard(&self.cx.id, || self.spout.open(&self.cx, committed))
+        let TypedSpout { spout, emitter, cx } = self;
+        guard(&cx.id, || {
+            spout.open(cx, committed)?;
+            if let Some((times, _)) = emitter.times() {
+                times.begin(spout.splits());
+            }
+            Ok(())
+        })
     }
 
     fn next(&mut self, bytes: usize) -> Result<Next, TaskError> {
-        guard(&self.cx.id, || self.spout.next(bytes, &mut self.emitter, &self.cx))
+        let TypedSpout { spout, emitter, cx } = self;
+        guard(&cx.id, || {
+            let next = spout.next(bytes, emitter, cx)?;
+            if let (Some((times, open)), Next::Idle | Next::After(_) | Next::Done) =
+                (emitter.times(), next)
+            {
+                times.all_quiet(open, clock::now());
+            }
+            Ok(next)
+        })
     }
 
     fn positions(&self) -> Positions {
@@ -31,6 +52,20 @@ impl<T: Tuple, S: Spout<T>> SpoutTask for TypedSpout<T, S> {
 
     fn committed(&mut self, positions: &Positions) -> Result<(), TaskError> {
         guard(&self.cx.id, || self.spout.committed(positions))
+    }
+
+    fn mark(&mut self) -> Option<(Mark, Option<Duration>)> {
+        let TypedSpout { emitter, cx, .. } = self;
+        let (times, _) = emitter.times()?;
+        let now = clock::now();
+        let mark = times.mark(now, |split, out| {
+            let (task, split) = (cx.id.to_string(), split);
+            match out {
+                true => tracing::info!(task, split, "a quiet split is left out of the watermark"),
+                false => tracing::info!(task, split, "a split counts for the watermark again"),
+            }
+        });
+        Some((mark, times.until_idle(now)))
     }
 
     fn outlet(&mut self) -> &mut dyn Outlet {

@@ -1,0 +1,108 @@
+//! Edges to be: where tuples come from, how they find their task, and what they become on the way.
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use crate::Tuple;
+use crate::batch::{AnyBatch, Batch, Routed, typed};
+use crate::component::OutletOf;
+use crate::grouping::{Grouping, MakePartitioner, Partitioner, Target};
+
+/// Makes batches of a bolt's input type of what a component emits.
+type Turn = Arc<dyn Fn(Box<dyn AnyBatch>) -> Box<dyn AnyBatch> + Send + Sync>;
+
+/// One component among those a stream comes from.
+pub(crate) struct Origin<T> {
+    pub(crate) component: usize,
+    pub(crate) outlet: Arc<Mutex<OutletOf<T>>>,
+}
+
+impl<T> Clone for Origin<T> {
+    fn clone(&self) -> Self {
+        Origin { component: self.component, outlet: Arc::clone(&self.outlet) }
+    }
+}
+
+/// An edge that waits for the component it leads to. What its origin emits is put away.
+pub(crate) struct Edge {
+    /// The component it comes from.
+    pub(crate) component: usize,
+    pub(crate) grouping: Grouping,
+    /// Which input of the component it leads to.
+    pub(crate) side: u32,
+    turn: Option<Turn>,
+    connect: Rc<dyn Fn(Option<Turn>)>,
+}
+
+impl Edge {
+    pub(crate) fn new<T: Tuple>(
+        origin: &Origin<T>,
+        grouping: Grouping,
+        make: &MakePartitioner<T>,
+    ) -> Edge {
+        let (outlet, make) = (Arc::clone(&origin.outlet), Arc::clone(make));
+        let connect = move |turn: Option<Turn>| {
+            let make = Arc::clone(&make);
+            let make: MakePartitioner<T> = match turn {
+                None => make,
+                Some(turn) => Arc::new(move |target: &Target| {
+                    let turn = Arc::clone(&turn);
+                    Box::new(Turning { to: make(target), turn })
+                }),
+            };
+            outlet.lock().expect("no panic while held").edges.push(make);
+        };
+        let component = origin.component;
+        Edge { component, grouping, side: 0, turn: None, connect: Rc::new(connect) }
+    }
+
+    /// The same edge to a bolt that takes `U`, of which `turn` makes one of each tuple; its sides are
+    /// counted from `side`.
+    pub(crate) fn turned<T: Tuple, U: Tuple>(mut self, turn: fn(T) -> U, side: u32) -> Edge {
+        let before = self.turn.take();
+        let turn = move |mut batch: Box<dyn AnyBatch>| -> Box<dyn AnyBatch> {
+            if let Some(before) = &before {
+                batch = before(batch);
+            }
+            let Batch { tuples, hashes } = typed::<T>(batch);
+            Box::new(Batch { tuples: tuples.into_iter().map(turn).collect::<Vec<U>>(), hashes })
+        };
+        self.turn = Some(Arc::new(turn));
+        self.side += side;
+        self
+    }
+
+    /// Adds the edge to those of its origin.
+    pub(crate) fn connect(self) {
+        (self.connect)(self.turn);
+    }
+}
+
+/// Turns batches once they are routed.
+struct Turning<T> {
+    to: Box<dyn Partitioner<T>>,
+    turn: Turn,
+}
+
+impl<T> Turning<T> {
+    /// Turns what was appended since there were `before`.
+    fn turn(&self, out: &mut Vec<Routed>, before: usize) {
+        for routed in out.split_off(before) {
+            out.push(Routed { batch: (self.turn)(routed.batch), ..routed });
+        }
+    }
+}
+
+impl<T: Tuple> Partitioner<T> for Turning<T> {
+    fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
+        let before = out.len();
+        self.to.route(batch, bytes, out);
+        self.turn(out, before);
+    }
+
+    fn flush(&mut self, out: &mut Vec<Routed>) {
+        let before = out.len();
+        self.to.flush(out);
+        self.turn(out, before);
+    }
+}
