@@ -248,8 +248,7 @@ impl Bolts {
 pub(crate) fn build<'s>(
     name: &str,
     scope: Scope<'s, u64>,
-    inputs: Vec<Edge<'s>>,
-    marks: Option<Stream<'s, u64, Chunk>>,
+    (inputs, marks): (Vec<Edge<'s>>, Option<Stream<'s, u64, Chunk>>),
     edges: usize,
     bolts: impl FnOnce(&[usize]) -> Option<Bolts>,
     shared: &Arc<Shared>,

@@ -330,7 +330,7 @@ pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
                 let said = compiled.plan.timed_spouts_of(index);
                 let said: Vec<_> = said.iter().map(|spout| marks[spout].clone()).collect();
                 let said = (!said.is_empty()).then(|| scope.concatenate(said));
-                bolt::build(name, scope, inputs, said, edges, make, &compiled.shared)
+                bolt::build(name, scope, (inputs, said), edges, make, &compiled.shared)
             }
             Part::Sink(_) => {
                 let make = |address: &[usize]| b.or_fail(b.sinks(index, &b.wake(address)));
