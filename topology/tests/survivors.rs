@@ -49,7 +49,7 @@ fn words(count: u64) -> Vec<String> {
 }
 
 /// What one thread says of each word, in order.
-fn expected(words: &[String]) -> BTreeMap<Vec<u8>, Vec<u64>> {
+fn expected(words: &[String]) -> Said {
     let mut counts = BTreeMap::<Vec<u8>, Vec<u64>>::new();
     for word in words {
         let said = counts.entry(word.clone().into_bytes()).or_default();
@@ -59,7 +59,7 @@ fn expected(words: &[String]) -> BTreeMap<Vec<u8>, Vec<u64>> {
     counts
 }
 
-fn output(log: &Log) -> BTreeMap<Vec<u8>, Vec<u64>> {
+fn output(log: &Log) -> Said {
     let mut counts = BTreeMap::<Vec<u8>, Vec<u64>>::new();
     for partition in 0..2 {
         let mut reader = log.reader("counts", partition, ReadFrom::Earliest).unwrap();
@@ -74,11 +74,14 @@ fn output(log: &Log) -> BTreeMap<Vec<u8>, Vec<u64>> {
     counts
 }
 
+/// What was said of each word, in order.
+type Said = BTreeMap<Vec<u8>, Vec<u64>>;
+
 fn run(
     words: &[String],
     options: RunOptions,
     falls: impl Fn(u64) -> bool + Send + Sync + 'static,
-) -> (egret::Result<Summary>, BTreeMap<Vec<u8>, Vec<u64>>, Arc<Progress>) {
+) -> (egret::Result<Summary>, Said, Arc<Progress>) {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path(), LogConfig::default()).unwrap();
     log.create_stream("words", StreamConfig::default()).unwrap();
