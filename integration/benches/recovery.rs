@@ -32,6 +32,9 @@ use egret_log::stream::{ReadFrom, Record, StreamConfig};
 use egret_log::{Log, LogConfig, clock};
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 struct Told {
     /// Losses of each kind
@@ -79,18 +82,19 @@ struct Count;
 const STATE_BYTES: usize = 1000;
 
 impl KeyedBolt<u64, Blob, Blob> for Count {
-    type State = Vec<u8>;
+    type State = Blob;
 
     fn execute(
         &mut self,
         _: &u64,
-        state: &mut Vec<u8>,
+        state: &mut Blob,
         line: Blob,
         out: &mut Emitter<Blob>,
         _: &Context,
     ) -> ComponentResult {
-        state.resize(STATE_BYTES, 1);
-        state[0] = state[0].wrapping_add(1);
+        let mut bytes = vec![1; STATE_BYTES];
+        bytes[0] = state.first().unwrap_or(&0).wrapping_add(1);
+        *state = Blob::from(&bytes[..]);
         // Those that only fill the state are not followed.
         if number(&line) != FILLS {
             out.emit(line);

@@ -1,12 +1,15 @@
 //! What the tasks of a generation begin with.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
-use egret_log::client::LedgerWriter;
+use bytes::Bytes;
+use egret_log::client::{LedgerWriter, Ledgers};
 use egret_log::message::Wake;
 use egret_schemas::{EntryAddress, EntryId};
-use egret_state::commit::{CommitRecord, RestoreSet, Slice, groups_of_task, reading_plan};
+use egret_state::commit::{CommitRecord, Reading, RestoreSet, Slice, groups_of_task, reading_plan};
 
 use super::CommitLog;
 use super::topology_store::TopologyStore;
@@ -47,6 +50,37 @@ pub(crate) struct Restored {
     pub(crate) store: Option<Arc<TopologyStore>>,
     pub(crate) commit_log: Mutex<Option<CommitLog>>,
     pub(crate) none: Positions,
+}
+
+/// Entries that may be read before they are taken: they have up to some MiB each.
+const READ_AHEAD: usize = 4;
+
+/// What was read of a plan.
+enum Read {
+    /// An entry, of the reading of this number.
+    Entry(usize, EntryAddress, Bytes),
+    /// A ledger is read to the end that counts.
+    End,
+}
+
+/// Reads a plan's ledgers in order, until nobody takes any more of it.
+fn read_all(ledgers: &Ledgers, plan: &[Reading], read: &SyncSender<Result<Read, String>>) {
+    for (number, reading) in plan.iter().enumerate() {
+        let Some(last) = reading.range.last else { continue };
+        // Row by row: entry by entry each would cost a round trip.
+        let mut scan = ledgers.scan(reading.range.ledger);
+        for entry in (0..=last.0).map(EntryId) {
+            let at = EntryAddress { ledger: reading.range.ledger, entry };
+            let bytes = scan.read(entry, last).map_err(|error| chain(&error));
+            let failed = bytes.is_err();
+            if read.send(bytes.map(|bytes| Read::Entry(number, at, bytes))).is_err() || failed {
+                return;
+            }
+        }
+        if read.send(Ok(Read::End)).is_err() {
+            return;
+        }
+    }
 }
 
 impl Restored {
@@ -95,24 +129,31 @@ impl Restored {
         if bolt.revive(commit) {
             return Ok(Resumed::Kept);
         }
-        let mut how = Resumed::Anew;
+        let plan = reading_plan(&self.slices(component, task));
         let id = bolt.id().clone();
-        for reading in reading_plan(&self.slices(component, task)) {
-            let Some(last) = reading.range.last else { continue };
-            how = Resumed::Read;
-            // Row by row: entry by entry each would cost a round trip.
-            let mut scan = env.log.ledgers().scan(reading.range.ledger);
-            for entry in 0..=last.0 {
-                let at = EntryAddress { ledger: reading.range.ledger, entry: EntryId(entry) };
-                let bytes = scan.read(at.entry, last).map_err(|error| TaskError {
-                    task: id.clone(),
-                    why: format!("its state cannot be restored: {}", chain(&error)),
-                    retry: false,
-                })?;
-                bolt.restore(at, &bytes, &|group| reading.takes(group))?;
+        let how = if plan.is_empty() { Resumed::Anew } else { Resumed::Read };
+        let failed = |why: String| TaskError {
+            task: id.clone(),
+            why: format!("its state cannot be restored: {why}"),
+            retry: false,
+        };
+        // What is read next is read while what was read is taken.
+        thread::scope(|scope| -> Result<(), TaskError> {
+            let (read, taken) = sync_channel(READ_AHEAD);
+            let (ledgers, plan) = (env.log.ledgers(), &plan);
+            let reader = thread::Builder::new().name("egret-restore".into());
+            let reads = move || read_all(ledgers, plan, &read);
+            reader.spawn_scoped(scope, reads).map_err(|why| failed(why.to_string()))?;
+            for next in taken {
+                match next.map_err(&failed)? {
+                    Read::Entry(reading, at, bytes) => {
+                        bolt.restore(at, &bytes, &|group| plan[reading].takes(group))?;
+                    }
+                    Read::End => bolt.restored_ledger()?,
+                }
             }
-            bolt.restored_ledger()?;
-        }
+            Ok(())
+        })?;
         bolt.restored(commit);
         Ok(how)
     }
