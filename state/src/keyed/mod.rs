@@ -6,6 +6,7 @@
 //! | [`state`] | what can be kept for a key, and how it becomes bytes |
 //! | [`cell`] | the parts of a state that are written one by one |
 //! | [`mod@format`] | what the bytes of keys and values mean, for who has not the types |
+//! | [`kinds`] | values, lists, maps, and states put together of them |
 //! | [`table`] | the working table: one probe per access, changes remembered per commit |
 //! | [`undo`] | what takes the changes since the last commit back, in memory |
 //! | [`record`] | one key's record |
@@ -18,6 +19,7 @@ pub mod chain;
 pub mod changelog;
 pub mod format;
 pub mod key;
+pub mod kinds;
 pub mod record;
 pub mod replay;
 pub mod state;
@@ -25,5 +27,6 @@ pub mod table;
 pub mod undo;
 
 pub use key::Key;
+pub use kinds::{ListState, MapState, Value};
 pub use state::State;
 pub use table::KeyedTable;
