@@ -57,3 +57,6 @@ pub const SHOWN_VALUES_MAX: usize = 1 << 18;
 
 /// Bytes that are shown of a value whose format is not known.
 pub const SHOWN_BYTES_MAX: usize = 4 << 10;
+
+/// Timers one key may have: they are read and written together when its state is.
+pub const TIMERS_PER_KEY_MAX: usize = 1 << 16;

@@ -41,8 +41,11 @@
 //! use egret_state::keyed::changelog::{Head, schema_id, write_commit};
 //! use egret_state::keyed::key::Key;
 //! use egret_state::keyed::replay::{Replay, Schema};
+//! use egret_state::keyed::schedule::Schedule;
 //! use egret_state::keyed::table::KeyedTable;
 //!
+//! // Nobody sets timers here.
+//! let mut schedule = Schedule::default();
 //! let mut counts = KeyedTable::<str, u64>::new(4096);
 //! for word in ["heron", "egret", "heron"] {
 //!     let slot = counts.entry(word.hash64(), word);
@@ -54,12 +57,12 @@
 //! let epoch = Epoch::new(Generation(1), 0, 0);
 //! let head = Head { component: "count".into(), task: 0, tasks: 1, schema, epoch };
 //! let mut ledger = Vec::new();
-//! write_commit(&mut counts, &head, |_changed| 0, |entry| ledger.push(entry))?;
+//! write_commit(&mut counts, &mut schedule, &head, |_changed| 0, |entry| ledger.push(entry))?;
 //!
 //! let mut restored = KeyedTable::<str, u64>::new(4096);
 //! let mut replay = Replay::new("count", Schema::only(schema));
 //! let at = EntryAddress { ledger: LedgerId(1), entry: EntryId(0) };
-//! replay.apply(at, &ledger[0], |_group| true, &mut restored)?;
+//! replay.apply(at, &ledger[0], |_group| true, &mut restored, &mut schedule)?;
 //! replay.end_ledger()?;
 //! assert_eq!(restored.find("heron".hash64(), "heron"), Some(&2));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

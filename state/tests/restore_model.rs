@@ -16,6 +16,7 @@ use egret_state::keyed::chain::Chain;
 use egret_state::keyed::changelog::{Head, write_commit};
 use egret_state::keyed::key::Key;
 use egret_state::keyed::replay::{Replay, Schema};
+use egret_state::keyed::schedule::Schedule;
 use egret_state::keyed::table::KeyedTable;
 use proptest::prelude::*;
 
@@ -99,7 +100,10 @@ impl World {
             let Task { table, chain } = &mut self.tasks[task as usize];
             let ledger = self.ledgers.get_mut(&chain.current().unwrap()).unwrap();
             let sweep = |_| if how & 2 == 2 { 60 } else { 12 };
-            let written = write_commit(table, &head, sweep, |entry| ledger.push(entry)).unwrap();
+            let written = write_commit(table, &mut Schedule::default(), &head, sweep, |entry| {
+                ledger.push(entry)
+            })
+            .unwrap();
             if written.entries > 0 {
                 chain.appended(EntryId(ledger.len() as u64 - 1), written);
             }
@@ -131,7 +135,15 @@ impl World {
                 let ledger = reading.range.ledger;
                 for (i, entry) in (0..).zip(&self.ledgers[&ledger]) {
                     let at = EntryAddress { ledger, entry: EntryId(i) };
-                    replay.apply(at, entry, |group| reading.takes(group), &mut table).unwrap();
+                    replay
+                        .apply(
+                            at,
+                            entry,
+                            |group| reading.takes(group),
+                            &mut table,
+                            &mut Schedule::default(),
+                        )
+                        .unwrap();
                 }
                 replay.end_ledger().unwrap();
             }

@@ -10,6 +10,7 @@ mod event_time;
 mod keyed_bolt;
 mod sink;
 mod spout;
+mod timer;
 
 pub use bolt::Bolt;
 pub(crate) use context::WatermarkCell;
@@ -20,6 +21,8 @@ pub use event_time::EventTime;
 pub use keyed_bolt::{KeyedBolt, State};
 pub use sink::Sink;
 pub use spout::{Next, Positions, Replay, Spout};
+pub(crate) use timer::TimerQueue;
+pub use timer::{NoTimers, TimeOf, TimeToLive, Timer, Timers};
 
 /// What a component's own code may fail with.
 pub type ComponentError = Box<dyn std::error::Error + Send + Sync>;

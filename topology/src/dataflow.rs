@@ -30,6 +30,7 @@
 //! A bolt ships its output in slices and rests while its consumers are behind; what it has not done by
 //! then waits in it, and its capabilities wait with it. Nothing else holds a bolt back.
 
+mod alarm;
 mod align;
 mod bolt;
 mod chunk;

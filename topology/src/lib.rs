@@ -83,11 +83,13 @@ pub use app::{Args, RunArgs, main};
 pub use blob::Blob;
 pub use builder::{BuildError, Grouped, KeyedStream, Stream, Topology, TopologyBuilder};
 pub use component::{
-    Bolt, ComponentError, ComponentResult, Context, Emitter, EventTime, KeyedBolt, Next, Positions,
-    Replay, Sink, Spout,
+    Bolt, ComponentError, ComponentResult, Context, Emitter, EventTime, KeyedBolt, Next, NoTimers,
+    Positions, Replay, Sink, Spout, TimeOf, TimeToLive, Timer, Timers,
 };
 pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
 pub use egret_state::Guarantee;
+pub use egret_state::keyed::{ListState, MapState, Value};
+pub use egret_state::state;
 pub use either::Either;
 pub use ends::{exit_code, is_taken_over};
 pub use error::{Error, Result};

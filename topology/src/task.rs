@@ -6,6 +6,7 @@
 //! or a panic becomes a [`TaskError`] that names the task.
 
 mod bolt;
+mod by_time;
 mod durable;
 mod keyed;
 mod log_sink;
@@ -152,6 +153,10 @@ pub(crate) trait BoltTask {
     /// The commit is complete: emit what is due until that is done or the outlet is full. When it is
     /// done, hand the commit's changes to the changelog; whether it is done.
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError>;
+    /// In how long something is due at a commit, although no tuple comes; zero: it is due now.
+    fn until_due(&self) -> Option<Duration> {
+        None
+    }
     /// Commits whose changes became durable since the last call, oldest first.
     fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError>;
     /// Every commit up to this one was made: nothing of them is taken back.

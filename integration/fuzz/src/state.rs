@@ -13,6 +13,7 @@ use egret_state::commit::{
 use egret_state::keyed::changelog::{Head, schema_id, write_commit};
 use egret_state::keyed::key::Key;
 use egret_state::keyed::replay::{Replay, ReplayError, Schema};
+use egret_state::keyed::schedule::Schedule;
 use egret_state::keyed::table::KeyedTable;
 
 use crate::{Sample, Target};
@@ -106,7 +107,7 @@ fn read(entries: &[Vec<u8>]) -> Result<Counts, ReplayError> {
     let mut replay = Replay::new("count", Schema::only(schema_id("counts v1")));
     for (entry, bytes) in (0..).zip(entries) {
         let at = EntryAddress { ledger: LedgerId(1), entry: EntryId(entry) };
-        replay.apply(at, bytes, |_| true, &mut table)?;
+        replay.apply(at, bytes, |_| true, &mut table, &mut Schedule::default())?;
     }
     replay.end_ledger()?;
     Ok(table)
@@ -117,8 +118,14 @@ fn rewritten(table: &mut Counts) -> Vec<Vec<u8>> {
     let mut entries = Vec::new();
     table.settle();
     table.settle();
-    write_commit(table, &head(), |_| u64::MAX, |entry| entries.push(entry))
-        .expect("counts are small");
+    write_commit(
+        table,
+        &mut Schedule::default(),
+        &head(),
+        |_| u64::MAX,
+        |entry| entries.push(entry),
+    )
+    .expect("counts are small");
     entries
 }
 
@@ -140,7 +147,8 @@ fn state_entry_samples() -> Vec<Sample> {
         *counts.get_mut(slot).1 += 1;
     }
     let mut delta = Vec::new();
-    write_commit(&mut counts, &head(), |_| 0, |entry| delta.push(entry)).expect("counts are small");
+    write_commit(&mut counts, &mut Schedule::default(), &head(), |_| 0, |entry| delta.push(entry))
+        .expect("counts are small");
     vec![("changed", delta.concat()), ("rewritten", rewritten(&mut counts).concat())]
 }
 

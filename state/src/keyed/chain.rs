@@ -158,6 +158,7 @@ impl Chain {
 mod tests {
     use super::*;
     use crate::keyed::changelog::{Head, write_commit};
+    use crate::keyed::schedule::Schedule;
     use crate::keyed::{Key, KeyedTable};
     use egret_schemas::{Epoch, Generation};
 
@@ -245,7 +246,9 @@ mod tests {
                 let live = table.live_bytes();
                 let mut appended = 0;
                 let sweep = |changed| chain.sweep_bytes(changed, live);
-                let written = write_commit(table, &head, sweep, |_| appended += 1).unwrap();
+                let written =
+                    write_commit(table, &mut Schedule::default(), &head, sweep, |_| appended += 1)
+                        .unwrap();
                 entry += appended;
                 chain.appended(EntryId(entry), written);
                 chain.swept(table.swept());

@@ -8,13 +8,14 @@
 //! ```
 //! Little-endian; the component is a `u32` length and bytes. All entries of one commit are its *batch*: one
 //! epoch, parts counted from 0, the last one flagged. A commit without records has no entry. The records of
-//! changed keys come first, each key once; those of a sweep follow.
+//! changed keys come first, each key once but for what is [due](super::schedule) for it; those of a sweep follow.
 
 use egret_schemas::Epoch;
 use egret_schemas::bytes::Writer;
 
 use super::key::Key;
 use super::record::Record;
+use super::schedule::Schedule;
 use super::state::State;
 use super::table::{KeyedTable, WriteError};
 use crate::caps;
@@ -82,19 +83,33 @@ pub fn schema_id(text: &str) -> u64 {
 /// Ends a commit by writing what changed in it, and then keys that did not: as many bytes of those as
 /// `sweep_bytes` answers to the bytes of what changed. `emit` gets each entry, in order.
 ///
+/// What is due for a key stands after the key's own record, and where only that changed, alone.
+///
 /// # Errors
 /// When a state cannot be written. Entries may have been emitted; the generation has to end.
 pub fn write_commit<K: Key + ?Sized, S: State>(
     table: &mut KeyedTable<K, S>,
+    schedule: &mut Schedule,
     head: &Head,
     sweep_bytes: impl FnOnce(u64) -> u64,
     emit: impl FnMut(Vec<u8>),
 ) -> Result<Written, EncodeError> {
-    let mut batch = Batch::new(head, table.key_groups(), emit);
+    let groups = table.key_groups();
+    let mut batch = Batch::new(head, groups, emit);
     let failed = |why| EncodeError { component: head.component.clone(), why };
-    table.drain(head.epoch, |record| batch.put(&record)).map_err(failed)?;
+    let mut put = |record: Record<'_>| {
+        batch.put(&record);
+        schedule.write_beside(&record, groups, |beside| batch.put(&beside));
+    };
+    table.drain(head.epoch, &mut put).map_err(failed)?;
+    schedule.write_changes(groups, |record| batch.put(&record));
+    schedule.captured(head.epoch);
     let sweep_bytes = sweep_bytes(batch.bytes());
-    table.sweep(sweep_bytes, |record| batch.put(&record)).map_err(failed)?;
+    let mut put = |record: Record<'_>| {
+        batch.put(&record);
+        schedule.write_beside(&record, groups, |beside| batch.put(&beside));
+    };
+    table.sweep(sweep_bytes, &mut put).map_err(failed)?;
     Ok(batch.finish())
 }
 
@@ -182,7 +197,13 @@ mod tests {
         let slot = table.entry("egret".hash64(), "egret");
         *table.get_mut(slot).1 = 300;
         let mut entries = Vec::new();
-        let written = write_commit(&mut table, &head(), |_| 0, |entry| entries.push(entry));
+        let written = write_commit(
+            &mut table,
+            &mut Schedule::default(),
+            &head(),
+            |_| 0,
+            |entry| entries.push(entry),
+        );
         let hex: String = entries.concat().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, GOLDEN);
         let bytes = entries[0].len() as u64;
@@ -197,7 +218,13 @@ mod tests {
     #[test]
     fn a_commit_without_changes_has_no_entry() {
         let mut table = KeyedTable::<str, u64>::new(16);
-        let none = write_commit(&mut table, &head(), |_| 0, |_| panic!("nothing changed"));
+        let none = write_commit(
+            &mut table,
+            &mut Schedule::default(),
+            &head(),
+            |_| 0,
+            |_| panic!("nothing changed"),
+        );
         assert_eq!(none, Ok(Written::default()));
     }
 
@@ -208,7 +235,7 @@ mod tests {
             let slot = table.entry(key.hash64(), &key);
             *table.get_mut(slot).1 = [u64::MAX; 4];
         }
-        write_commit(&mut table, &head(), |_| 0, |_| ()).unwrap();
+        write_commit(&mut table, &mut Schedule::default(), &head(), |_| 0, |_| ()).unwrap();
         let slot = table.entry(7u64.hash64(), &7);
         table.get_mut(slot).1[0] = 1;
         let mut asked = 0;
@@ -216,7 +243,8 @@ mod tests {
             asked = changed;
             480
         };
-        let written = write_commit(&mut table, &head(), sweep, |_| ()).unwrap();
+        let written =
+            write_commit(&mut table, &mut Schedule::default(), &head(), sweep, |_| ()).unwrap();
         assert!((40..60).contains(&asked), "{asked} bytes changed");
         assert_eq!(written.records, 1 + 10, "of 48 bytes each, without the one that changed");
     }
@@ -229,7 +257,13 @@ mod tests {
             *table.get_mut(slot).1 = vec![1; 1 << 20];
         }
         let mut sizes = Vec::new();
-        let written = write_commit(&mut table, &head(), |_| 0, |entry| sizes.push(entry.len()));
+        let written = write_commit(
+            &mut table,
+            &mut Schedule::default(),
+            &head(),
+            |_| 0,
+            |entry| sizes.push(entry.len()),
+        );
         let written = written.unwrap();
         assert_eq!((written.entries, written.records), (3, 10));
         assert!(sizes.iter().all(|&size| size < caps::STATE_ENTRY_BYTES + (2 << 20)));
@@ -240,7 +274,8 @@ mod tests {
         let mut table = KeyedTable::<u64, Vec<u8>>::new(1);
         let slot = table.entry(1u64.hash64(), &1);
         *table.get_mut(slot).1 = vec![0; caps::STATE_RECORD_BYTES_MAX];
-        let error = write_commit(&mut table, &head(), |_| 0, |_| ()).unwrap_err();
+        let error =
+            write_commit(&mut table, &mut Schedule::default(), &head(), |_| 0, |_| ()).unwrap_err();
         let said = error.to_string();
         assert!(said.starts_with("component `count`, key group 0: a key and its state"), "{said}");
         assert!(said.ends_with("keep less under one key"), "{said}");

@@ -7,6 +7,7 @@
 //! | [`cell`] | the parts of a state that are written one by one |
 //! | [`mod@format`] | what the bytes of keys and values mean, for who has not the types |
 //! | [`kinds`] | values, lists, maps, and states put together of them |
+//! | [`schedule`] | timers, and when a key's state expires |
 //! | [`table`] | the working table: one probe per access, changes remembered per commit |
 //! | [`undo`] | what takes the changes since the last commit back, in memory |
 //! | [`record`] | one key's record |
@@ -22,6 +23,7 @@ pub mod key;
 pub mod kinds;
 pub mod record;
 pub mod replay;
+pub mod schedule;
 pub mod state;
 pub mod table;
 pub mod undo;

@@ -14,7 +14,8 @@ use egret_schemas::{EntryAddress, Epoch};
 
 use super::changelog::{KIND, LAST, MAGIC, VERSION};
 use super::key::Key;
-use super::record::Record;
+use super::record::{Record, What};
+use super::schedule::Schedule;
 use super::state::State;
 use super::table::KeyedTable;
 use crate::commit::record::{RecordError, unseal};
@@ -169,13 +170,14 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         bytes: &[u8],
         takes: impl Fn(u32) -> bool,
         table: &mut KeyedTable<K, S>,
+        schedule: &mut Schedule,
     ) -> Result<(), ReplayError> {
         let parsed = StateEntry::decode(bytes).map_err(|why| ReplayError::Bytes { at, why })?;
         self.check_owner(at, &parsed, table.key_groups())?;
         self.check_order(at, &parsed)?;
         self.replayed.bytes += bytes.len() as u64;
         for record in parsed.records.iter().filter(|record| takes(record.group)) {
-            self.take(at, record, parsed.schema, table)?;
+            self.take(at, record, parsed.schema, table, schedule)?;
         }
         Ok(())
     }
@@ -248,6 +250,7 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         record: &Record<'_>,
         stored: u64,
         table: &mut KeyedTable<K, S>,
+        schedule: &mut Schedule,
     ) -> Result<(), ReplayError> {
         let (group, own) = (record.group, self.schema.id);
         if !self.schema.reads(stored) {
@@ -262,7 +265,13 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         if key_group(hash, table.key_groups()) != group {
             return Err(ReplayError::Order { at, why: "a record is under another key's group" });
         }
-        table.restore(hash, record).map_err(|why| value_error(why.to_string()))?;
+        let due = Schedule::has(record);
+        if due || record.what == What::Removed {
+            schedule.restore(record).map_err(|why| value_error(why.to_string()))?;
+        }
+        if !due {
+            table.restore(hash, record).map_err(|why| value_error(why.to_string()))?;
+        }
         self.replayed.records += 1;
         Ok(())
     }
@@ -333,12 +342,26 @@ mod tests {
             let slot = table.entry(key.hash64(), &key);
             *table.get_mut(slot).1 = key + 10;
         }
-        write_commit(&mut table, &head(0), |_| 0, |entry| entries.push(entry)).unwrap();
+        write_commit(
+            &mut table,
+            &mut Schedule::default(),
+            &head(0),
+            |_| 0,
+            |entry| entries.push(entry),
+        )
+        .unwrap();
         let slot = table.entry(1u64.hash64(), &1);
         table.remove(slot);
         let slot = table.entry(2u64.hash64(), &2);
         *table.get_mut(slot).1 = 99;
-        write_commit(&mut table, &head(1), |_| 0, |entry| entries.push(entry)).unwrap();
+        write_commit(
+            &mut table,
+            &mut Schedule::default(),
+            &head(1),
+            |_| 0,
+            |entry| entries.push(entry),
+        )
+        .unwrap();
         entries
     }
 
@@ -348,7 +371,7 @@ mod tests {
     ) -> Result<Vec<(u64, u64)>, ReplayError> {
         let mut table = KeyedTable::new(16);
         for (i, entry) in (0..).zip(entries) {
-            replay.apply(at(i), entry, |_| true, &mut table)?;
+            replay.apply(at(i), entry, |_| true, &mut table, &mut Schedule::default())?;
         }
         replay.end_ledger()?;
         let mut all: Vec<_> = table.iter().map(|(_, key, state)| (*key, *state)).collect();
@@ -372,8 +395,8 @@ mod tests {
         assert!(matches!(apply(&mut replay(), &twice), Err(ReplayError::Order { .. })));
         let mut table = KeyedTable::new(16);
         let mut replay = replay();
-        replay.apply(at(0), &entries[0], |_| true, &mut table).unwrap();
-        let gap = replay.apply(at(2), &entries[1], |_| true, &mut table);
+        replay.apply(at(0), &entries[0], |_| true, &mut table, &mut Schedule::default()).unwrap();
+        let gap = replay.apply(at(2), &entries[1], |_| true, &mut table, &mut Schedule::default());
         assert!(matches!(gap, Err(ReplayError::Order { .. })));
     }
 
@@ -385,11 +408,18 @@ mod tests {
             *table.get_mut(slot).1 = vec![1; 1 << 20];
         }
         let mut entries = Vec::new();
-        write_commit(&mut table, &head(0), |_| 0, |entry| entries.push(entry)).unwrap();
+        write_commit(
+            &mut table,
+            &mut Schedule::default(),
+            &head(0),
+            |_| 0,
+            |entry| entries.push(entry),
+        )
+        .unwrap();
         let mut replay = Replay::<u64, Vec<u8>>::new("count", Schema::only(7));
         let mut back = KeyedTable::new(16);
         for (i, entry) in (0..).zip(&entries[..entries.len() - 1]) {
-            replay.apply(at(i), entry, |_| true, &mut back).unwrap();
+            replay.apply(at(i), entry, |_| true, &mut back, &mut Schedule::default()).unwrap();
         }
         assert!(matches!(replay.end_ledger(), Err(ReplayError::Order { .. })));
         let tail = Replay::<u64, Vec<u8>>::new("count", Schema::only(7)).apply(
@@ -397,6 +427,7 @@ mod tests {
             &entries[1],
             |_| true,
             &mut back,
+            &mut Schedule::default(),
         );
         assert!(matches!(tail, Err(ReplayError::Order { .. })));
     }
@@ -414,7 +445,9 @@ mod tests {
     fn a_value_that_does_not_decode_names_component_group_and_both_schemas() {
         let mut table = KeyedTable::<u64, String>::new(16);
         let mut replay = Replay::new("count", Schema { id: 8, accepts: vec![7] });
-        let error = replay.apply(at(0), &entries()[0], |_| true, &mut table).unwrap_err();
+        let error = replay
+            .apply(at(0), &entries()[0], |_| true, &mut table, &mut Schedule::default())
+            .unwrap_err();
         assert!(matches!(error, ReplayError::Value { stored: 7, own: 8, .. }), "{error}");
     }
 
@@ -428,13 +461,13 @@ mod tests {
         #[test]
         fn any_bytes_apply_or_fail_without_panic(bytes: Vec<u8>) {
             let mut table = KeyedTable::new(16);
-            let _ = replay().apply(at(0), &bytes, |_| true, &mut table);
+            let _ = replay().apply(at(0), &bytes, |_| true, &mut table, &mut Schedule::default());
             let _ = StateEntry::of_body(&bytes);
             let mut sealed = MAGIC.to_vec();
             sealed.put_u16(VERSION);
             sealed.extend_from_slice(&bytes);
             seal(&mut sealed);
-            let _ = replay().apply(at(0), &sealed, |_| true, &mut table);
+            let _ = replay().apply(at(0), &sealed, |_| true, &mut table, &mut Schedule::default());
         }
 
         #[test]
@@ -447,7 +480,7 @@ mod tests {
             bytes[i] = byte;
             seal(&mut bytes);
             let mut table = KeyedTable::new(16);
-            let _ = replay().apply(at(0), &bytes, |_| true, &mut table);
+            let _ = replay().apply(at(0), &bytes, |_| true, &mut table, &mut Schedule::default());
         }
     }
 }

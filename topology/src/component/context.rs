@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use egret_log::Log;
+use egret_log::clock::Wall;
 use egret_log::message::Wake;
+
+use super::timer::{TimerQueue, Timers};
 
 /// A task: one instance of a component; prints `count/3`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +59,8 @@ pub struct Context {
     pub(crate) commits: bool,
     pub(crate) restarted: bool,
     pub(crate) watermark: WatermarkCell,
+    pub(crate) wall: Wall,
+    pub(crate) timers: TimerQueue,
 }
 
 impl Context {
@@ -95,6 +100,17 @@ impl Context {
     /// spouts and sinks.
     pub fn watermark(&self) -> Option<i64> {
         self.watermark.get()
+    }
+
+    /// The time it is, in ms since 1970: what timers of [processing time](super::Timer::processing) go by. It
+    /// may go back when somebody sets the clock, and is another when a commit is repeated after a failure.
+    pub fn processing_time(&self) -> i64 {
+        i64::try_from(self.wall.ms()).unwrap_or(i64::MAX)
+    }
+
+    /// Timers of the key at hand, in a call of a [`KeyedBolt`](super::KeyedBolt).
+    pub fn timers(&self) -> Timers<'_> {
+        Timers(&self.timers)
     }
 
     /// Schedules this task again, from any thread: how outside events reach a parked spout.

@@ -2,7 +2,7 @@
 
 pub use egret_state::keyed::table::State;
 
-use super::{ComponentResult, Context, Emitter};
+use super::{ComponentResult, Context, Emitter, TimeToLive, Timer};
 
 /// A bolt whose state belongs to keys. The engine hands the state of the tuple's key in, notes that
 /// it changed, writes it at the commit and moves it when tasks move; there is nowhere else to keep
@@ -44,5 +44,29 @@ pub trait KeyedBolt<K: ?Sized, I, O>: 'static {
     ) -> ComponentResult {
         let _ = (key, state, out, cx);
         Ok(())
+    }
+
+    /// Called for a timer of the key that is due, when a commit closes, before [`flush`](Self::flush): in order of
+    /// time and then key, those of processing time first. The timer is gone then. What changes here, and what
+    /// is emitted, is part of the commit; so a timer fires once, whatever fails. One that became due while the
+    /// topology did not run fires at its first commit.
+    ///
+    /// Timers are set through the [context](Context::timers), are part of the key's state, and move and go with
+    /// it.
+    fn on_timer(
+        &mut self,
+        key: &K,
+        state: &mut Self::State,
+        timer: Timer,
+        out: &mut Emitter<O>,
+        cx: &Context,
+    ) -> ComponentResult {
+        let _ = (key, state, timer, out, cx);
+        Ok(())
+    }
+
+    /// How long a key's state lives; asked once. For ever, if not said.
+    fn time_to_live(&self) -> Option<TimeToLive> {
+        None
     }
 }

@@ -10,6 +10,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 
+use super::alarm::Alarm;
 use super::align::Align;
 use super::chunk::Chunk;
 use super::compile::Shared;
@@ -220,6 +221,12 @@ impl Bolts {
         held.then_some(self.emitting).into_iter().chain(waiting).min()
     }
 
+    /// In how long something is due at one of the tasks.
+    fn until_due(&self) -> Option<(Duration, TaskId)> {
+        let due = |local: &Local| local.task.until_due().map(|wait| (wait, local.id));
+        self.tasks.iter().filter_map(due).min_by_key(|(wait, _)| *wait)
+    }
+
     /// What became durable, and the oldest commit still to be reported.
     fn reports(&mut self, committed: Epoch) -> Result<(Vec<Notice>, Option<Epoch>), TaskError> {
         let mut notices = Vec::new();
@@ -273,7 +280,8 @@ pub(crate) fn build<'s>(
         let mut outputs = Outputs::new(ports, caps, shared.first);
         let mut reports = Reports::new(OutputBuilder::from(reports), report_cap, shared.first);
         let mut bolts = bolts;
-        if !bolts.as_ref().is_some_and(|b| b.stateful && shared.commits) {
+        let mut alarm = Alarm::default();
+        if !bolts.as_ref().is_some_and(|b| b.stateful) {
             reports.end();
         }
         if bolts.as_ref().is_none_or(|b| b.tasks.is_empty()) {
@@ -307,12 +315,17 @@ pub(crate) fn build<'s>(
                     reports.send(notices);
                     reports.advance(commit);
                 }
-                match (bolts.earliest(), frontier) {
-                    (Some(left), frontier) => {
-                        outputs.advance(frontier.map_or(left, |f| f.min(left)))
+                if let Some((wait, task)) = bolts.until_due().filter(|_| reports.are_open()) {
+                    reports.send(alarm.set(wait, task, frontier, &activator).into_iter().collect());
+                }
+                match bolts.earliest().into_iter().chain(frontier).min() {
+                    Some(epoch) => {
+                        outputs.advance(epoch);
+                        if !shared.commits {
+                            reports.advance(epoch);
+                        }
                     }
-                    (None, Some(frontier)) => outputs.advance(frontier),
-                    (None, None) => {
+                    None => {
                         outputs.end();
                         reports.end();
                     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use egret_log::clock::Wall;
 use egret_log::message::Wake;
 use egret_schemas::Epoch;
 use egret_state::commit::{Coordinator, Reached, TaskId as CommitTask};
@@ -23,7 +24,7 @@ use super::worker::Failure;
 use super::{bolt, coordinator, sink, spout};
 use crate::budget::{Budget, Lane};
 use crate::builder::{Env, Part};
-use crate::component::{Context, TaskId, WatermarkCell};
+use crate::component::{Context, TaskId, TimerQueue, WatermarkCell};
 use crate::grouping::{Grouping, Target};
 use crate::plan::{InputPlan, LogicalPlan, PhysicalPlan};
 use crate::runtime::{Progress, Restored, Resumed};
@@ -175,6 +176,8 @@ impl Building<'_, '_> {
             commits: self.compiled.plan.guarantee.commits(),
             restarted: self.compiled.restored.restarted,
             watermark: WatermarkCell::new(None),
+            wall: Wall::default(),
+            timers: TimerQueue::default(),
         }
     }
 

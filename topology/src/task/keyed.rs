@@ -1,22 +1,27 @@
 //! A bolt with state per key: the table, the changelog, and the user's code between them.
 
+use std::borrow::Borrow;
 use std::iter::Zip;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 use std::vec::IntoIter;
 
+use egret_schemas::key::hash;
 use egret_schemas::{EntryAddress, Epoch};
 use egret_state::commit::Slice;
 use egret_state::keyed::changelog::{Head, Written, schema_id, write_commit};
 use egret_state::keyed::key::Key;
 use egret_state::keyed::replay::{Replay, Replayed, Schema};
+use egret_state::keyed::schedule::Schedule;
 use egret_state::keyed::table::KeyedTable;
 
+use super::by_time::ByTime;
 use super::{BoltTask, StateLog, TaskError, chain, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
 use crate::builder::{Env, KeyFn};
-use crate::component::{Context, Emitter, KeyedBolt, Outlet, TaskId};
+use crate::component::{Context, Emitter, KeyedBolt, Outlet, TaskId, TimerQueue};
 use crate::runtime::{Kept, KeptTable, MemoryShare};
 
 /// A keyed task; see the [module](self).
@@ -26,6 +31,7 @@ pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> {
     emitter: Emitter<O>,
     cx: Context,
     table: KeyedTable<F::Key, B::State>,
+    time: ByTime,
     replay: Option<Replay<F::Key, B::State>>,
     log: Option<StateLog>,
     schema: u64,
@@ -55,6 +61,8 @@ where
         env: &Env,
         log: Option<StateLog>,
     ) -> Self {
+        let cx = Context { timers: TimerQueue::of_keys(), ..cx };
+        let time = ByTime::new(bolt.time_to_live());
         let schema = schema_id(&bolt.schema());
         let replay = Replay::new(&cx.id.component, Schema::only(schema));
         let table = KeyedTable::new(env.key_groups);
@@ -68,6 +76,7 @@ where
             emitter,
             cx,
             table,
+            time,
             replay,
             log,
             schema,
@@ -84,13 +93,33 @@ where
         TaskError { task: self.cx.id.clone(), why, retry }
     }
 
+    /// Fires what is due, until that is done or the outlet is full; whether it is done.
+    fn fire(&mut self) -> Result<bool, TaskError> {
+        let Keyed { bolt, emitter, cx, table, time, .. } = self;
+        let done = guard(&cx.id, || {
+            while !emitter.is_full() {
+                let Some((bytes, timer)) = time.next(cx) else { return Ok(true) };
+                let key = F::Key::decode(&bytes)?;
+                let slot = table.entry(hash(&bytes), key.borrow());
+                let (key, state) = table.get_mut(slot);
+                bolt.on_timer(key, state, timer, emitter, cx)?;
+                time.take_up_fired(&bytes, cx)?;
+            }
+            Ok(false)
+        })?;
+        kept(&cx.id, emitter.check())?;
+        Ok(done)
+    }
+
     /// Writes what changed, and some of what did not.
     fn write(&mut self, commit: Epoch) -> Result<(), TaskError> {
         let id = &self.cx.id;
         let failed = |why: String, retry| TaskError { task: id.clone(), why, retry };
         let Some(log) = &mut self.log else {
             self.table.settle();
-            let taken = self.memory.set(self.table.memory_bytes());
+            self.time.schedule.settle();
+            let bytes = self.table.memory_bytes() + self.time.schedule.memory_bytes();
+            let taken = self.memory.set(bytes);
             return taken.map_err(|why| failed(why, false));
         };
         let head = Head {
@@ -100,19 +129,22 @@ where
             schema: self.schema,
             epoch: commit,
         };
-        let (live, swept) = (self.table.live_bytes(), self.table.swept());
+        let schedule = &mut self.time.schedule;
+        let live = self.table.live_bytes() + schedule.live_bytes();
+        let swept = self.table.swept();
         log.begin_ledger_if_due(live, swept).map_err(|why| failed(why, true))?;
         let mut entries = Vec::new();
         let sweep = |changed| log.sweep_bytes(changed, live);
-        let written = write_commit(&mut self.table, &head, sweep, |entry| entries.push(entry));
+        let emit = |entry| entries.push(entry);
+        let written = write_commit(&mut self.table, schedule, &head, sweep, emit);
         let written: Written = written.map_err(|error| {
             self.sound = false;
             failed(chain(&error), false)
         })?;
         entries.into_iter().for_each(|entry| log.append(commit, entry));
         log.close(commit, written, self.table.swept());
-        self.memory.set(self.table.memory_bytes()).map_err(|why| failed(why, false))?;
-        Ok(())
+        let bytes = self.table.memory_bytes() + schedule.memory_bytes();
+        self.memory.set(bytes).map_err(|why| failed(why, false))
     }
 }
 
@@ -122,7 +154,9 @@ impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> Keyed<F, I, O, B> {
         if let Some(log) = &mut self.log {
             log.restored(replayed, self.table.swept());
             if self.undo_bytes_max > 0 {
-                self.table.keep_undo(commit, self.undo_bytes_max);
+                let of_schedule = self.undo_bytes_max / 8;
+                self.table.keep_undo(commit, self.undo_bytes_max - of_schedule);
+                self.time.schedule.keep_undo(commit, of_schedule);
             }
         }
     }
@@ -131,6 +165,7 @@ impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> Keyed<F, I, O, B> {
 /// What a task leaves to the next of its name and number.
 struct Left<K: Key + ?Sized, S> {
     table: KeyedTable<K, S>,
+    schedule: Schedule,
     schema: u64,
 }
 
@@ -141,7 +176,8 @@ impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> Drop for Keyed<F, I, O, B> {
         };
         let empty = KeyedTable::new(self.table.key_groups());
         let table = std::mem::replace(&mut self.table, empty);
-        let left = Left { table, schema: self.schema };
+        let schedule = std::mem::take(&mut self.time.schedule);
+        let left = Left { table, schedule, schema: self.schema };
         let (tasks, log_bytes) = (self.cx.tasks, log.bytes());
         self.kept.put(self.cx.id.clone(), KeptTable { tasks, table: Box::new(left), log_bytes });
     }
@@ -169,7 +205,7 @@ where
         takes: &dyn Fn(u32) -> bool,
     ) -> Result<(), TaskError> {
         let replay = self.replay.as_mut().expect("restored before it works");
-        let applied = replay.apply(at, entry, takes, &mut self.table);
+        let applied = replay.apply(at, entry, takes, &mut self.table, &mut self.time.schedule);
         applied.map_err(|error| self.error(chain(&error), false))
     }
 
@@ -183,11 +219,16 @@ where
         let of_now = kept.tasks == self.cx.tasks && self.log.is_some();
         let Some(table) = Some(kept.table).filter(|_| of_now) else { return false };
         let Ok(table) = table.downcast::<Left<F::Key, B::State>>() else { return false };
-        let Left { mut table, schema } = *table;
-        if schema != self.schema || !table.back_to(commit).is_ok_and(|went| went) {
+        let Left { mut table, mut schedule, schema } = *table;
+        let key_groups = table.key_groups();
+        if schema != self.schema
+            || !table.back_to(commit).is_ok_and(|went| went)
+            || !schedule.back_to(commit, key_groups).is_ok_and(|went| went)
+        {
             return false;
         }
         self.table = table;
+        self.time.schedule = schedule;
         self.replay = None;
         self.goes_on(Replayed { bytes: kept.log_bytes, records: 0 }, commit);
         true
@@ -199,9 +240,8 @@ where
     }
 
     fn committed(&mut self, commit: Epoch) {
-        if let Some(undo) = self.table.undo() {
-            undo.committed(commit);
-        }
+        let undos = [self.table.undo(), self.time.schedule.undo()];
+        undos.into_iter().flatten().for_each(|undo| undo.committed(commit));
     }
 
     fn begin(&mut self, batch: Box<dyn AnyBatch>) {
@@ -212,14 +252,21 @@ where
     }
 
     fn go_on(&mut self) -> Result<bool, TaskError> {
-        let Keyed { key, bolt, emitter, cx, table, work, .. } = self;
+        let Keyed { key, bolt, emitter, cx, table, time, work, .. } = self;
+        let hides = time.hides(cx);
         guard(&cx.id, || {
             while !emitter.is_full()
                 && let Some((tuple, hash)) = work.next()
             {
+                if let Some(now) = hides {
+                    key.with(&tuple, |key| time.hide(table, hash, key, now));
+                }
                 let slot = key.with(&tuple, |key| table.entry(hash, key));
                 let (key, state) = table.get_mut(slot);
                 bolt.execute(key, state, tuple, emitter, cx)?;
+                if cx.timers.is_pending() {
+                    time.take_up(table.get(slot).0, cx)?;
+                }
             }
             Ok(())
         })?;
@@ -228,10 +275,16 @@ where
     }
 
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError> {
-        let Keyed { bolt, emitter, cx, table, flushed, .. } = self;
+        if !self.fire()? {
+            return Ok(false);
+        }
+        let Keyed { bolt, emitter, cx, table, time, flushed, .. } = self;
         *flushed = guard(&cx.id, || {
             table.for_each_dirty(*flushed, |key, state| {
                 bolt.flush(key, state, emitter, cx)?;
+                if cx.timers.is_pending() {
+                    time.take_up(key, cx)?;
+                }
                 Ok(if emitter.is_full() {
                     ControlFlow::Break(())
                 } else {
@@ -244,8 +297,14 @@ where
             return Ok(false);
         }
         *flushed = 0;
+        guard(&cx.id, || time.expire(table, cx))?;
+        time.closed();
         self.write(commit)?;
         Ok(true)
+    }
+
+    fn until_due(&self) -> Option<Duration> {
+        self.time.until_due(&self.cx)
     }
 
     fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError> {

@@ -16,7 +16,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Before, Part, encoded, no_cell, put_bytes, state_of_one_part, value_bytes};
+use super::{Before, Kind, encoded, no_cell, put_bytes, state_of_one_part, value_bytes};
 use crate::keyed::cell::Cell;
 use crate::keyed::state::{Extent, StateError, read_value, write_value};
 
@@ -258,7 +258,7 @@ impl<T: Serialize> ListState<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned + Send + 'static> Part for ListState<T> {
+impl<T: Serialize + DeserializeOwned + Send + 'static> Kind for ListState<T> {
     fn write(
         &mut self,
         part: u32,

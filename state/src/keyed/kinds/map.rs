@@ -8,7 +8,7 @@ use std::ops::RangeBounds;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Before, Part, encoded, put_bytes, state_of_one_part, value_bytes};
+use super::{Before, Kind, encoded, put_bytes, state_of_one_part, value_bytes};
 use crate::keyed::cell::Cell;
 use crate::keyed::state::{Extent, StateError, read_value, write_value};
 
@@ -270,7 +270,7 @@ where
     }
 }
 
-impl<K, V> Part for MapState<K, V>
+impl<K, V> Kind for MapState<K, V>
 where
     K: Serialize + DeserializeOwned + Ord + Clone + Send + 'static,
     V: Serialize + DeserializeOwned + Send + 'static,

@@ -26,7 +26,7 @@ use super::cell::{Cell, cells};
 use super::state::{Extent, StateError, write_value};
 
 /// What can be one part of a state: it writes and takes the cells of one number.
-pub trait Part: Default + Send + 'static {
+pub trait Kind: Default + Send + 'static {
     /// Appends the cells of the whole part, or those that changed; from then on nothing counts as changed. What
     /// takes the changes back is appended to `undo`.
     ///
@@ -80,7 +80,7 @@ macro_rules! state_of_one_part {
     ($name:literal, $type:ident <$($param:ident),*>) => {
         impl<$($param),*> $crate::keyed::state::State for $type<$($param),*>
         where
-            $type<$($param),*>: $crate::keyed::kinds::Part,
+            $type<$($param),*>: $crate::keyed::kinds::Kind,
         {
             const FORM: $crate::keyed::state::Form = $crate::keyed::state::Form::Cells;
 
@@ -90,7 +90,7 @@ macro_rules! state_of_one_part {
                 out: &mut Vec<u8>,
                 undo: Option<&mut Vec<u8>>,
             ) -> Result<(), $crate::keyed::state::StateError> {
-                $crate::keyed::kinds::Part::write(self, 0, extent, out, undo)
+                $crate::keyed::kinds::Kind::write(self, 0, extent, out, undo)
             }
 
             fn read(body: &[u8]) -> Result<Self, $crate::keyed::state::StateError> {
@@ -101,13 +101,13 @@ macro_rules! state_of_one_part {
 
             fn apply(&mut self, body: &[u8]) -> Result<(), $crate::keyed::state::StateError> {
                 $crate::keyed::kinds::apply_cells(body, $name, 1, |cell| match cell.part() {
-                    0 => $crate::keyed::kinds::Part::take(self, cell).map(|()| true),
+                    0 => $crate::keyed::kinds::Kind::take(self, cell).map(|()| true),
                     _ => Ok(false),
                 })
             }
 
             fn bytes(&self) -> Option<usize> {
-                Some($crate::keyed::kinds::Part::bytes(self))
+                Some($crate::keyed::kinds::Kind::bytes(self))
             }
         }
     };
@@ -163,7 +163,7 @@ macro_rules! state {
             ) -> ::std::result::Result<(), $crate::keyed::state::StateError> {
                 let mut part = 0u32;
                 $(
-                    $crate::keyed::kinds::Part::write(
+                    $crate::keyed::kinds::Kind::write(
                         &mut self.$field, part, extent, out, undo.as_deref_mut(),
                     )?;
                     part += 1;
@@ -190,7 +190,7 @@ macro_rules! state {
                     let mut part = 0u32;
                     $(
                         if cell.part() == part {
-                            $crate::keyed::kinds::Part::take(&mut self.$field, cell)?;
+                            $crate::keyed::kinds::Kind::take(&mut self.$field, cell)?;
                             return ::std::result::Result::Ok(true);
                         }
                         part += 1;
@@ -202,7 +202,7 @@ macro_rules! state {
 
             fn bytes(&self) -> ::std::option::Option<usize> {
                 ::std::option::Option::Some(
-                    0 $(+ $crate::keyed::kinds::Part::bytes(&self.$field))+,
+                    0 $(+ $crate::keyed::kinds::Kind::bytes(&self.$field))+,
                 )
             }
         }

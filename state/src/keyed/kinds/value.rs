@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Before, Part, encoded, no_cell, put_bytes, state_of_one_part};
+use super::{Before, Kind, encoded, no_cell, put_bytes, state_of_one_part};
 use crate::keyed::cell::Cell;
 use crate::keyed::state::{Extent, StateError, read_value, write_value};
 
@@ -45,7 +45,7 @@ impl<T: Serialize> DerefMut for Value<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned + Default + Send + 'static> Part for Value<T> {
+impl<T: Serialize + DeserializeOwned + Default + Send + 'static> Kind for Value<T> {
     fn write(
         &mut self,
         part: u32,
