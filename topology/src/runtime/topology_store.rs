@@ -189,12 +189,15 @@ impl TopologyStore {
         for &ledger in ledgers {
             // One term up: the writer that is shut out may be of this very generation.
             let term = term_of(generation).next();
-            match self.ledgers.recover(ledger, term, CloseAt::End) {
-                // A deletion that was interrupted is gone on with.
-                Err(error) if !error.is_deleted() => return Err(error.into()),
-                _ => {}
-            }
-            match self.ledgers.delete(ledger) {
+            let gone = match self.ledgers.recover(ledger, term, CloseAt::End) {
+                Ok(_) => self.ledgers.delete(ledger),
+                // A deletion that was interrupted is gone on with. Or it was deleted to the end, and then
+                // created by whoever listed it and was taken over meanwhile: its record is back, and no
+                // bookie takes the ledger.
+                Err(error) if error.is_deleted() => self.ledgers.abandon(ledger, term),
+                Err(error) => return Err(error.into()),
+            };
+            match gone {
                 Ok(()) => {
                     self.deleted.lock().expect("no panic while held").insert(ledger);
                 }
@@ -322,6 +325,28 @@ mod tests {
         change_record(&log, |record| record.claim(by(3)).unwrap());
         let error = running.add_ledger(false).map(|_| ()).unwrap_err();
         assert!(matches!(error, Error::TakenOver { .. }), "{error}");
+        log.close().unwrap();
+    }
+
+    /// Found by the simulation of topologies: whoever was taken over between listing a ledger and creating
+    /// it brought back the record of one that was deleted meanwhile, and every later trim failed.
+    #[test]
+    fn a_ledger_that_is_created_after_it_was_deleted_is_deleted_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = begun(dir.path());
+        let (record, revision) = saved(&log);
+        let running = store(&log, record, revision);
+        let kept = running.add_ledger(false).unwrap().id();
+        let listed = running.list_ledger(false).unwrap();
+        let (record, _) = saved(&log);
+        let kept = commit(&record, &[kept]);
+        assert!(running.trim(&[listed].into(), &[&kept]).unwrap().is_empty());
+        let error = running.create_listed(listed).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("was deleted"), "{error}");
+        assert!(log.ledgers().describe(listed).is_ok(), "its record is back");
+
+        assert!(running.trim(&[listed].into(), &[&kept]).unwrap().is_empty());
+        assert!(log.ledgers().describe(listed).is_err());
         log.close().unwrap();
     }
 
