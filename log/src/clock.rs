@@ -7,12 +7,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Monotonic now.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Instant {
-    Instant::now()
+    crate::simulation::now().unwrap_or_else(Instant::now)
 }
 
 /// Wall-clock milliseconds since 1970, for people and retention; never for order.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn wall_ms() -> u64 {
+    if let Some(ms) = crate::simulation::wall_ms() {
+        return ms;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

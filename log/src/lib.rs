@@ -77,6 +77,8 @@ pub(crate) mod mutants;
 pub mod outcome;
 pub mod registry;
 pub mod rpc;
+#[doc(hidden)]
+pub mod simulation;
 pub mod stream;
 
 pub use directory::{AttachError, LogCloseError, LogConfig, OpenError};

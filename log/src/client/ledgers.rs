@@ -27,7 +27,6 @@ use super::scan::Scan;
 use super::timer::Timer;
 use super::writer::LedgerWriter;
 use super::{fan_out, recover};
-use crate::caps;
 use crate::ledger::metadata::{LedgerKind, LedgerMetadata, LedgerState, Proposal, TransitionError};
 use crate::ledger::metadata_codec;
 use crate::ledger::reader::Doubt;
@@ -35,6 +34,7 @@ use crate::ledger::writer::WriterFailure;
 use crate::ledger::{CloseAt, Ensemble, Member, Quorum};
 use crate::message::{Refusal, Reply, Request, Transport, Unknown, Wake};
 use crate::metadata::{self, Compare, MetaError, MetaStore, Op, TxnOutcome, txn_or_conflict};
+use crate::{caps, simulation};
 
 /// The ledgers of some bookies and one metadata store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,7 +72,8 @@ impl Ledgers {
     /// Over bookies and a metadata store; new ledgers have so many copies.
     pub fn new(bookies: Arc<dyn Bookies>, copies: Copies, meta: Arc<dyn MetaStore>) -> Ledgers {
         // The standard library's hasher is seeded from the system's randomness.
-        let random = || u128::from(RandomState::new().hash_one(0u8));
+        let system = || RandomState::new().hash_one(0u8);
+        let random = || u128::from(simulation::draw().unwrap_or_else(system));
         let process = random() << 64 | random();
         let operation = AtomicU64::new(1);
         let ids = Mutex::new(0..0);

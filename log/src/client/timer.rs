@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::clock;
+use crate::{clock, simulation};
 
 pub(super) type Deed = Box<dyn FnOnce() + Send>;
 
@@ -76,6 +76,7 @@ impl Timer {
 
     /// The same; gives the deed back should no thread be had.
     pub(super) fn try_after(&self, wait: Duration, deed: Deed) -> Result<(), Deed> {
+        let Err(deed) = simulation::later(wait, deed) else { return Ok(()) };
         let when = clock::now() + wait;
         let mut state = self.shared.lock();
         if state.thread.is_none() {

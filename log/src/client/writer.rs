@@ -34,7 +34,7 @@ use crate::ledger::writer::{AddAnswer, Writer, WriterFailure};
 use crate::ledger::{LedgerKind, LedgerMetadata};
 use crate::message::{Refusal, Reply, Request, Transport, Unknown, entry_crc};
 use crate::outcome::Outcome;
-use crate::{caps, clock};
+use crate::{caps, clock, simulation};
 
 /// Called once, on any thread, when an append is acknowledged or failed. It must not block.
 pub type AppendDone = Box<dyn FnOnce(Result<EntryId, AppendError>) + Send>;
@@ -365,9 +365,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         state.blocked += 1;
-        let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut state = simulation::wait(&self.changed, &self.state, state);
         state.blocked -= 1;
         state
     }

@@ -44,7 +44,43 @@ pub(crate) struct StateLog {
     closed: VecDeque<(Epoch, Vec<Slice>)>,
     opener: Arc<dyn OpenStateLedger>,
     /// The next ledger, being made or made.
-    next: Option<JoinHandle<Result<LedgerWriter, String>>>,
+    next: Option<Next>,
+    /// The writer has ended: the task hears of it when it asks what is durable.
+    ended: bool,
+}
+
+/// A ledger that is made meanwhile.
+enum Next {
+    OnThread(JoinHandle<Result<LedgerWriter, String>>),
+    /// Where a simulation has no other threads.
+    Made(Result<LedgerWriter, String>),
+}
+
+impl Next {
+    fn make(opener: Arc<dyn OpenStateLedger>) -> Result<Next, String> {
+        if egret_log::simulation::is_entered() {
+            return Ok(Next::Made(opener.open()));
+        }
+        let named = std::thread::Builder::new().name("egret-next-ledger".into());
+        let spawned = named.spawn(move || opener.open());
+        spawned.map(Next::OnThread).map_err(|why| format!("a thread: {why}"))
+    }
+
+    fn is_there(&self) -> bool {
+        match self {
+            Next::OnThread(thread) => thread.is_finished(),
+            Next::Made(_) => true,
+        }
+    }
+
+    fn get(self) -> Result<LedgerWriter, String> {
+        match self {
+            Next::OnThread(thread) => {
+                thread.join().unwrap_or_else(|_| Err("making a ledger panicked".to_owned()))
+            }
+            Next::Made(made) => made,
+        }
+    }
 }
 
 impl StateLog {
@@ -59,6 +95,7 @@ impl StateLog {
             closed: VecDeque::new(),
             opener,
             next: None,
+            ended: false,
         }
     }
 
@@ -87,16 +124,13 @@ impl StateLog {
         swept: Swept,
     ) -> Result<(), String> {
         if self.next.is_none() && self.chain().ledger_due_soon(live_bytes) {
-            let opener = Arc::clone(&self.opener);
-            let open = move || opener.open();
-            let named = std::thread::Builder::new().name("egret-next-ledger".into());
-            self.next = Some(named.spawn(open).map_err(|why| format!("a thread: {why}"))?);
+            self.next = Some(Next::make(Arc::clone(&self.opener))?);
         }
         // One that is not there yet is waited for only when the current one is twice what it should be.
         let due = self.chain().ledger_due(live_bytes);
         let late = self.chain().ledger_due(live_bytes.saturating_mul(2));
-        if let Some(next) = self.next.take_if(|next| due && (next.is_finished() || late)) {
-            self.writer = next.join().map_err(|_| "making a ledger panicked".to_owned())??;
+        if let Some(next) = self.next.take_if(|next| due && (next.is_there() || late)) {
+            self.writer = next.get()?;
             self.last = None;
             let ledger = self.writer.id();
             self.chain().begin_ledger(ledger, swept);
@@ -117,14 +151,15 @@ impl StateLog {
             acks.push(commit, result.map(|_| ()).map_err(|error| chain(&error)));
         };
         // None: the writer has ended, and `done` was told why.
-        if let Some(entry) = self.writer.append(Bytes::from(entry), Box::new(done)) {
-            self.last = Some(entry);
+        match self.writer.append(Bytes::from(entry), Box::new(done)) {
+            Some(entry) => self.last = Some(entry),
+            None => self.ended = true,
         }
     }
 
     /// Everything of `commit` is appended.
     pub(crate) fn close(&mut self, commit: Epoch, written: Written, swept: Swept) {
-        if let (Some(last), true) = (self.last, written.entries > 0) {
+        if let (Some(last), true, false) = (self.last, written.entries > 0, self.ended) {
             self.chain().appended(last, written);
         }
         self.chain().swept(swept);
@@ -149,7 +184,55 @@ impl Drop for StateLog {
     fn drop(&mut self) {
         if let Some(next) = self.next.take() {
             // The next generation deletes what nobody wrote.
-            drop(next.join());
+            drop(next.get());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use egret_log::ledger::{CloseAt, LedgerKind};
+    use egret_log::{Log, LogConfig};
+    use egret_schemas::{Generation, Term};
+
+    struct Never;
+
+    impl OpenStateLedger for Never {
+        fn open(&self) -> Result<LedgerWriter, String> {
+            Err("it is not time for another".to_owned())
+        }
+    }
+
+    /// Found by the simulation of topologies: a task that closed two commits before it asked what was durable
+    /// panicked when its ledger had ended meanwhile.
+    #[test]
+    fn commits_after_the_ledger_ended_are_an_error_and_no_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let ledgers = log.ledgers();
+        let id = ledgers.reserve().unwrap();
+        let writer = ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap();
+        let start = StateStart { groups: 0..64, slices: Vec::new(), tasks_changed: false, writer };
+        let mut state = StateLog::new(start, Arc::new(Never), Arc::new(|| {}));
+        state.restored(Replayed::default(), Swept::default());
+        let mut commit = Epoch::first(Generation(1));
+        let mut write = |state: &mut StateLog| {
+            state.append(commit, b"changes".to_vec());
+            let written = Written { entries: 1, records: 1, bytes: 7 };
+            state.close(commit, written, Swept::default());
+            commit = commit.next_commit().unwrap();
+        };
+        write(&mut state);
+        ledgers.recover(id, Term(2), CloseAt::End).unwrap();
+        while state.writer.failure().is_none() {
+            write(&mut state);
+        }
+        write(&mut state);
+        write(&mut state);
+        let error = state.durable().unwrap_err();
+        assert!(error.contains("fenced"), "{error}");
+        drop(state);
+        log.close().unwrap();
     }
 }

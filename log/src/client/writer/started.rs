@@ -13,6 +13,7 @@ use egret_schemas::EntryId;
 use super::{AppendDone, Sending, Shared};
 use crate::client::error::AppendError;
 use crate::message::entry_crc;
+use crate::simulation;
 
 /// An entry that has its number and was not sent yet. Dropping it without waiting sends it.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Slot {
         loop {
             match result.take() {
                 Some(result) => return result,
-                None => result = self.told.wait(result).unwrap_or_else(PoisonError::into_inner),
+                None => result = simulation::wait(&self.told, &self.result, result),
             }
         }
     }
