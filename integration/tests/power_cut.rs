@@ -204,7 +204,7 @@ fn counts_are_exact_wherever_the_power_is_cut_on_two_workers() {
 
 #[test]
 fn keeping_output_beyond_the_commit_shows_repeats() {
-    let faults = Faults { keep_uncommitted_output: true };
+    let faults = Faults { keep_uncommitted_output: true, ..Faults::default() };
     let total = operations(1);
     let shown = (0..200u64).any(|point| {
         let at = total * (60 + point % 40) / 100 + point;

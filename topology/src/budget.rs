@@ -179,6 +179,14 @@ pub(crate) fn adopt(budget: &Arc<Budget>) {
     OF_WORKER.with_borrow_mut(|own| *own = Some(Arc::clone(budget)));
 }
 
+/// Does `run` with `budget` in place of the one adopted before.
+pub(crate) fn within<R>(budget: &Arc<Budget>, run: impl FnOnce() -> R) -> R {
+    let before = OF_WORKER.replace(Some(Arc::clone(budget)));
+    let ran = run();
+    OF_WORKER.set(before);
+    ran
+}
+
 /// Bytes counted against a [`Budget`], and the [`Lane`] they travel on, while this lives.
 #[derive(Debug)]
 pub(crate) struct Charge {

@@ -44,10 +44,12 @@ mod pact;
 mod reports;
 mod sink;
 mod spout;
+mod stepped;
 mod wire;
 mod worker;
 
 pub(crate) use compile::{Compiled, Shared};
+pub(crate) use stepped::Stepped;
 pub(crate) use worker::{Failure, Peers, run_workers};
 
 /// Makes the engine's own messages known to the receiving side of every worker.

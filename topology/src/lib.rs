@@ -71,6 +71,8 @@ pub mod fuzzing;
 pub mod grouping;
 pub mod plan;
 pub mod runtime;
+#[doc(hidden)]
+pub mod simulation;
 mod task;
 mod tuple;
 

@@ -10,6 +10,7 @@
 //! * `mesh`: several processes: who they are, what they tell each other, how they are joined.
 
 mod commit_log;
+mod faults;
 mod go_back;
 mod kept;
 mod local;
@@ -24,12 +25,13 @@ mod takeover;
 mod topology_store;
 
 pub(crate) use commit_log::CommitLog;
+#[doc(hidden)]
+pub use faults::Faults;
 pub(crate) use kept::{Kept, KeptTable, MemoryShare};
+pub(crate) use local::Restarts;
 pub use local::{Children, Summary};
 pub use mesh::{MeshError, Processes, Seat, Secret, Started, Starter};
 pub use named::{NamedCommit, NamedError};
-#[doc(hidden)]
-pub use options::Faults;
 pub use options::RunOptions;
 pub use progress::Progress;
 pub(crate) use restored::{Restored, Resumed};

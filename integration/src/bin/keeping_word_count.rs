@@ -100,7 +100,7 @@ fn main() -> Result<()> {
     })?;
     let counts = words.fields(|word| word.as_bytes()).keyed("count", tasks, || Count)?;
     counts.sink("counts", LogSink::to_stream("counts"))?;
-    let faults = Faults { keep_uncommitted_output: true };
+    let faults = Faults { keep_uncommitted_output: true, ..Faults::default() };
     let run = RunOptions { faults, ..options.run.options() };
     eprintln!("counting");
     t.finish()?.run(&log, &run, &Arc::new(Progress::default()))?;

@@ -11,7 +11,7 @@ use egret_state::Guarantee;
 use crate::Tuple;
 use crate::component::{Bolt, Context, OutletOf, Sink, Spout};
 use crate::grouping::Target;
-use crate::runtime::Kept;
+use crate::runtime::{Faults, Kept};
 use crate::task::{
     BoltTask, ExternalSink, PlainBolt, SinkTask, SpoutTask, StateLog, TaskError, TypedSpout,
 };
@@ -30,6 +30,8 @@ pub(crate) struct Env {
     pub(crate) kept: Arc<Kept>,
     /// Tasks that keep state, in this process.
     pub(crate) stateful: usize,
+    /// Defects that tests switched in.
+    pub(crate) faults: Faults,
 }
 
 /// Writers on their way from the takeover to the sink tasks.

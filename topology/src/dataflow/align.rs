@@ -41,6 +41,11 @@ impl<B> Align<B> {
         self.stash.remove(&self.open).unwrap_or_default()
     }
 
+    /// A defect on purpose: what waited for any commit.
+    pub(crate) fn unstash_all(&mut self) -> Vec<(Epoch, B)> {
+        std::mem::take(&mut self.stash).into_values().flatten().collect()
+    }
+
     /// Gives the batch back if it may be processed now, else keeps it for its commit.
     ///
     /// # Panics

@@ -21,6 +21,7 @@ use super::pact::Route;
 use super::reports::{Notice, Reports};
 use crate::batch::{Routed, typed};
 use crate::budget::Charge;
+use crate::runtime::Faults;
 use crate::task::{BoltTask, TaskError};
 
 /// How long a task whose lane is full waits before it looks again, when its consumers are on other
@@ -57,6 +58,7 @@ pub(crate) struct Bolts {
     /// Whether this activation found room for anything.
     moved: bool,
     stateful: bool,
+    faults: Faults,
 }
 
 /// How far the closing of a commit is.
@@ -107,11 +109,22 @@ impl Bolts {
             emitting: first,
             moved: false,
             stateful,
+            faults: Faults::default(),
         }
     }
 
+    /// The same with defects.
+    pub(crate) fn with(self, faults: Faults) -> Bolts {
+        Bolts { faults, ..self }
+    }
+
     /// Takes a batch that arrived.
-    fn arrived(&mut self, epoch: Epoch, routed: Routed) {
+    fn arrived(&mut self, epoch: Epoch, routed: Routed, frontier: Option<Epoch>) {
+        let early = self.faults.works_before_closing
+            && frontier.is_none_or(|f| epoch.commit_start() <= f.commit_start());
+        if early || self.faults.no_alignment {
+            return self.waiting.push_back((epoch, routed));
+        }
         if let Some(routed) = self.align.admit(epoch, routed) {
             self.waiting.push_back((epoch, routed));
         }
@@ -202,7 +215,10 @@ impl Bolts {
         self.finish(outputs);
         self.closing = None;
         self.align.advance();
-        self.waiting.extend(self.align.unstash());
+        self.waiting.extend(match self.faults.stash_drained_while_closing {
+            true => self.align.unstash_all(),
+            false => self.align.unstash(),
+        });
         Ok(true)
     }
 
@@ -301,7 +317,7 @@ pub(crate) fn build<'s>(
             let frontier = frontier(frontiers);
             let step = || -> Result<(), TaskError> {
                 // What the frontier left cannot be in the input: it was read before.
-                inputs.for_each(|epoch, routed| bolts.arrived(epoch, routed));
+                inputs.for_each(|epoch, routed| bolts.arrived(epoch, routed, frontier));
                 if let Some(watermark) = &mut bolts.watermark {
                     said.into_iter().for_each(|(epoch, said)| watermark.said(epoch, said));
                 }

@@ -110,6 +110,14 @@ impl Shared {
         self.finished.load(Ordering::Acquire)
     }
 
+    /// Whether the generation, whose dataflow ended here, ended in order.
+    pub(crate) fn ended(&self) -> Result<(), Failure> {
+        match self.is_finished() {
+            true => Ok(()),
+            false => Err(Failure::passing("the dataflow ended before its last commit".into())),
+        }
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.progress.is_stopping()
     }
@@ -284,7 +292,8 @@ impl Building<'_, '_> {
             tasks.push((self.commit_task(component, task), bolt));
         }
         let watermark = self.watermark(component, &cell);
-        Ok(Bolts::new(tasks, c.physical.tasks[component], c.shared.first, watermark))
+        let bolts = Bolts::new(tasks, c.physical.tasks[component], c.shared.first, watermark);
+        Ok(bolts.with(c.env.faults))
     }
 
     fn sinks(&self, component: usize, wake: &Wake) -> Result<Sinks, TaskError> {

@@ -6,7 +6,7 @@ use egret_log::client::RecoverError;
 use egret_log::client::error::RecordError as LedgerError;
 use egret_log::ledger::{CloseAt, TransitionError};
 use egret_schemas::{EntryId, LedgerId, Term};
-use egret_state::commit::{CommitRecord, Fact, Partition};
+use egret_state::commit::{CommitRecord, Fact, Partition, SinkPosition};
 
 use super::takeover::Driver;
 use super::{named, sources};
@@ -23,14 +23,19 @@ impl Driver<'_> {
     pub(super) fn find_visible(&self, partitions: Vec<Partition>) -> Result<Fact> {
         let mut ends = BTreeMap::new();
         for (stream, partition) in partitions {
-            let described = self.log.describe_partition(&stream, partition);
-            let described = described.map_err(Error::other)?;
-            let end = described.end;
-            let there = described.segments.iter().any(|segment| segment.id == end.segment);
-            let end = there.then(|| (end.segment, end.entry.before()));
+            let end = self.visible_end(&stream, partition)?;
             ends.insert((stream, partition), end);
         }
         Ok(Fact::Visible(ends))
+    }
+
+    /// How far readers see one partition.
+    pub(super) fn visible_end(&self, stream: &str, partition: u32) -> Result<Option<SinkPosition>> {
+        let described = self.log.describe_partition(stream, partition);
+        let described = described.map_err(Error::other)?;
+        let end = described.end;
+        let there = described.segments.iter().any(|segment| segment.id == end.segment);
+        Ok(there.then(|| (end.segment, end.entry.before())))
     }
 
     pub(super) fn rewind(&self, record: &CommitRecord) -> Result<Fact> {

@@ -22,7 +22,7 @@ pub use children::Children;
 use super::mesh::{Begin, Leader, Member, Processes, Told};
 use super::takeover::OwnedPartitions;
 use super::topology_store::TopologyStore;
-use super::{CommitLog, Kept, Progress, Restored, RunOptions, takeover};
+use super::{CommitLog, Faults, Kept, Progress, Restored, RunOptions, takeover};
 use crate::budget::Budget;
 use crate::builder::{Env, Outputs, Part as BuiltPart, Topology};
 use crate::dataflow::{Compiled, Failure, Shared, run_workers};
@@ -54,6 +54,15 @@ impl InARow {
         }
         self.failed < tries && self.lost < LOST_MAX.max(tries)
     }
+}
+
+/// Generations of one run that failed.
+#[derive(Debug, Default)]
+pub(crate) struct Restarts {
+    in_a_row: InARow,
+    count: u32,
+    /// Commits when the generation under way began.
+    commits_before: u64,
 }
 
 /// How a run went.
@@ -102,7 +111,7 @@ impl Topology {
         crate::dataflow::register_messages();
         let silence = Duration::from_millis(options.silence_ms);
         let fingerprint = self.fingerprint();
-        let kept = Kept::new(options.undo_bytes_max, options.state_bytes_max());
+        let kept = options.keep();
         match processes {
             Processes::One | Processes::First { count: 1, .. } => {
                 self.lead(log, options, progress, (&mut None, &kept))
@@ -142,44 +151,81 @@ impl Topology {
         progress: &Arc<Progress>,
         (leader, kept): (&mut Option<Leader>, &Arc<Kept>),
     ) -> Result<Summary> {
-        let mut in_a_row = InARow::default();
-        let mut restarts = 0;
+        let mut restarts = Restarts::default();
         loop {
-            let commits_before = progress.commits();
-            let mesh = leader.as_mut().map(Leader::assemble).transpose()?;
-            let how = (restarts > 0, mesh.unwrap_or_default());
-            let (compiled, begins) = self.prepare((log, kept), options, progress, how)?;
-            progress.began(compiled.shared.first.generation().0);
-            let (own, topology) = (compiled.shared.first.generation(), self.name().to_owned());
+            let mesh = leader.as_mut().map(Leader::assemble).transpose()?.unwrap_or_default();
+            let (compiled, begins) =
+                self.begin((log, kept), options, progress, &mut restarts, mesh)?;
+            let own = compiled.shared.first.generation();
             match run_generation(&compiled, leader.as_ref().map(|leader| (leader, begins))) {
                 Ok(()) => {
                     return Ok(Summary {
                         generation: own,
                         tuples: progress.tuples(),
                         commits: progress.commits(),
-                        restarts,
+                        restarts: restarts.count,
                     });
                 }
                 Err(failure) => {
-                    if progress.commits() > commits_before {
-                        in_a_row = InARow::default();
-                    }
-                    let goes_on = in_a_row.counts(&failure, options.tries) && failure.retry;
-                    let why = failure.why;
-                    if !goes_on {
-                        let tries = in_a_row.failed + in_a_row.lost;
-                        return Err(Error::Failed { topology, why, tries });
-                    }
-                    // Whoever was shut out by another process leaves the topology to it: taking it back would
-                    // go on for ever.
-                    if takeover::newest_generation(log, &topology)?.is_some_and(|new| new > own) {
-                        return Err(Error::TakenOver { topology });
-                    }
-                    tracing::warn!(topology, why, "restarting from the last commit");
-                    restarts += 1;
+                    self.after_failure(log, options, progress, &mut restarts, (own, failure))?;
                 }
             }
         }
+    }
+
+    fn begin(
+        &self,
+        log: (&Log, &Arc<Kept>),
+        options: &RunOptions,
+        progress: &Arc<Progress>,
+        restarts: &mut Restarts,
+        mesh: Vec<SocketAddr>,
+    ) -> Result<(Arc<Compiled>, Vec<Begin>)> {
+        restarts.commits_before = progress.commits();
+        let (compiled, begins) =
+            self.prepare(log, options, progress, (restarts.count > 0, mesh))?;
+        progress.began(compiled.shared.first.generation().0);
+        Ok((compiled, begins))
+    }
+
+    /// Takes the topology over for the next generation of a run in this process alone.
+    pub(crate) fn next_generation(
+        &self,
+        log: (&Log, &Arc<Kept>),
+        options: &RunOptions,
+        progress: &Arc<Progress>,
+        restarts: &mut Restarts,
+    ) -> Result<Arc<Compiled>> {
+        Ok(self.begin(log, options, progress, restarts, Vec::new())?.0)
+    }
+
+    /// Whether there may be another generation after one that failed.
+    pub(crate) fn after_failure(
+        &self,
+        log: &Log,
+        options: &RunOptions,
+        progress: &Progress,
+        restarts: &mut Restarts,
+        (own, failure): (Generation, Failure),
+    ) -> Result<()> {
+        let topology = self.name().to_owned();
+        if progress.commits() > restarts.commits_before {
+            restarts.in_a_row = InARow::default();
+        }
+        let goes_on = restarts.in_a_row.counts(&failure, options.tries) && failure.retry;
+        let why = failure.why;
+        if !goes_on {
+            let tries = restarts.in_a_row.failed + restarts.in_a_row.lost;
+            return Err(Error::Failed { topology, why, tries });
+        }
+        // Whoever was shut out by another process leaves the topology to it: taking it back would go on for
+        // ever.
+        if takeover::newest_generation(log, &topology)?.is_some_and(|new| new > own) {
+            return Err(Error::TakenOver { topology });
+        }
+        tracing::warn!(topology, why, "restarting from the last commit");
+        restarts.count += 1;
+        Ok(())
     }
 
     /// Takes the topology over and makes a generation ready to run: this process's part of it, and what the
@@ -191,7 +237,7 @@ impl Topology {
         progress: &Arc<Progress>,
         (restarted, mesh): (bool, Vec<SocketAddr>),
     ) -> Result<(Arc<Compiled>, Vec<Begin>)> {
-        let mut env = self.env(log, kept);
+        let mut env = Env { faults: options.faults, ..self.env(log, kept) };
         let (plan, partitions) = self.resolve(&env)?;
         let stateful = stateful_tasks(&plan);
         let wanted = u32::try_from(stateful.len()).expect("tasks are counted in u32");
@@ -268,6 +314,7 @@ impl Topology {
             outputs: Outputs::default(),
             kept: Arc::clone(kept),
             stateful: 0,
+            faults: Faults::default(),
         }
     }
 
@@ -471,10 +518,7 @@ fn run_generation(
 ) -> Result<(), Failure> {
     let run = |peers| {
         run_workers(compiled, peers)?;
-        match compiled.shared.is_finished() {
-            true => Ok(()),
-            false => Err(Failure::passing("the dataflow ended before its last commit".into())),
-        }
+        compiled.shared.ended()
     };
     let Some((leader, begins)) = members else { return run(None) };
     let store =

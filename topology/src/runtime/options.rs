@@ -1,5 +1,8 @@
 //! What can be chosen when a topology is run.
 
+use std::sync::Arc;
+
+use super::{Faults, Kept};
 use crate::{Error, Result};
 
 /// How to run a topology. The defaults suit a laptop and a server alike.
@@ -35,14 +38,6 @@ pub struct RunOptions {
     pub faults: Faults,
 }
 
-/// Defects that tests switch in: each must make an oracle fail.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// A takeover keeps durable output beyond the last commit instead of cutting it there.
-    pub keep_uncommitted_output: bool,
-}
-
 impl Default for RunOptions {
     fn default() -> RunOptions {
         RunOptions {
@@ -69,6 +64,11 @@ impl RunOptions {
     /// What the state of one process may take.
     pub(crate) fn state_bytes_max(&self) -> usize {
         self.state_bytes_max.unwrap_or_else(|| super::probe::memory_bytes() / 2)
+    }
+
+    /// What keeps state in memory from one generation to the next.
+    pub(crate) fn keep(&self) -> Arc<Kept> {
+        Kept::new(self.undo_bytes_max, self.state_bytes_max())
     }
 
     pub(crate) fn check(&self) -> Result<()> {

@@ -1,14 +1,15 @@
 //! What the tasks of a generation begin with.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::Bytes;
 use egret_log::client::{LedgerWriter, Ledgers};
 use egret_log::message::Wake;
-use egret_schemas::{EntryAddress, EntryId};
+use egret_log::simulation;
+use egret_schemas::{EntryAddress, EntryId, LedgerId};
 use egret_state::commit::{CommitRecord, Reading, RestoreSet, Slice, groups_of_task, reading_plan};
 
 use super::CommitLog;
@@ -63,8 +64,12 @@ enum Read {
     End,
 }
 
-/// Reads a plan's ledgers in order, until nobody takes any more of it.
-fn read_all(ledgers: &Ledgers, plan: &[Reading], read: &SyncSender<Result<Read, String>>) {
+/// Reads a plan's ledgers in order, until `take` takes no more of it.
+fn read_all(
+    ledgers: &Ledgers,
+    plan: &[Reading],
+    mut take: impl FnMut(Result<Read, String>) -> bool,
+) {
     for (number, reading) in plan.iter().enumerate() {
         let Some(last) = reading.range.last else { continue };
         // Row by row: entry by entry each would cost a round trip.
@@ -73,11 +78,11 @@ fn read_all(ledgers: &Ledgers, plan: &[Reading], read: &SyncSender<Result<Read, 
             let at = EntryAddress { ledger: reading.range.ledger, entry };
             let bytes = scan.read(entry, last).map_err(|error| chain(&error));
             let failed = bytes.is_err();
-            if read.send(bytes.map(|bytes| Read::Entry(number, at, bytes))).is_err() || failed {
+            if !take(bytes.map(|bytes| Read::Entry(number, at, bytes))) || failed {
                 return;
             }
         }
-        if read.send(Ok(Read::End)).is_err() {
+        if !take(Ok(Read::End)) {
             return;
         }
     }
@@ -129,7 +134,12 @@ impl Restored {
         if bolt.revive(commit) {
             return Ok(Resumed::Kept);
         }
-        let plan = reading_plan(&self.slices(component, task));
+        let mut plan = reading_plan(&self.slices(component, task));
+        if env.faults.state_of_zombies {
+            let whole =
+                |reading: &mut Reading| reading.range.last = whole(env, reading.range.ledger);
+            plan.iter_mut().for_each(whole);
+        }
         let id = bolt.id().clone();
         let how = if plan.is_empty() { Resumed::Anew } else { Resumed::Read };
         let failed = |why: String| TaskError {
@@ -137,23 +147,30 @@ impl Restored {
             why: format!("its state cannot be restored: {why}"),
             retry: false,
         };
-        // What is read next is read while what was read is taken.
-        thread::scope(|scope| -> Result<(), TaskError> {
-            let (read, taken) = sync_channel(READ_AHEAD);
-            let (ledgers, plan) = (env.log.ledgers(), &plan);
-            let reader = thread::Builder::new().name("egret-restore".into());
-            let reads = move || read_all(ledgers, plan, &read);
-            reader.spawn_scoped(scope, reads).map_err(|why| failed(why.to_string()))?;
-            for next in taken {
-                match next.map_err(&failed)? {
-                    Read::Entry(reading, at, bytes) => {
-                        bolt.restore(at, &bytes, &|group| plan[reading].takes(group))?;
-                    }
-                    Read::End => bolt.restored_ledger()?,
-                }
+        let (ledgers, plan) = (env.log.ledgers(), &plan);
+        let mut take = |next: Result<Read, String>| match next.map_err(&failed)? {
+            Read::Entry(reading, at, bytes) => {
+                bolt.restore(at, &bytes, &|group| plan[reading].takes(group))
             }
-            Ok(())
-        })?;
+            Read::End => bolt.restored_ledger(),
+        };
+        if simulation::is_entered() {
+            let mut taken = Ok(());
+            read_all(ledgers, plan, |next| {
+                taken = take(next);
+                taken.is_ok()
+            });
+            taken?;
+        } else {
+            // What is read next is read while what was read is taken.
+            thread::scope(|scope| -> Result<(), TaskError> {
+                let (read, taken) = sync_channel(READ_AHEAD);
+                let reader = thread::Builder::new().name("egret-restore".into());
+                let reads = move || read_all(ledgers, plan, |next| read.send(next).is_ok());
+                reader.spawn_scoped(scope, reads).map_err(|why| failed(why.to_string()))?;
+                taken.into_iter().try_for_each(&mut take)
+            })?;
+        }
         bolt.restored(commit);
         Ok(how)
     }
@@ -162,4 +179,9 @@ impl Restored {
     pub(crate) fn take_commit_log(&self) -> Option<CommitLog> {
         self.commit_log.lock().expect("no panic while held").take()
     }
+}
+
+/// A defect on purpose: where a ledger was closed, whatever the commit names.
+fn whole(env: &Env, ledger: LedgerId) -> Option<EntryId> {
+    env.log.ledgers().describe(ledger).ok().and_then(|record| record.closed().flatten())
 }

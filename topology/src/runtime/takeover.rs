@@ -150,7 +150,10 @@ impl Driver<'_> {
             Step::CloseCommitLedgers { ledgers, term } => {
                 let ends: Result<BTreeMap<_, _>> = ledgers
                     .into_iter()
-                    .map(|id| Ok((id, self.close_unneeded(id, term)?)))
+                    .map(|id| match self.faults.zombies_commit {
+                        true => Ok((id, self.confirmed_end(id)?)),
+                        false => Ok((id, self.close_unneeded(id, term)?)),
+                    })
                     .collect();
                 Ok(Fact::CommitLedgersClosed(ends?))
             }
@@ -163,6 +166,9 @@ impl Driver<'_> {
             Step::CloseState { ledgers, term } => {
                 for (id, end) in ledgers {
                     match end {
+                        StateEnd::At(_) if self.faults.state_of_zombies => {
+                            self.close_unneeded(id, term)?;
+                        }
                         StateEnd::At(last) => self.close_at(id, term, last)?,
                         StateEnd::Beyond(last) => self.close_beyond(id, term, last)?,
                         StateEnd::Unneeded => {
@@ -175,9 +181,14 @@ impl Driver<'_> {
             Step::ClosePartitions { partitions } => {
                 for ((stream, partition), (component, end)) in partitions {
                     let owner = self.owner(&component, partition);
-                    let end = match self.faults.keep_uncommitted_output {
-                        true => self.durable_end(&stream, partition)?,
-                        false => end,
+                    let end = match self.faults {
+                        Faults { keep_uncommitted_output: true, .. } => {
+                            self.durable_end(&stream, partition)?
+                        }
+                        Faults { cut_where_published: true, .. } => {
+                            self.visible_end(&stream, partition)?.or(end)
+                        }
+                        _ => end,
                     };
                     let writer = self.log.transactional_writer(&stream, partition, &owner, end)?;
                     self.outputs.put(&stream, partition, writer);
@@ -209,6 +220,15 @@ impl Driver<'_> {
             Err(error) if error.is_deleted() => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A defect on purpose: as far as readers may see a ledger that nobody closes.
+    fn confirmed_end(&self, id: LedgerId) -> Result<Option<EntryId>> {
+        let there = self.ledgers.metadata().get(&format!("/ledgers/{}", id.0))?;
+        if there.is_none() {
+            return Ok(None);
+        }
+        Ok(self.ledgers.end(id).map_err(Error::other)?.readable())
     }
 
     /// A defect on purpose: where the durable output ends, committed or not.

@@ -31,6 +31,8 @@ pub(crate) struct LogSinkTask<T> {
     durable: Durable<(SegmentId, EntryId)>,
     /// The last position of each commit not published yet.
     unpublished: Vec<(Epoch, (SegmentId, EntryId))>,
+    /// A defect on purpose: what is reported before it is stored.
+    early: Option<Vec<DurableOutput>>,
     of: std::marker::PhantomData<fn(T)>,
 }
 
@@ -58,6 +60,7 @@ impl<T: ToRecord> LogSinkTask<T> {
             ends: Vec::new(),
             durable,
             unpublished: Vec::new(),
+            early: env.faults.reports_before_stored.then(Vec::new),
             of: std::marker::PhantomData,
         })
     }
@@ -136,8 +139,13 @@ impl<T: ToRecord> SinkTask for LogSinkTask<T> {
 
     fn close(&mut self, commit: Epoch) -> Result<(), TaskError> {
         // Less than an entry is too little to count.
+        let wrote = !self.ends.is_empty();
         self.append(commit, None);
         self.durable.close(commit);
+        if let (Some(early), Writer::Transactional(writer)) = (&mut self.early, &self.writer) {
+            let end = wrote.then(|| (self.cx.id.task, writer.position()));
+            early.push((commit, end.into_iter().collect()));
+        }
         Ok(())
     }
 
@@ -153,7 +161,7 @@ impl<T: ToRecord> SinkTask for LogSinkTask<T> {
             }
             reports.push((commit, ends));
         }
-        Ok(reports)
+        Ok(self.early.as_mut().map(std::mem::take).unwrap_or(reports))
     }
 
     fn publish(&mut self, commit: Epoch) -> Result<(), TaskError> {
