@@ -37,6 +37,11 @@ sim seed="seed=1":
 log-sim minutes="minutes=10":
     cargo run --release -p egret-integration --bin log_sim -- --minutes {{ trim_start_match(minutes, 'minutes=') }}
 
+# Topologies in one thread under kills, from seeds: `just topology-sim kills=10000`. One seed again:
+# `cargo run -p egret-integration --bin topology_sim -- --seed 7 --trace`.
+topology-sim kills="kills=10000":
+    cargo run --release -p egret-integration --bin topology_sim -- --kills {{ trim_start_match(kills, 'kills=') }}
+
 # Kills and restarts for as long as wanted: `just soak minutes=30`; then 200 kills of bookies.
 soak minutes="minutes=10": && bookie-kill
     cargo build --release --bins --examples

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod kill;
 pub mod measure;
 pub mod sim;
+pub mod topology_sim;
 pub mod words;
 
 use std::path::PathBuf;

@@ -27,12 +27,12 @@ mod fact;
 mod failing;
 mod fault;
 mod network;
-mod node;
+pub(crate) mod node;
 mod options;
 mod oracle;
 mod storm;
-mod trace;
-mod words;
+pub(crate) mod trace;
+pub(crate) mod words;
 mod world;
 
 use std::any::Any;
@@ -91,7 +91,7 @@ pub fn shrink(violation: Violation, options: &Options) -> Violation {
     best
 }
 
-fn text(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }

@@ -105,6 +105,11 @@ impl Node {
         Member { bookie: self.id, incarnation: self.incarnation }
     }
 
+    /// The bookie, if it is up.
+    pub(crate) fn bookie(&self) -> Option<&Bookie> {
+        self.bookie.as_ref()
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         self.bookie.is_some()
     }
