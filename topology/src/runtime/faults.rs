@@ -23,4 +23,6 @@ pub struct Faults {
     pub state_of_zombies: bool,
     /// A takeover cuts output where readers see it, not where the commit has it.
     pub cut_where_published: bool,
+    /// A generation begins without the watermarks of the commit it goes on from.
+    pub forget_watermarks: bool,
 }

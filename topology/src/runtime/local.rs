@@ -244,7 +244,10 @@ impl Topology {
         // Once: a generation that failed is followed by one from its last commit.
         let restore = options.restore.clone().filter(|_| !restarted);
         let taken = takeover::take_over(&env, &plan, wanted, partitions, restore, options.faults)?;
-        let opened = taken.opened;
+        let mut opened = taken.opened;
+        if options.faults.forget_watermarks {
+            opened.record.watermarks.clear();
+        }
         self.claim_outputs(&env, &plan, &opened.record)?;
         env.generation = opened.topology.generation;
         let processes = u32::try_from(mesh.len().max(1)).expect("processes are few");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod timed;
 mod words;
 
 use std::sync::Arc;
@@ -104,4 +105,35 @@ fn the_weaker_guarantees_run_in_several_processes_too() {
         assert_eq!(counted(&log).0, expected(&lines), "{guarantee}");
         log.close().unwrap();
     }
+}
+
+/// Watermarks go to every process, with every commit: a bolt in any of them sees what another one saw
+/// upstream, and each generation begins with those of its commit.
+#[test]
+fn the_watermark_of_a_commit_is_the_same_in_every_process() {
+    let (_dir, log) = open();
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for ((count, tasks), from) in [(3, 5), (1, 2), (4, 4)].into_iter().zip((0..).step_by(600)) {
+        let more = [timed::events(from, from + 600), timed::events(from, from + 500)];
+        timed::write(&log, "a", &more[0]);
+        timed::write(&log, "b", &more[1]);
+        a.extend(more[0].clone());
+        b.extend(more[1].clone());
+        let seen = Arc::new(AtomicU32::new(0));
+        let trap: timed::Trap =
+            Arc::new(move || match [300, 900].contains(&seen.fetch_add(1, Ordering::Relaxed)) {
+                true => Err("one too many".into()),
+                false => Ok(()),
+            });
+        let topology = move || timed::topology(tasks, &trap);
+        let (outcome, _) = run(&log, count, &RunOptions { tries: 10, ..options(1) }, topology);
+        assert!(outcome.unwrap().restarts > 0, "a trap went off");
+        let (counts, late, watermark) = timed::outcome(&log);
+        let what = format!("{tasks} tasks in {count} processes");
+        assert_eq!(counts, timed::reference_counts(&[&a, &b]), "{what}");
+        assert_eq!(late, 0, "{what}");
+        let reference = timed::reference_watermark(&[&more[0], &more[1]]);
+        assert_eq!(watermark, Some(reference), "{what}");
+    }
+    log.close().unwrap();
 }
