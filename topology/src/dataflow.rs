@@ -48,6 +48,9 @@ mod stepped;
 mod wire;
 mod worker;
 
+#[cfg(test)]
+mod watermark_tests;
+
 pub(crate) use compile::{Compiled, Shared};
 pub(crate) use stepped::Stepped;
 pub(crate) use worker::{Failure, Peers, run_workers};

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use egret::runtime::Faults;
 use egret::{
@@ -17,7 +18,7 @@ use egret::{
     LogSink, LogSpout, Progress, RunOptions, Summary, Topology, TopologyBuilder,
 };
 use egret_log::stream::{Format, Record, StreamConfig};
-use egret_log::{Log, LogConfig};
+use egret_log::{Log, LogConfig, clock};
 
 use timed::{Trap, calm, records};
 
@@ -363,40 +364,49 @@ fn a_partition_without_a_tuple_holds_the_watermark_unless_it_counts_as_idle() {
     }
 }
 
+/// Looks again and again.
+fn until(mut done: impl FnMut() -> bool) {
+    let deadline = clock::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(clock::now() < deadline, "not within a minute");
+        thread::yield_now();
+    }
+}
+
+/// Runs `then` while the topology runs, and stops it.
+fn meanwhile(log: &Log, topology: Topology, workers: u32, then: impl FnOnce(&Progress)) {
+    let progress = Arc::new(Progress::default());
+    let runner = {
+        let (log, progress) = (log.clone(), Arc::clone(&progress));
+        thread::spawn(move || topology.run(&log, &options(workers), &progress))
+    };
+    until(|| log.stream("out").is_ok());
+    then(&progress);
+    progress.stop();
+    runner.join().unwrap().unwrap();
+}
+
+/// Appends tuple after tuple until one meets a watermark.
+fn probe(log: &Log, partition: u32, mut at_ms: i64) {
+    let appended = met_in(log).len();
+    until(|| {
+        append(log, partition, at_ms);
+        at_ms += 1;
+        met_in(log).values().skip(appended).any(|met| met != "None")
+    });
+}
+
 #[test]
 fn every_guarantee_has_watermarks() {
     for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce] {
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path());
         (0..3).for_each(|partition| append(&log, partition, 100 + i64::from(partition)));
-        let topology = met(2, 0, false, guarantee);
-        let progress = Arc::new(Progress::default());
-        let runner = {
-            let (log, progress) = (log.clone(), Arc::clone(&progress));
-            thread::spawn(move || topology.run(&log, &options(2), &progress))
-        };
-        until(&progress, || log.stream("out").is_ok() && met_in(&log).len() == 3);
-        // Idle at once: a commit without a tuple tells of it.
-        let mut at_ms = 200;
-        until(&progress, || {
-            append(&log, 0, at_ms);
-            at_ms += 1;
-            met_in(&log).values().any(|met| met != "None")
+        meanwhile(&log, met(2, 60_000, false, guarantee), 2, |_| {
+            until(|| met_in(&log).len() == 3);
+            probe(&log, 0, 200);
         });
-        progress.stop();
-        runner.join().unwrap().unwrap();
         log.close().unwrap();
-    }
-}
-
-/// Looks again at every commit, or a little later.
-fn until(progress: &Progress, mut done: impl FnMut() -> bool) {
-    let deadline = egret_log::clock::now() + std::time::Duration::from_secs(60);
-    let mut commits = u64::MAX;
-    while commits != progress.commits() && !done() || !done() {
-        commits = progress.commits();
-        assert!(egret_log::clock::now() < deadline, "not within a minute");
-        thread::yield_now();
     }
 }
 
@@ -407,31 +417,17 @@ fn a_partition_that_goes_quiet_is_left_out_though_nobody_emits_anything_and_may_
     let log = open(dir.path());
     append(&log, 0, 100);
     append(&log, 1, 200);
-    let topology = met(2, 300, false, Guarantee::EffectivelyOnce);
-    let progress = Arc::new(Progress::default());
-    let runner = {
-        let (log, progress) = (log.clone(), Arc::clone(&progress));
-        thread::spawn(move || topology.run(&log, &options(1), &progress))
-    };
-    until(&progress, || log.stream("out").is_ok() && met_in(&log).len() == 2);
-    let before = progress.commits();
-    until(&progress, || progress.commits() > before);
-    // All three are idle now, or about to be; the one that came furthest counts then.
-    let mut probes = 300..;
-    until(&progress, || {
-        let commits = progress.commits();
-        let at_ms = probes.next().unwrap();
-        append(&log, 1, at_ms);
-        until(&progress, || met_in(&log).contains_key(&at_ms) && progress.commits() > commits);
-        met_in(&log)[&at_ms] != "None"
+    let mut late = String::new();
+    meanwhile(&log, met(2, 300, false, Guarantee::EffectivelyOnce), 1, |progress| {
+        until(|| met_in(&log).len() == 2);
+        let before = progress.commits();
+        until(|| progress.commits() > before);
+        probe(&log, 1, 300);
+        append(&log, 2, 50);
+        until(|| met_in(&log).contains_key(&50));
+        late = met_in(&log)[&50].clone();
     });
-    append(&log, 2, 50);
-    until(&progress, || met_in(&log).contains_key(&50));
-    let late = met_in(&log)[&50].clone();
-    progress.stop();
-    runner.join().unwrap().unwrap();
     assert!(late.starts_with("Some("), "the watermark does not go back for it: {late}");
-    // Its commit is part of the run's end: the next one begins with the watermark that was reached.
     append(&log, 2, 60);
     run(&log, &met(1, 300, true, Guarantee::EffectivelyOnce), &options(1)).unwrap();
     let met = met_in(&log);
