@@ -41,7 +41,7 @@ impl WatermarkCell {
         self.0.store(ms, Ordering::Relaxed);
     }
 
-    fn get(&self) -> Option<i64> {
+    pub(crate) fn get(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|ms| *ms != NO_WATERMARK)
     }
 }

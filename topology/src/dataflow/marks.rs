@@ -118,12 +118,14 @@ mod tests {
     #[test]
     fn what_is_said_of_a_later_commit_waits_for_it() {
         let cell = WatermarkCell::new(None);
-        let mut watermark = Watermark::new(Reached::new(None, [(0, None)]), 2, cell);
+        let mut watermark = Watermark::new(Reached::new(None, [(0, None)]), 2, cell.clone());
         watermark.said(at(0, 4), said(0, 50));
         watermark.said(at(1, 2), said(0, 90));
         watermark.said(at(0, 3), said(1, 40));
+        assert_eq!(cell.get(), None, "nobody sees it before the commit closes");
         assert_eq!(watermark.close(at(0, 0)), Some(40));
         watermark.said(at(1, 0), said(1, 95));
+        assert_eq!(cell.get(), Some(40));
         assert_eq!(watermark.close(at(1, 0)), Some(90));
     }
 
