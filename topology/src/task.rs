@@ -142,16 +142,8 @@ pub(crate) trait BoltTask {
     fn begin(&mut self, batch: Box<dyn AnyBatch>);
     /// Works on the batch until it is done or the outlet is full; whether it is done.
     fn go_on(&mut self) -> Result<bool, TaskError>;
-    /// The commit is complete and the watermark moved with it, to `ms`, which is what
-    /// [`Context::watermark`](crate::Context::watermark) says from now on. Emit what is due by event time
-    /// until that is done or the outlet is full; whether it is done. Called again until it is, and then
-    /// [`close`](BoltTask::close) is: what changes here is part of the commit.
-    fn watermark(&mut self, ms: i64) -> Result<bool, TaskError> {
-        let _ = ms;
-        Ok(true)
-    }
-    /// The commit is complete: emit what is due until that is done or the outlet is full. When it is
-    /// done, hand the commit's changes to the changelog; whether it is done.
+    /// The commit is complete, and the watermark is what it came to with it: emit what is due until that is
+    /// done or the outlet is full. When it is done, hand the commit's changes to the changelog; whether it is done.
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError>;
     /// In how long something is due at a commit, although no tuple comes; zero: it is due now.
     fn until_due(&self) -> Option<Duration> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use egret::runtime::Faults;
 use egret::{
     Bolt, ComponentResult, Context, Either, Emitter, Error, EventTime, Guarantee, KeyedBolt,
-    LogSink, LogSpout, Progress, RunOptions, Summary, Topology, TopologyBuilder,
+    LogSink, LogSpout, Progress, RunOptions, Summary, Timer, Topology, TopologyBuilder,
 };
 use egret_log::stream::{Format, Record, StreamConfig};
 use egret_log::{Log, LogConfig, clock};
@@ -290,6 +290,98 @@ fn a_generation_that_forgets_the_watermarks_of_its_commit_is_found_out() {
     let options = RunOptions { faults, ..options(1) };
     let error = run(&log, &timed::topology(2, &calm()), &options).unwrap_err().to_string();
     assert!(error.contains("the watermark went back from Some("), "{error}");
+    log.close().unwrap();
+}
+
+/// Events of a key in windows of 50 ms, each told of once when no more is expected.
+struct Windows;
+
+const WINDOW_MS: i64 = 50;
+
+impl KeyedBolt<u64, (u64, i64), (String, String)> for Windows {
+    type State = BTreeMap<i64, u64>;
+
+    fn execute(
+        &mut self,
+        _: &u64,
+        windows: &mut BTreeMap<i64, u64>,
+        (_, at_ms): (u64, i64),
+        _: &mut Emitter<(String, String)>,
+        cx: &Context,
+    ) -> ComponentResult {
+        let end = end_of(at_ms);
+        *windows.entry(end).or_default() += 1;
+        cx.timers().set(Timer::event(end))?;
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        key: &u64,
+        windows: &mut BTreeMap<i64, u64>,
+        timer: Timer,
+        out: &mut Emitter<(String, String)>,
+        cx: &Context,
+    ) -> ComponentResult {
+        assert!(cx.watermark() >= Some(timer.ms), "not before its time");
+        let count = windows.remove(&timer.ms).ok_or("a window that is not there")?;
+        out.emit((key.to_string(), format!("{} {count}", timer.ms)));
+        Ok(())
+    }
+}
+
+fn end_of(at_ms: i64) -> i64 {
+    at_ms.div_euclid(WINDOW_MS) * WINDOW_MS + WINDOW_MS
+}
+
+fn windows(tasks: u32, trap: &Trap) -> Topology {
+    let mut t = TopologyBuilder::new("windows");
+    let mut spout = |name: &str| {
+        let lines = t.spout(name, tasks, LogSpout::<String>::from_stream(name).bounded()).unwrap();
+        let config = EventTime { out_of_order_ms: timed::BOUND_MS, ..EventTime::default() };
+        lines.event_time_with(config, |line| timed::time_of(line)).unwrap()
+    };
+    let both = spout("a").union(&spout("b")).unwrap();
+    let trap = Arc::clone(trap);
+    let events = both.shuffle().bolt("parse", tasks, move || {
+        let trap = Arc::clone(&trap);
+        move |line: String, out: &mut Emitter<(u64, i64)>| {
+            trap().unwrap();
+            let (key, _) = line.split_once(' ').unwrap();
+            out.emit((key.parse().unwrap(), timed::time_of(&line)));
+        }
+    });
+    let counts =
+        events.unwrap().fields(|(key, _)| key).keyed("windows", tasks, || Windows).unwrap();
+    counts.sink("out", LogSink::to_stream("out").partitions(2)).unwrap();
+    t.finish().unwrap()
+}
+
+/// What windows are for: each key's count of each window, whole and once, though generations fail and tasks
+/// move between the window's events and its end.
+#[test]
+fn windows_by_event_time_are_whole_and_told_of_once_whatever_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let mut all = Vec::new();
+    for ((tasks, workers), from) in [(1, 1), (3, 2), (2, 2)].into_iter().zip((0..).step_by(400)) {
+        let more = timed::events(from, from + 400);
+        timed::write(&log, "a", &more);
+        timed::write(&log, "b", &more);
+        all.extend(more.clone());
+        let trap = trap_at(&[100, 450, 701]);
+        let summary = run(&log, &windows(tasks, &trap), &options(workers)).unwrap();
+        assert!(summary.restarts > 0, "a trap went off");
+        let watermark = timed::reference_watermark(&[&more]);
+        let mut expected = BTreeMap::new();
+        for (key, at_ms) in all.iter().filter(|(_, at_ms)| end_of(*at_ms) <= watermark) {
+            *expected.entry((*key, end_of(*at_ms))).or_insert(0) += 2;
+        }
+        let expected = expected.into_iter().map(|((key, end), n)| (key, format!("{end} {n}")));
+        let mut expected: Vec<_> = expected.collect();
+        expected.sort();
+        assert_eq!(pairs_in(&log), expected, "{tasks} tasks");
+    }
     log.close().unwrap();
 }
 

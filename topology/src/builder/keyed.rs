@@ -179,11 +179,11 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
     /// ```
     ///
     /// Keys of two types are no match:
-    /// ```compile_fail
+    /// ```compile_fail,E0271
     /// # use egret::{Emitter, LogSpout, TopologyBuilder};
     /// # let mut t = TopologyBuilder::new("t");
     /// # let lines = t.spout("c", 1, LogSpout::<String>::from_stream("c"))?;
-    /// lines.fields_by(|line| line.len()).join(lines.fields(|line| line.as_str()))?;
+    /// lines.fields_by(|line| line.len() as u64).join(lines.fields(|line| line.as_str()))?;
     /// # Ok::<(), egret::Error>(())
     /// ```
     ///

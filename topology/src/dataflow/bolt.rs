@@ -49,24 +49,15 @@ pub(crate) struct Bolts {
     /// The task that sends or works, and the charge of its batch if that is not done.
     turn: Option<(usize, Option<Charge>)>,
     /// While a commit closes, the task that closes next.
-    closing: Option<Closing>,
-    /// Where event time comes from, if it does, and where it moved to with the commit that closes.
+    closing: Option<usize>,
+    /// Where event time comes from, if it does.
     watermark: Option<Watermark>,
-    moved_to: Option<i64>,
     /// The epoch of what lies in the outlets.
     emitting: Epoch,
     /// Whether this activation found room for anything.
     moved: bool,
     stateful: bool,
     faults: Faults,
-}
-
-/// How far the closing of a commit is.
-#[derive(Debug, Clone, Copy)]
-struct Closing {
-    task: usize,
-    /// Where the watermark moved to with this commit, until the task heard of it.
-    moved_to: Option<i64>,
 }
 
 /// What an activation left.
@@ -105,7 +96,6 @@ impl Bolts {
             turn: None,
             closing: None,
             watermark,
-            moved_to: None,
             emitting: first,
             moved: false,
             stateful,
@@ -183,31 +173,26 @@ impl Bolts {
         }
     }
 
-    /// Goes on closing `commit`, whose batches are all done: one task emits up to a slice, what is due by
-    /// event time first. Whether it had room to.
+    /// Goes on closing `commit`, whose batches are all done: one task emits up to a slice. Whether it
+    /// had room to.
     fn close(&mut self, commit: Epoch, outputs: &mut Outputs) -> Result<bool, TaskError> {
-        let Some(closing) = self.closing else {
+        let Some(index) = self.closing else {
             self.finish(outputs);
             // Results of the commit as a whole leave at its latest epoch still open here: the frontier
             // may have gone on inside the commit since the last tuple.
             self.emitting = self.emitting.max(commit).max(outputs.earliest());
-            let moved_to = self.watermark.as_mut().and_then(|watermark| watermark.close(commit));
-            self.moved_to = moved_to;
-            self.closing = Some(Closing { task: 0, moved_to });
+            // What closes sees how far event time came with the commit.
+            self.watermark.iter_mut().for_each(|watermark| watermark.close(commit));
+            self.closing = Some(0);
             return Ok(true);
         };
-        let index = closing.task;
         if let Some(local) = self.tasks.get_mut(index) {
             if !local.task.outlet().has_room() {
                 return Ok(false);
             }
             self.moved = true;
-            if let Some(ms) = closing.moved_to {
-                if local.task.watermark(ms)? {
-                    self.closing = Some(Closing { task: index, moved_to: None });
-                }
-            } else if local.task.close(commit)? {
-                self.closing = Some(Closing { task: index + 1, moved_to: self.moved_to });
+            if local.task.close(commit)? {
+                self.closing = Some(index + 1);
             }
             self.turn = Some((index, None));
             return Ok(true);

@@ -89,15 +89,16 @@ impl Watermark {
         marks.extend(said.into_iter().map(|said| (said.task, said.mark)));
     }
 
-    /// The commit closes: where the watermark moves to, if it moves.
+    /// The commit closes, and the watermark moves, if it does.
     ///
     /// # Panics
     /// When somebody said nothing: the frontier would have been wrong.
-    pub(crate) fn close(&mut self, commit: Epoch) -> Option<i64> {
+    pub(crate) fn close(&mut self, commit: Epoch) {
         let marks = self.said.remove(&commit).unwrap_or_default();
         assert_eq!(marks.len(), self.tasks, "every spout task says how far it came in {commit}");
-        let moved = self.reached.advance(&marks);
-        moved.inspect(|ms| self.cell.set(*ms))
+        if let Some(ms) = self.reached.advance(&marks) {
+            self.cell.set(ms);
+        }
     }
 }
 
@@ -123,10 +124,11 @@ mod tests {
         watermark.said(at(1, 2), said(0, 90));
         watermark.said(at(0, 3), said(1, 40));
         assert_eq!(cell.get(), None, "nobody sees it before the commit closes");
-        assert_eq!(watermark.close(at(0, 0)), Some(40));
+        watermark.close(at(0, 0));
         watermark.said(at(1, 0), said(1, 95));
         assert_eq!(cell.get(), Some(40));
-        assert_eq!(watermark.close(at(1, 0)), Some(90));
+        watermark.close(at(1, 0));
+        assert_eq!(cell.get(), Some(90));
     }
 
     #[test]

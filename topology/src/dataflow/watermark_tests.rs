@@ -1,4 +1,4 @@
-//! What a bolt does when its watermark moved: before the commit closes, slice by slice, and as part of it.
+//! What a bolt does because its watermark moved: where the commit closes, slice by slice, and as part of it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::{Blob, LogSink, LogSpout, Progress, RunOptions, TopologyBuilder};
 /// Tuples that one move of the watermark makes due, a KiB each: many slices.
 const DUE: u64 = 30_000;
 
-/// Emits what is due when the watermark moves, and the word `closed` where a commit closes.
+/// Emits what is due when the watermark moved, and the word `closed` where a commit closes.
 struct Due {
     emitter: Emitter<Blob>,
     cx: Context,
@@ -57,23 +57,22 @@ impl BoltTask for Due {
     fn go_on(&mut self) -> Result<bool, TaskError> {
         Ok(true)
     }
-    fn watermark(&mut self, ms: i64) -> Result<bool, TaskError> {
-        if self.moved_to != Some(ms) {
-            assert!(self.moved_to < Some(ms), "it moves on");
-            assert_eq!(self.cx.watermark(), Some(ms), "the context says so");
-            (self.moved_to, self.left) = (Some(ms), DUE);
-        }
-        while self.left > 0 && !self.emitter.is_full() {
-            let mut tuple = vec![b'.'; 1024];
-            tuple[..8].copy_from_slice(&self.left.to_le_bytes());
-            self.emitter.emit(Blob::from(&tuple[..]));
-            self.left -= 1;
-        }
-        self.calls.lock().unwrap().push(self.left);
-        Ok(self.left == 0)
-    }
     fn close(&mut self, _: Epoch) -> Result<bool, TaskError> {
-        assert_eq!(self.left, 0, "what is due comes before the commit closes");
+        let watermark = self.cx.watermark();
+        if self.moved_to != watermark {
+            assert!(self.moved_to < watermark, "it moves on");
+            (self.moved_to, self.left) = (watermark, DUE);
+        }
+        if self.left > 0 {
+            while self.left > 0 && !self.emitter.is_full() {
+                let mut tuple = vec![b'.'; 1024];
+                tuple[..8].copy_from_slice(&self.left.to_le_bytes());
+                self.emitter.emit(Blob::from(&tuple[..]));
+                self.left -= 1;
+            }
+            self.calls.lock().unwrap().push(self.left);
+            return Ok(false);
+        }
         self.emitter.emit(Blob::from(&b"closed"[..]));
         Ok(true)
     }
