@@ -347,3 +347,12 @@ pub const META_POLL_MS: u32 = 30_000;
 
 /// How long a holder that ends lets those who are attached take its last answers.
 pub const DRAIN_MS: u64 = 2_000;
+
+/// Encrypted bytes read at once from a connection between worker processes: two of TLS's records.
+pub const WORKER_READ_BYTES: usize = 32 << 10;
+
+/// How long a worker whose handshake was refused is read from, so that it takes why: a round trip, and some.
+pub const WORKER_LINGER_MS: u64 = 1_000;
+
+/// Bytes read from such a one: what a client sends before it hears that its certificate was refused.
+pub const WORKER_LINGER_BYTES: usize = 64 << 10;

@@ -17,6 +17,7 @@
 //! | [`meta`] | the metadata of a directory for those who attach to the whole of it |
 //! | [`bell`] | what wakes a request that waits |
 //! | [`bookie`] | bookies and their clients, over TCP and TLS |
+//! | [`worker`] | TLS between worker processes, blocking; what they say over it is theirs |
 
 pub mod bell;
 pub mod bookie;
@@ -29,6 +30,7 @@ pub(crate) mod socket;
 pub mod streams;
 #[cfg(test)]
 mod tests;
+pub mod worker;
 
 use std::sync::Arc;
 

@@ -108,6 +108,8 @@ enum Role {
   # Copies entries to mend.
   admin @2;
   # Looks, fences and deletes.
+  worker @3;
+  # As a client, and takes a place among the worker processes of a topology.
 }
 
 struct TurnedAway {

@@ -250,6 +250,7 @@ impl Ends for ClusterError {
             ClusterError::Tls(error) => error.how(),
             ClusterError::Metadata(error) => error.how(),
             ClusterError::Registry(error) => error.how(),
+            ClusterError::NoWorkerTls { .. } => How::Usage,
             ClusterError::Thread(_) => How::Failed,
         }
     }

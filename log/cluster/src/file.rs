@@ -19,6 +19,7 @@ use egret_log::ledger::Quorum;
 use egret_log::metadata::MetaStore;
 use egret_log::registry::{Registry, RegistryError};
 use egret_log::rpc::bookie::server::is_cluster_name;
+use egret_log::rpc::worker::WorkerTls;
 use egret_schemas::bookie::Role;
 use serde::Deserialize;
 
@@ -81,6 +82,17 @@ impl FromStr for ClusterFile {
     }
 }
 
+impl ClusterFile {
+    /// The file at `path`, and where relative paths in it begin.
+    fn read(path: &Path) -> Result<(ClusterFile, PathBuf), ClusterError> {
+        let file = || path.to_owned();
+        let read = std::fs::read_to_string(path);
+        let text = read.map_err(|source| ClusterError::Read { file: file(), source })?;
+        let asked = text.parse().map_err(|why| ClusterError::File { file: file(), why })?;
+        Ok((asked, path.parent().map(Path::to_owned).unwrap_or_default()))
+    }
+}
+
 /// Why a cluster is not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -109,9 +121,30 @@ pub enum ClusterError {
     /// Its registry, which may be another cluster's.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// No certificate for worker processes to know each other by.
+    #[error(
+        "{}: worker processes that are placed by rank know each other by certificates: give `tls` in it, with one \
+         that `egret init cert --role worker` issued",
+        .file.display()
+    )]
+    NoWorkerTls {
+        /// The file.
+        file: PathBuf,
+    },
     /// The system gives no threads.
     #[error("no thread to reach bookies with: {0}")]
     Thread(#[source] io::Error),
+}
+
+/// The certificate of the file at `path`, as worker processes show it to each other.
+///
+/// # Errors
+/// When the file says nothing of one, or one that is not of role `worker`, or that nobody would accept.
+pub fn worker_tls(path: &Path) -> Result<WorkerTls, ClusterError> {
+    let (ClusterFile { table, .. }, base) = ClusterFile::read(path)?;
+    let file = || path.to_owned();
+    let files = table.tls.as_ref().ok_or_else(|| ClusterError::NoWorkerTls { file: file() })?;
+    Ok(files.worker(&base, &table.cluster)?)
 }
 
 /// A cluster that is reached.
@@ -132,12 +165,7 @@ impl Cluster {
     /// # Errors
     /// When the file, what it names, or the cluster's metadata is not there or not what it must be.
     pub fn open(path: &Path, needs: Role) -> Result<Cluster, ClusterError> {
-        let file = || path.to_owned();
-        let read = std::fs::read_to_string(path);
-        let text = read.map_err(|source| ClusterError::Read { file: file(), source })?;
-        let asked = text.parse().map_err(|why| ClusterError::File { file: file(), why })?;
-        let ClusterFile { table, role, copies } = asked;
-        let base = path.parent().map(Path::to_owned).unwrap_or_default();
+        let (ClusterFile { table, role, copies }, base) = ClusterFile::read(path)?;
         let holder = Holder { cluster: &table.cluster, role };
         let tls = table.tls.as_ref().map(|files| files.client(&base, holder)).transpose()?;
         // Whoever shows a certificate is what it says.

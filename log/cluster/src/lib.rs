@@ -15,6 +15,6 @@ pub mod metadata_url;
 pub mod signals;
 pub mod tls_files;
 
-pub use file::{Cluster, ClusterError, ClusterFile};
+pub use file::{Cluster, ClusterError, ClusterFile, worker_tls};
 pub use metadata_url::{MetadataUrl, MetadataUrlError, check_metadata, open_metadata};
 pub use tls_files::{Holder, TlsFileError, TlsFiles};

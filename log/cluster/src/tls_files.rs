@@ -7,6 +7,7 @@ use egret_log::clock;
 use egret_log::rpc::bookie::accepted::{NotAccepted, Shown, host_of, is_accepted};
 use egret_log::rpc::bookie::tls::Pem;
 use egret_log::rpc::bookie::{ClientTls, PeerName, ServerTls, TlsError};
+use egret_log::rpc::worker::WorkerTls;
 use egret_schemas::bookie::Role;
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +113,18 @@ impl TlsFiles {
         Ok(tls)
     }
 
+    /// As the worker processes of a topology use them with each other.
+    ///
+    /// # Errors
+    /// As [`client`](TlsFiles::client).
+    pub fn worker(&self, base: &Path, cluster: &str) -> Result<WorkerTls, TlsFileError> {
+        let files = self.read(base)?;
+        let tls = WorkerTls::new(files.pem())?;
+        let holder = Holder { cluster, role: Some(Role::Worker) };
+        self.check(base, &files, (tls.own(), holder), &[Shown::AsClient, Shown::AsServer])?;
+        Ok(tls)
+    }
+
     fn read(&self, base: &Path) -> Result<Files, TlsFileError> {
         let read = |path: &Path| {
             let file = base.join(path);
@@ -130,7 +143,7 @@ impl TlsFiles {
         let role = holder.role.unwrap_or(own.role);
         let host = shown.iter().find_map(|shown| match shown {
             Shown::At(address) => Some(host_of(address)),
-            Shown::AsClient => None,
+            Shown::AsClient | Shown::AsServer => None,
         });
         let hosts = match host {
             Some(host) => format!(" --host {host}"),

@@ -42,7 +42,8 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Cert {
-    /// What its holder is: client, bookie or admin.
+    /// What its holder is: client, bookie, admin, or worker (a client that may be one of several worker
+    /// processes of a topology).
     #[arg(long)]
     role: Role,
     /// Which one, for logs; also the name of the files.

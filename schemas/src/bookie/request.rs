@@ -143,6 +143,8 @@ mirrored! {
         Bookie,
         /// Looks, fences and deletes.
         Admin,
+        /// As a client, and takes a place among the worker processes of a topology.
+        Worker,
     }
 }
 
@@ -152,13 +154,14 @@ impl fmt::Display for Role {
             Role::Client => "client",
             Role::Bookie => "bookie",
             Role::Admin => "admin",
+            Role::Worker => "worker",
         })
     }
 }
 
 /// A text that names no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no role: write `client`, `bookie` or `admin`")]
+#[error("`{0}` is no role: write `client`, `bookie`, `admin` or `worker`")]
 pub struct NoRole(pub String);
 
 impl FromStr for Role {

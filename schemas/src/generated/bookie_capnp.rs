@@ -2362,6 +2362,7 @@ pub enum Role {
     Client = 0,
     Bookie = 1,
     Admin = 2,
+    Worker = 3,
 }
 
 impl ::capnp::introspect::Introspect for Role {
@@ -2377,6 +2378,7 @@ impl ::core::convert::TryFrom<u16> for Role {
             0 => ::core::result::Result::Ok(Self::Client),
             1 => ::core::result::Result::Ok(Self::Bookie),
             2 => ::core::result::Result::Ok(Self::Admin),
+            3 => ::core::result::Result::Ok(Self::Worker),
             n => ::core::result::Result::Err(::capnp::NotInSchema(n)),
         }
     }
@@ -2389,7 +2391,7 @@ impl ::capnp::traits::HasTypeId for Role {
     const TYPE_ID: u64 = 0xc1c9_ffd9_cdc7_ddb2u64;
 }
 mod role {
-pub(crate) static ENCODED_NODE: [::capnp::Word; 29] = [
+pub(crate) static ENCODED_NODE: [::capnp::Word; 33] = [
     ::capnp::word(0, 0, 0, 0, 5, 0, 6, 0),
     ::capnp::word(178, 221, 199, 205, 217, 255, 201, 193),
     ::capnp::word(13, 0, 0, 0, 2, 0, 0, 0),
@@ -2399,26 +2401,30 @@ pub(crate) static ENCODED_NODE: [::capnp::Word; 29] = [
     ::capnp::word(21, 0, 0, 0, 146, 0, 0, 0),
     ::capnp::word(29, 0, 0, 0, 7, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(25, 0, 0, 0, 79, 0, 0, 0),
+    ::capnp::word(25, 0, 0, 0, 103, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(98, 111, 111, 107, 105, 101, 46, 99),
     ::capnp::word(97, 112, 110, 112, 58, 82, 111, 108),
     ::capnp::word(101, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 1, 0, 1, 0),
-    ::capnp::word(12, 0, 0, 0, 1, 0, 2, 0),
+    ::capnp::word(16, 0, 0, 0, 1, 0, 2, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(29, 0, 0, 0, 58, 0, 0, 0),
+    ::capnp::word(41, 0, 0, 0, 58, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(1, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(21, 0, 0, 0, 58, 0, 0, 0),
+    ::capnp::word(33, 0, 0, 0, 58, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(2, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(13, 0, 0, 0, 50, 0, 0, 0),
+    ::capnp::word(25, 0, 0, 0, 50, 0, 0, 0),
+    ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
+    ::capnp::word(3, 0, 0, 0, 0, 0, 0, 0),
+    ::capnp::word(17, 0, 0, 0, 58, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(99, 108, 105, 101, 110, 116, 0, 0),
     ::capnp::word(98, 111, 111, 107, 105, 101, 0, 0),
     ::capnp::word(97, 100, 109, 105, 110, 0, 0, 0),
+    ::capnp::word(119, 111, 114, 107, 101, 114, 0, 0),
 ];
 pub(crate) fn get_annotation_types(child_index: Option<u16>, index: u32) -> ::capnp::introspect::Type {
     ::capnp::introspect::panic_invalid_annotation_indices(child_index, index)

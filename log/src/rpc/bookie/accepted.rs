@@ -16,6 +16,8 @@ pub enum Shown<'a> {
     AsClient,
     /// By whoever is reached at this address: `host:port`.
     At(&'a str),
+    /// By whoever is reached, wherever that is.
+    AsServer,
 }
 
 /// Why nobody would accept it.
@@ -96,7 +98,7 @@ pub fn is_accepted(
     let now = Duration::from_millis(now_ms);
     let usage = match shown {
         Shown::AsClient => KeyUsage::client_auth(),
-        Shown::At(_) => KeyUsage::server_auth(),
+        Shown::At(_) | Shown::AsServer => KeyUsage::server_auth(),
     };
     let between: &[CertificateDer<'_>] = between;
     let verified = parsed.verify_for_usage(
@@ -109,7 +111,7 @@ pub fn is_accepted(
         None,
     );
     let verified = verified.map(drop).and_then(|()| match shown {
-        Shown::AsClient => Ok(()),
+        Shown::AsClient | Shown::AsServer => Ok(()),
         Shown::At(address) => match ServerName::try_from(host_of(address)) {
             Ok(name) => parsed.verify_is_valid_for_subject_name(&name),
             Err(_) => Err(webpki::Error::MalformedDnsIdentifier),
@@ -137,14 +139,16 @@ fn told(why: webpki::Error, shown: Shown<'_>, now: Duration) -> NotAccepted {
         },
         webpki::Error::RequiredEkuNotFoundContext(_) => NotAccepted::Use(match shown {
             Shown::AsClient => "whoever connects",
-            Shown::At(_) => "a server",
+            Shown::At(_) | Shown::AsServer => "a server",
         }),
         webpki::Error::MalformedDnsIdentifier => match shown {
             Shown::At(address) => NotAccepted::Other(format!(
                 "`{}` is no host that a certificate can name",
                 host_of(address)
             )),
-            Shown::AsClient => NotAccepted::Other("a name in it is none".to_owned()),
+            Shown::AsClient | Shown::AsServer => {
+                NotAccepted::Other("a name in it is none".to_owned())
+            }
         },
         other => NotAccepted::Other(other.to_string()),
     }

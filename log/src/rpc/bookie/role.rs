@@ -1,13 +1,14 @@
 //! Who may ask a bookie what: one table, and nobody may what it does not say.
 //!
-//! | method | client | bookie | admin |
-//! |---|---|---|---|
-//! | create, add, write LAC, limbo's end | ✓ | ✓ | |
-//! | read, read LAC, watch LAC, fence, recovery read, delete | ✓ | ✓ | ✓ |
+//! | method | client | worker | bookie | admin |
+//! |---|---|---|---|---|
+//! | create, add, write LAC, limbo's end | ✓ | ✓ | ✓ | |
+//! | read, read LAC, watch LAC, fence, recovery read, delete | ✓ | ✓ | ✓ | ✓ |
 //!
 //! A bookie mends others: it copies entries, finds the end of what was abandoned, for which it shuts its
 //! writer out, and finishes deletions. It never decides where a ledger ends: that is in the metadata, and
-//! its owner's to write there. A person's tool looks, fences and deletes, and never writes.
+//! its owner's to write there. A person's tool looks, fences and deletes, and never writes. A worker is a client
+//! here; what it may beyond is a place among the [worker processes](crate::rpc::worker) of a topology.
 
 use std::fmt;
 
@@ -74,14 +75,14 @@ impl Method {
     pub const fn allowed(self) -> &'static [Role] {
         match self {
             Method::Create | Method::Add | Method::WriteLac | Method::ClearLimbo => {
-                &[Role::Client, Role::Bookie]
+                &[Role::Client, Role::Worker, Role::Bookie]
             }
             Method::Read
             | Method::ReadLac
             | Method::WatchLac
             | Method::RecoveryRead
             | Method::Fence
-            | Method::Delete => &[Role::Client, Role::Bookie, Role::Admin],
+            | Method::Delete => &[Role::Client, Role::Worker, Role::Bookie, Role::Admin],
         }
     }
 

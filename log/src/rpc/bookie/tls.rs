@@ -67,7 +67,9 @@ impl PeerName {
     }
 
     /// Of a certificate whose chain was verified; it must name exactly one.
-    pub(super) fn of(certificates: Option<&[CertificateDer<'_>]>) -> Result<PeerName, TlsError> {
+    pub(in crate::rpc) fn of(
+        certificates: Option<&[CertificateDer<'_>]>,
+    ) -> Result<PeerName, TlsError> {
         let first = certificates.and_then(<[_]>::first).ok_or(TlsError::Nameless)?;
         let parsed = webpki::EndEntityCert::try_from(first).map_err(|_| TlsError::Nameless)?;
         let mut names = parsed.valid_uri_names().filter_map(PeerName::parse);
@@ -96,14 +98,14 @@ impl fmt::Debug for Pem<'_> {
     }
 }
 
-struct Parsed {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    roots: Arc<RootCertStore>,
+pub(in crate::rpc) struct Parsed {
+    pub(in crate::rpc) chain: Vec<CertificateDer<'static>>,
+    pub(in crate::rpc) key: PrivateKeyDer<'static>,
+    pub(in crate::rpc) roots: Arc<RootCertStore>,
 }
 
 impl Pem<'_> {
-    fn parse(self) -> Result<Parsed, TlsError> {
+    pub(in crate::rpc) fn parse(self) -> Result<Parsed, TlsError> {
         let chain = self.chain()?;
         let key = PrivateKeyDer::from_pem_slice(self.key).map_err(|e| told("key", &e))?;
         Ok(Parsed { chain, key, roots: Arc::new(self.roots()?) })
@@ -137,7 +139,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_
     CertificateDer::pem_slice_iter(pem).collect()
 }
 
-pub(super) fn refused(why: impl fmt::Display) -> TlsError {
+pub(in crate::rpc) fn refused(why: impl fmt::Display) -> TlsError {
     TlsError::Refused(why.to_string())
 }
 

@@ -81,7 +81,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match role {
-            Role::Bookie => {
+            Role::Bookie | Role::Worker => {
                 vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
             }
             Role::Client | Role::Admin => vec![ExtendedKeyUsagePurpose::ClientAuth],

@@ -182,6 +182,9 @@ fn what_nobody_would_accept_is_known_before_it_is_shown() {
     assert_eq!(judged(&clients, &BLUE.pem, Shown::AsClient), Ok(()));
     let why = judged(&clients, &BLUE.pem, Shown::At("localhost:1")).unwrap_err();
     assert_eq!(why.to_string(), "it is not issued for a server");
+    assert_eq!(judged(&good, &BLUE.pem, Shown::AsServer), Ok(()), "wherever it is");
+    let why = judged(&clients, &BLUE.pem, Shown::AsServer).unwrap_err();
+    assert_eq!(why.to_string(), "it is not issued for a server");
 }
 
 #[test]
@@ -229,6 +232,7 @@ fn every_role_may_do_what_the_table_says_and_nothing_else() {
     let table = [
         (Role::Client, [true; 11]),
         (Role::Bookie, [true; 11]),
+        (Role::Worker, [true; 11]),
         (Role::Admin, [false, false, true, true, true, false, true, true, false, false, true]),
     ];
     for (role, may) in table {
