@@ -455,6 +455,19 @@ impl Log {
         TransactionalWriter::open(opened, &info, owner, committed)
     }
 
+    /// Does what [`transactional_writer`](Log::transactional_writer) does with what was written before, and
+    /// leaves the partition for `owner` to be opened elsewhere, at the same commit.
+    pub fn cut_partition(
+        &self,
+        name: &str,
+        partition: u32,
+        owner: &Owner,
+        committed: Option<Committed>,
+    ) -> Result<(), OpenWriterError> {
+        let (opened, info) = self.catalog().partition(name, partition)?;
+        TransactionalWriter::cut_at(&opened, &info, owner, committed)
+    }
+
     /// Raises a transactional partition's term for `owner`, so that whoever wrote before is shut out of
     /// its record; what it wrote is cut by [`transactional_writer`](Log::transactional_writer).
     pub fn claim_partition(

@@ -97,6 +97,66 @@ fn recovery_at_any_commit_over_rolls_drops_exactly_the_rest() {
     }
 }
 
+/// A partition of another process is cut first, and opened there later: as if it had been opened at once,
+/// and nothing is begun in between.
+#[test]
+fn a_partition_that_is_cut_is_opened_elsewhere_at_the_same_commit() {
+    for committed in 0..8u32 {
+        for published in 0..=committed {
+            let world = world();
+            world.owned(if committed % 2 == 0 { 1 } else { 60 });
+            let mut writer = open(&world.log, 1, None);
+            let first = writer.segment();
+            let at: Vec<_> =
+                (0..8u32).map(|n| append(&mut writer, epoch(1, n), &[&n.to_string()])).collect();
+            if published > 0 {
+                writer.publish(at[published as usize - 1]).unwrap();
+            }
+            let c = match committed {
+                0 => (first, None),
+                n => (at[n as usize - 1].0, Some(at[n as usize - 1].1)),
+            };
+            let log = world.again();
+            let segments = || log.describe("t").unwrap().partitions[0].segments.clone();
+            // However often: whoever cuts may die, and be followed by another.
+            for generation in [2, 2, 3] {
+                log.cut_partition("t", 0, &owner(generation), Some(c)).unwrap();
+                assert_eq!(all(&log, "t"), strings(0..u64::from(committed)), "at {c:?}");
+                assert_eq!(segments().last().unwrap().id, c.0, "what lay beyond is gone");
+            }
+            let (sender, receiver) = sync_channel(1);
+            let zombie = Box::new(move |done| sender.send(done).unwrap());
+            writer.append(epoch(1, 9), &[text("zombie")], zombie);
+            assert!(receiver.recv().unwrap().is_err(), "whoever wrote is shut out");
+            let late = log.cut_partition("t", 0, &owner(2), Some(c));
+            assert!(matches!(late, Err(OpenWriterError::Superseded { .. })), "{late:?}");
+            let mut writer = open(&world.again(), 3, Some(c));
+            let d = append(&mut writer, epoch(3, 0), &[&committed.to_string()]);
+            writer.publish(d).unwrap();
+            assert_eq!(
+                all(&log, "t"),
+                strings(0..u64::from(committed) + 1),
+                "and numbers are dense"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_partition_of_which_nothing_was_committed_is_cut_to_nothing() {
+    let world = world();
+    world.owned(60);
+    let mut writer = open(&world.log, 1, None);
+    append(&mut writer, epoch(1, 0), &["lost"]);
+    let log = world.again();
+    log.cut_partition("t", 0, &owner(2), None).unwrap();
+    assert!(log.describe("t").unwrap().partitions[0].segments.is_empty());
+    let mut writer = open(&log, 2, None);
+    let d = append(&mut writer, epoch(2, 0), &["0"]);
+    writer.publish(d).unwrap();
+    assert_eq!(all(&log, "t"), strings(0..1));
+}
+
 /// Segments rolled behind an open one are open, too: none of them is the end for readers.
 #[test]
 fn the_visible_end_is_in_the_first_open_segment() {

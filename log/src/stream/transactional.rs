@@ -6,7 +6,8 @@
 //!    one open and lists the next, with where the old one ends; readers do not pass an open segment.
 //!    [`publish`](TransactionalWriter::publish) closes those the commit has passed.
 //! 3. Opening raises the partition's term, shuts out whoever wrote before, closes at the commit given
-//!    and drops what lies beyond, in the step that lists the new segment.
+//!    and drops what lies beyond, in the step that lists the new segment. Whoever takes over for another to
+//!    write does the same but for the new segment, and the other one opens it at the same commit.
 //!
 //! Record numbers are a function of the entries up to the close: an aborted one's are given again.
 
@@ -83,6 +84,29 @@ impl TransactionalWriter {
             last_ms: 0,
             open: VecDeque::from([OpenSegment { id, writer, bytes: 0 }]),
         })
+    }
+
+    /// Does what [`open`](TransactionalWriter::open) does with what is there, and begins nothing: whoever wrote
+    /// before is shut out, and what lies beyond the commit is dropped.
+    pub(super) fn cut_at(
+        partition: &Partition,
+        info: &StreamInfo,
+        owner: &Owner,
+        committed: Option<Committed>,
+    ) -> Result<(), OpenWriterError> {
+        check_owner(info, owner)?;
+        let record = claim(partition, owner)?;
+        let all = partition.segments(&record).collect::<Result<Vec<_>, _>>()?;
+        let (keep, next_number) = cut(partition, &record, &all, committed)?;
+        let record = partition.change_at::<OpenWriterError>(record.term, (&[], &[]), |record| {
+            keep_only(record, &all, &keep);
+            if record.first_listed().is_none() {
+                record.base_number = next_number;
+            }
+        })?;
+        partition.collect_garbage(&record);
+        partition.hub.notify();
+        Ok(())
     }
 
     /// Raises the partition's term for `owner`, and does no more.
