@@ -147,7 +147,7 @@ fn run(options: &Options, begun: &mut bool) -> Result<()> {
         anyhow::bail!("{} runs in one process: leave out --processes", options.run.guarantee);
     }
     let processes = options.run.spread()?;
-    if let Processes::Other(_) = processes {
+    if !processes.leads() {
         // Loading and printing are the first one's.
         let log = options.run.open_log()?;
         topology(&options.run, Ends::new())?.run_among(

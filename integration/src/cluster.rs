@@ -13,7 +13,7 @@ mod certificates;
 mod etcd;
 mod leftovers;
 mod namespace;
-mod run;
+pub(crate) mod run;
 mod small_disk;
 
 use std::io::{self, BufRead, BufReader, Write};

@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod bookie_kill;
 pub mod cluster;
+pub mod hosts;
 pub mod kill;
 pub mod measure;
 pub mod sim;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use clap::Parser;
 use egret_log::{Log, LogConfig};
-use egret_log_cluster::Cluster;
 use egret_log_cluster::signals::when_asked_to_end;
+use egret_log_cluster::{Cluster, worker_tls};
 use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
 
-use crate::runtime::{Children, Processes, Progress, RunOptions};
+use crate::runtime::{Children, Placed, Processes, Progress, RunOptions};
 use crate::{Error, Result, TopologyBuilder, exit_code, is_taken_over};
 
 /// The options every topology program has.
@@ -27,12 +27,27 @@ pub struct RunArgs {
     /// Worker threads, in each process
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: u32,
-    /// Worker processes on this machine, this one included: it starts the others, and again when they end
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Worker processes, this one included. Without --rank they are on this machine: this one starts the others,
+    /// and again when they end
+    #[arg(long, value_name = "N", default_value_t = 1, env = "EGRET_PROCESSES", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub processes: u32,
     /// Memory for keyed state, in each process, in MiB [default: half of the host's]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub state_mb: Option<u32>,
+    /// Which of the --processes this is, from 0 on, where each was placed on some host and is started again
+    /// there when it ends. They know each other by certificates of role `worker`, which the cluster's file names
+    #[arg(long, value_name = "R", env = "EGRET_RANK", requires = "cluster", requires = "leader")]
+    pub rank: Option<u32>,
+    /// Where the process of rank 0 is reached
+    #[arg(long, value_name = "HOST:PORT", env = "EGRET_LEADER", requires = "rank")]
+    pub leader: Option<String>,
+    /// Where this process listens; without it that of rank 0 at --leader, and another at the address from which it
+    /// reached that, at a port of its own
+    #[arg(long, value_name = "HOST[:PORT]", env = "EGRET_LISTEN", requires = "rank")]
+    pub listen: Option<String>,
+    /// How long the processes may take to come together, in seconds
+    #[arg(long, value_name = "S", default_value_t = 60, env = "EGRET_JOIN_WAIT", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub join_wait: u32,
     /// How long after the one before a commit ends, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub commit_ms: u64,
@@ -68,8 +83,24 @@ impl RunArgs {
     /// arguments: such a one only runs the topology.
     ///
     /// # Errors
-    /// When this process was started to be one of several, and not told which.
+    /// When this process was started to be one of several, and not told which; when it has no certificate to show
+    /// to the others.
     pub fn spread(&self) -> Result<Processes> {
+        if let (Some(rank), Some(cluster), Some(leader)) = (self.rank, &self.cluster, &self.leader)
+        {
+            if rank >= self.processes {
+                let (what, value) = ("rank", u64::from(rank));
+                return Err(Error::Option { what, value, allowed: "below --processes" });
+            }
+            return Ok(Processes::Placed(Placed {
+                rank,
+                count: self.processes,
+                leader: leader.clone(),
+                listen: self.listen.clone(),
+                tls: worker_tls(cluster)?,
+                tell: say,
+            }));
+        }
         let seat = Children::seat().map_err(Error::other)?;
         Ok(match (seat, self.processes) {
             (Some(seat), _) => Processes::Other(seat),
@@ -84,6 +115,7 @@ impl RunArgs {
             workers: self.workers,
             commit_ms: self.commit_ms,
             state_bytes_max: self.state_mb.map(|mib| (mib as usize) << 20),
+            join_wait_ms: u64::from(self.join_wait) * 1000,
             restore: self.restore.clone(),
             ..RunOptions::default()
         }
@@ -155,6 +187,11 @@ pub fn main(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>) -> Ex
     }
 }
 
+/// Tells the user; where nobody can be told, nobody is: `eprintln!` would panic.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
 fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Args) -> Result<()> {
     let name = std::env::current_exe().ok();
     let name = name.as_deref().and_then(|path| path.file_stem()).and_then(|stem| stem.to_str());
@@ -175,7 +212,7 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
     let progress = Arc::new(Progress::default());
     let asked = Arc::clone(&progress);
     // What the others do, the first one tells them.
-    if !matches!(processes, Processes::Other(_)) {
+    if processes.leads() {
         when_asked_to_end(move || asked.stop()).map_err(Error::other)?;
     }
     let log = args.run.open_log()?;

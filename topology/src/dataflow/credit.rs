@@ -5,13 +5,14 @@
 //! `{lane u32, bytes u64}`, after each step of a worker that left something to tell.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::wire::Wires;
 use crate::budget::Budget;
+use crate::runtime::Link;
 
 /// Bytes of one note.
 const NOTE: usize = 12;
@@ -21,7 +22,7 @@ const WRITE_WAIT: Duration = Duration::from_secs(5);
 
 /// The ways back to every other process.
 pub(crate) struct Credits {
-    ways: Vec<Option<Mutex<TcpStream>>>,
+    ways: Vec<Option<Mutex<Link>>>,
     /// The process of each lane's emitter.
     of: Vec<usize>,
     budget: Arc<Budget>,
@@ -31,29 +32,27 @@ pub(crate) struct Credits {
 impl Credits {
     /// Begins to take notes; `of` is the process of each lane.
     pub(crate) fn over(
-        sockets: Vec<Option<TcpStream>>,
+        links: Vec<Option<Link>>,
         of: Vec<usize>,
         budget: &Arc<Budget>,
         wires: &Arc<Wires>,
     ) -> std::io::Result<Credits> {
         let mut readers = Vec::new();
         let mut ways = Vec::new();
-        for (remote, socket) in sockets.into_iter().enumerate() {
-            let Some(socket) = socket else {
+        for (remote, link) in links.into_iter().enumerate() {
+            let Some(link) = link else {
                 ways.push(None);
                 continue;
             };
-            socket.set_nodelay(true)?;
-            socket.set_read_timeout(None)?;
-            socket.set_write_timeout(Some(WRITE_WAIT))?;
-            let from = socket.try_clone()?;
+            link.set(None, Some(WRITE_WAIT))?;
+            let from = link.try_clone()?;
             let (budget, wires) = (Arc::clone(budget), Arc::clone(wires));
             let reader = thread::Builder::new().name("egret:credit".into());
             readers.push(reader.spawn(move || {
                 take_notes(from, &budget);
                 wires.notes_ended(remote);
             })?);
-            ways.push(Some(Mutex::new(socket)));
+            ways.push(Some(Mutex::new(link)));
         }
         let budget = Arc::clone(budget);
         Ok(Credits { ways, of, budget, readers: Mutex::new(readers) })
@@ -72,10 +71,10 @@ impl Credits {
         });
         for (way, notes) in self.ways.iter().zip(notes) {
             let Some(way) = way.as_ref().filter(|_| !notes.is_empty()) else { continue };
-            let mut socket = way.lock().expect("no panic while held");
+            let mut link = way.lock().expect("no panic while held");
             // Who cannot be told is gone, and its other connection says so.
-            if socket.write_all(&notes).is_err() {
-                socket.shutdown(Shutdown::Both).unwrap_or_default();
+            if link.write_all(&notes).is_err() {
+                link.shutdown(Shutdown::Both).unwrap_or_default();
             }
         }
     }
@@ -83,8 +82,8 @@ impl Credits {
     /// Ends the connections and joins what reads them.
     pub(crate) fn end(&self) {
         for way in self.ways.iter().flatten() {
-            let socket = way.lock().expect("no panic while held");
-            socket.shutdown(Shutdown::Both).unwrap_or_default();
+            let link = way.lock().expect("no panic while held");
+            link.shutdown(Shutdown::Both).unwrap_or_default();
         }
         let readers = std::mem::take(&mut *self.readers.lock().expect("no panic while held"));
         for reader in readers {
@@ -93,7 +92,7 @@ impl Credits {
     }
 }
 
-fn take_notes(mut from: TcpStream, budget: &Budget) {
+fn take_notes(mut from: Link, budget: &Budget) {
     let mut buffer = [0; NOTE * 256];
     let mut filled = 0;
     loop {

@@ -7,7 +7,7 @@
 //! is still to be sent is dropped. So every thread of a generation ends by itself, and is joined.
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -17,6 +17,8 @@ use timely::communication::allocator::zero_copy::initialize::{
 };
 use timely::communication::allocator::zero_copy::stream::Stream;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
+
+use crate::runtime::Link;
 
 /// Bytes read from a connection at once.
 const READ_BYTES: usize = 64 << 10;
@@ -32,7 +34,7 @@ pub(crate) type Lost = Box<dyn Fn(usize, io::Error) + Send + Sync>;
 
 /// The connections of one generation in this process.
 pub(crate) struct Wires {
-    sockets: Vec<TcpStream>,
+    links: Vec<Link>,
     severed: AtomicBool,
     /// Workers of this process that have not ended.
     working: Mutex<usize>,
@@ -44,9 +46,9 @@ impl Wires {
     /// Ends every connection; the generation is given up already.
     pub(crate) fn sever(&self) {
         self.severed.store(true, Ordering::Release);
-        for socket in &self.sockets {
+        for link in &self.links {
             // One that is ended already stays so.
-            socket.shutdown(Shutdown::Both).unwrap_or_default();
+            link.shutdown(Shutdown::Both).unwrap_or_default();
         }
     }
 
@@ -84,29 +86,27 @@ impl Wires {
 /// Makes the workers' builders over established connections, `None` at this process's own place. The guard
 /// is dropped when the workers are joined.
 pub(crate) fn connect(
-    sockets: Vec<Option<TcpStream>>,
+    links: Vec<Option<Link>>,
     me: usize,
     threads: usize,
     lost: Lost,
 ) -> io::Result<(Vec<AllocatorBuilder>, CommsGuard, Arc<Wires>)> {
     let mut handles = Vec::new();
-    for socket in sockets.iter().flatten() {
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(None)?;
-        socket.set_write_timeout(None)?;
-        handles.push(socket.try_clone()?);
+    for link in links.iter().flatten() {
+        link.set(None, None)?;
+        handles.push(link.try_clone()?);
     }
     let wires = Arc::new(Wires {
-        sockets: handles,
+        links: handles,
         severed: AtomicBool::new(false),
         working: Mutex::new(threads),
         ended: Condvar::new(),
         lost,
     });
-    let wire = |(remote, socket): (usize, Option<TcpStream>)| {
-        socket.map(|socket| Wire::new(socket, remote, Arc::clone(&wires)))
+    let wire = |(remote, link): (usize, Option<Link>)| {
+        link.map(|link| Wire::new(link, remote, Arc::clone(&wires)))
     };
-    let streams = sockets.into_iter().enumerate().map(wire).collect();
+    let streams = links.into_iter().enumerate().map(wire).collect();
     let hooks = Hooks::default();
     // Serialising, so that a batch weighs the same wherever it goes.
     let inner = ProcessBuilder::new_bytes_vector(threads, hooks.refill.clone(), None);
@@ -116,7 +116,7 @@ pub(crate) fn connect(
 
 /// One connection as timely holds it: in one thread that reads, and one that writes.
 struct Wire {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Link>,
     remote: usize,
     wires: Arc<Wires>,
     messages: Messages,
@@ -125,12 +125,12 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(socket: TcpStream, remote: usize, wires: Arc<Wires>) -> Wire {
-        let reader = BufReader::with_capacity(READ_BYTES, socket);
+    fn new(link: Link, remote: usize, wires: Arc<Wires>) -> Wire {
+        let reader = BufReader::with_capacity(READ_BYTES, link);
         Wire { reader, remote, wires, messages: Messages::default(), rest: None }
     }
 
-    fn socket(&self) -> &TcpStream {
+    fn link(&self) -> &Link {
         self.reader.get_ref()
     }
 
@@ -165,8 +165,8 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut socket = self.socket();
-        match socket.write(bytes) {
+        let mut link = self.link();
+        match link.write(bytes) {
             Ok(n) if n > 0 || bytes.is_empty() => Ok(n),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
             broken => {
@@ -185,16 +185,17 @@ impl Write for Wire {
 
 impl Stream for Wire {
     fn try_clone(&self) -> io::Result<Wire> {
-        Ok(Wire::new(self.socket().try_clone()?, self.remote, Arc::clone(&self.wires)))
+        Ok(Wire::new(self.link().try_clone()?, self.remote, Arc::clone(&self.wires)))
     }
 
-    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket().set_nonblocking(nonblocking)
+    fn set_nonblocking(&self, _: bool) -> io::Result<()> {
+        // Timely asks for one that blocks, which a link does.
+        Ok(())
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         // A peer that is gone needs no goodbye.
-        self.socket().shutdown(how).unwrap_or_default();
+        self.link().shutdown(how).unwrap_or_default();
         Ok(())
     }
 }
@@ -267,7 +268,7 @@ impl Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use timely::communication::networking::MessageHeader;
 
     fn message(body: &[u8]) -> Vec<u8> {
@@ -334,7 +335,8 @@ mod tests {
         let lost = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&lost);
         let on_lost: Lost = Box::new(move |remote, _| told.lock().unwrap().push(remote));
-        let (builders, guard, wires) = connect(vec![None, Some(mine)], 0, 1, on_lost).unwrap();
+        let (builders, guard, wires) =
+            connect(vec![None, Some(Link::Plain(mine))], 0, 1, on_lost).unwrap();
         theirs.write_all(&message(b"half of it")[..50]).unwrap();
         drop(theirs);
         let run = {

@@ -1,6 +1,5 @@
 //! Worker threads: build, step, stop. A failure anywhere ends all of them.
 
-use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::compile::{Compiled, build};
 use super::credit::Credits;
 use super::wire::{self, Wires};
 use crate::budget;
+use crate::runtime::Link;
 use crate::task::{TaskError, panic_text};
 
 /// How long a worker sleeps at most before it looks whether another one failed.
@@ -58,9 +58,9 @@ pub(crate) struct Peers {
     /// Its place among them.
     pub(crate) me: usize,
     /// Where batches go.
-    pub(crate) data: Vec<Option<TcpStream>>,
+    pub(crate) data: Vec<Option<Link>>,
     /// Where what a process is done with goes back.
-    pub(crate) credit: Vec<Option<TcpStream>>,
+    pub(crate) credit: Vec<Option<Link>>,
 }
 
 /// What joins the workers of this process to those of others.

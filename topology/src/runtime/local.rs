@@ -6,7 +6,6 @@ mod children;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use egret_log::Log;
 use egret_log::client::LedgerWriter;
@@ -19,7 +18,7 @@ use egret_state::commit::{
 
 pub use children::Children;
 
-use super::mesh::{Begin, Leader, Member, Processes, Told};
+use super::mesh::{Begin, Leader, Member, MeshError, Origin, Placed, Processes, Told};
 use super::takeover::OwnedPartitions;
 use super::topology_store::TopologyStore;
 use super::{CommitLog, Faults, Kept, Progress, Restored, RunOptions, takeover};
@@ -109,30 +108,85 @@ impl Topology {
     ) -> Result<Summary> {
         options.check()?;
         crate::dataflow::register_messages();
-        let silence = Duration::from_millis(options.silence_ms);
-        let fingerprint = self.fingerprint();
         let kept = options.keep();
         match processes {
             Processes::One | Processes::First { count: 1, .. } => {
                 self.lead(log, options, progress, (&mut None, &kept))
             }
             Processes::Other(seat) => {
-                let member = Member::join(seat, fingerprint, silence, progress)?;
+                let silence = options.silence();
+                let member = Member::join(seat, self.fingerprint(), silence, progress)?;
                 self.follow(log, &member, progress, &kept)
             }
             Processes::First { count, starter } => {
-                if !(1..=PROCESSES_MAX).contains(count) {
-                    let (what, value) = ("processes", u64::from(*count));
-                    return Err(Error::Option { what, value, allowed: "1 to 64" });
+                let origin = Origin::Started(Arc::clone(starter));
+                self.lead_among((log, &kept), options, progress, (*count, origin))
+            }
+            Processes::Placed(placed) => {
+                let Placed { rank, count, .. } = *placed;
+                if rank >= count {
+                    let (what, value) = ("rank", u64::from(rank));
+                    return Err(Error::Option {
+                        what,
+                        value,
+                        allowed: "below the number of processes",
+                    });
                 }
-                let starter = Arc::clone(starter);
-                let leader = Leader::open(*count, starter, fingerprint, silence, progress)?;
-                let mut leader = Some(leader);
-                let outcome = self.lead(log, options, progress, (&mut leader, &kept));
-                if let Some(leader) = leader {
-                    leader.end(outcome.is_ok());
+                match (rank, count) {
+                    (_, 1) => self.lead(log, options, progress, (&mut None, &kept)),
+                    (0, _) => {
+                        let origin = Origin::Placed(placed.clone());
+                        self.lead_among((log, &kept), options, progress, (count, origin))
+                    }
+                    _ => self.follow_placed((log, &kept), options, progress, placed),
                 }
-                outcome
+            }
+        }
+    }
+
+    /// Runs generation after generation as the first of several processes.
+    fn lead_among(
+        &self,
+        (log, kept): (&Log, &Arc<Kept>),
+        options: &RunOptions,
+        progress: &Arc<Progress>,
+        (count, origin): (u32, Origin),
+    ) -> Result<Summary> {
+        if !(1..=PROCESSES_MAX).contains(&count) {
+            let (what, value) = ("processes", u64::from(count));
+            return Err(Error::Option { what, value, allowed: "1 to 64" });
+        }
+        let waits = (options.silence(), options.join_wait());
+        let leader = Leader::open(count, origin, self.fingerprint(), waits, progress)?;
+        let mut leader = Some(leader);
+        let outcome = self.lead(log, options, progress, (&mut leader, kept));
+        if let Some(leader) = leader {
+            leader.end(outcome.is_ok());
+        }
+        outcome
+    }
+
+    /// Does a member's part under one leader after another: whoever placed the first process starts it again.
+    fn follow_placed(
+        &self,
+        (log, kept): (&Log, &Arc<Kept>),
+        options: &RunOptions,
+        progress: &Arc<Progress>,
+        placed: &Placed,
+    ) -> Result<Summary> {
+        let waits = (options.silence(), options.join_wait());
+        let identity = placed.identity(self.fingerprint())?;
+        loop {
+            let member = Member::join_placed(placed, &identity, waits, progress)?;
+            match self.follow(log, &member, progress, kept) {
+                Err(Error::Mesh(ended)) => match *ended {
+                    MeshError::LeaderGone { why, .. } => (placed.tell)(&format!(
+                        "the first worker process is gone ({why}): it is looked for at {}",
+                        placed.leader
+                    )),
+                    other => return Err(other.into()),
+                },
+                ended => return ended,
             }
         }
     }

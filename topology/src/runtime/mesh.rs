@@ -8,8 +8,9 @@
 //!
 //! * The leader has the topology: it takes it over, writes its commits, and says which generation begins.
 //!   Members do as they are told; what they open, they open under the generation they are told.
-//! * Every connection begins with a [`hello`] that proves a shared secret both ways and says rank,
-//!   generation, binary and plan. Only then is it handed to timely, which never listens.
+//! * Every connection begins with a [`hello`] that says rank, generation, binary and plan, and proves both ways
+//!   that it belongs to the run: by a secret, or, on several hosts, by certificates shown before. Only then is
+//!   it handed to timely, which never listens.
 //! * A peer that goes away or says nothing for [`silence`](crate::RunOptions::silence_ms) is given up, and
 //!   the generation with it. Those that are left keep their processes and form the next one over fresh
 //!   connections.
@@ -19,7 +20,9 @@
 //! | [`hello`] | the first words on a connection |
 //! | `line` | a control connection: messages, beats, silence |
 //! | `message` | what leader and members tell each other |
+//! | `link` | an established connection: plain on one machine, TLS beyond it |
 //! | `door` | who connects to this process |
+//! | `placed` | processes that somebody else placed on hosts, by rank |
 //! | `connect` | the connections of one generation |
 //! | `leader` | the members, from the leader's side |
 //! | `member` | a member's life |
@@ -31,16 +34,20 @@ mod error;
 pub(crate) mod hello;
 mod leader;
 mod line;
+mod link;
 mod member;
 mod message;
+mod placed;
 
 pub use error::MeshError;
 pub use hello::Secret;
-pub(crate) use leader::Leader;
+pub(crate) use leader::{Leader, Origin};
+pub(crate) use link::Link;
 #[cfg(test)]
 pub(crate) use member::stand_still;
 pub(crate) use member::{Member, Told};
 pub(crate) use message::{Begin, Done};
+pub use placed::Placed;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +67,19 @@ pub enum Processes {
     },
     /// This is one of the others.
     Other(Seat),
+    /// This is one of several that somebody else placed on hosts, and starts again when they end.
+    Placed(Placed),
+}
+
+impl Processes {
+    /// Whether this process leads the run, and so does once what is done once for all of them.
+    pub fn leads(&self) -> bool {
+        match self {
+            Processes::One | Processes::First { .. } => true,
+            Processes::Other(_) => false,
+            Processes::Placed(placed) => placed.rank == 0,
+        }
+    }
 }
 
 impl std::fmt::Debug for Processes {
@@ -68,6 +88,7 @@ impl std::fmt::Debug for Processes {
             Processes::One => f.write_str("One"),
             Processes::First { count, .. } => write!(f, "First of {count}"),
             Processes::Other(seat) => write!(f, "{seat:?}"),
+            Processes::Placed(placed) => write!(f, "{placed:?}"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What can be chosen when a topology is run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Faults, Kept};
 use crate::{Error, Result};
@@ -30,6 +31,9 @@ pub struct RunOptions {
     pub undo_bytes_max: usize,
     /// How long another worker process may say nothing before it counts as gone.
     pub silence_ms: u64,
+    /// How long worker processes may take to come together: their leader waits so long for members, and
+    /// those that were placed so long for their leader.
+    pub join_wait_ms: u64,
     /// The named commit to go back to before anything runs, instead of going on from the last one. State
     /// and source positions are those of that commit; output stays, and what the run writes follows it.
     pub restore: Option<String>,
@@ -51,6 +55,7 @@ impl Default for RunOptions {
             state_bytes_max: None,
             undo_bytes_max: 256 << 20,
             silence_ms: 1000,
+            join_wait_ms: 60_000,
             restore: None,
             faults: Faults::default(),
         }
@@ -71,6 +76,14 @@ impl RunOptions {
         Kept::new(self.undo_bytes_max, self.state_bytes_max())
     }
 
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_millis(self.silence_ms)
+    }
+
+    pub(crate) fn join_wait(&self) -> Duration {
+        Duration::from_millis(self.join_wait_ms)
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let wrong = |what, value: u64, allowed| Err(Error::Option { what, value, allowed });
         if !(1..=WORKERS_MAX).contains(&self.workers) {
@@ -84,6 +97,9 @@ impl RunOptions {
         }
         if !(100..=600_000).contains(&self.silence_ms) {
             return wrong("silence_ms", self.silence_ms, "100 to 600000");
+        }
+        if !(1000..=86_400_000).contains(&self.join_wait_ms) {
+            return wrong("join_wait_ms", self.join_wait_ms, "1000 to 86400000");
         }
         if self.epochs_in_flight_max < 2 {
             return wrong("epochs_in_flight_max", self.epochs_in_flight_max as u64, "2 or more");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod timed;
+mod placed;
 mod words;
 
 use std::sync::Arc;

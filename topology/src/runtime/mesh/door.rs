@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use egret_log::clock;
 use egret_schemas::Generation;
 
-use super::hello::{self, Expected, Kind, Secret};
+use super::hello::{self, Expected, Hello, Kind, Verdict};
+use super::link::{Link, Trust};
 
 /// How long a hello may take.
 pub(crate) const HELLO_WAIT: Duration = Duration::from_secs(5);
@@ -22,20 +23,27 @@ const UNDER_WAY_MAX: usize = 64;
 /// Connections that wait to be asked for.
 const WAITING_MAX: usize = 4096;
 
-/// Takes a control connection, with the rank that said hello.
-pub(crate) type TakeControl = Arc<dyn Fn(u32, TcpStream) + Send + Sync>;
+/// Who has control connections to take.
+pub(crate) trait Control: Send + Sync {
+    /// Whether the place of who said hello is free for it.
+    fn is_free(&self, hello: &Hello) -> bool;
+
+    /// Takes its connection.
+    fn take(self: Arc<Self>, hello: &Hello, link: Link);
+}
 
 type Key = (Generation, Kind, u32);
 
 #[derive(Default)]
 struct Waiting {
-    streams: Mutex<BTreeMap<Key, TcpStream>>,
+    links: Mutex<BTreeMap<Key, Link>>,
     came: Condvar,
 }
 
 /// A listening socket and who came to it.
 pub(crate) struct Door {
     at: SocketAddr,
+    listener: TcpListener,
     waiting: Arc<Waiting>,
     closed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -45,23 +53,23 @@ pub(crate) struct Door {
 #[derive(Clone)]
 pub(crate) struct Keeper {
     pub(crate) expected: Expected,
-    pub(crate) secret: Secret,
+    pub(crate) trust: Trust,
     /// Absent where nobody has control to take.
-    pub(crate) control: Option<TakeControl>,
+    pub(crate) control: Option<Arc<dyn Control>>,
 }
 
 impl Door {
-    /// Listens at a port of its own.
-    pub(crate) fn open(ip: IpAddr, keeper: Keeper) -> io::Result<Door> {
-        let listener = TcpListener::bind((ip, 0))?;
-        let at = listener.local_addr()?;
+    /// Listens there; at a port of its own if that is 0.
+    pub(crate) fn open(at: SocketAddr, keeper: Keeper) -> io::Result<Door> {
+        let own = TcpListener::bind(at)?;
+        let (at, listener) = (own.local_addr()?, own.try_clone()?);
         let waiting = Arc::<Waiting>::default();
         let closed = Arc::new(AtomicBool::new(false));
         let (of_thread, until) = (Arc::clone(&waiting), Arc::clone(&closed));
         let thread = thread::Builder::new()
             .name("egret:door".into())
-            .spawn(move || keep(&listener, &keeper, &of_thread, &until))?;
-        Ok(Door { at, waiting, closed, thread: Some(thread) })
+            .spawn(move || keep(&own, &keeper, &of_thread, &until))?;
+        Ok(Door { at, listener, waiting, closed, thread: Some(thread) })
     }
 
     /// Where others connect.
@@ -71,8 +79,8 @@ impl Door {
 
     /// Forgets what came for generations before this one.
     pub(crate) fn forget_before(&self, generation: Generation) {
-        let mut streams = self.waiting.streams.lock().expect("no panic while held");
-        streams.retain(|(of, _, _), _| *of >= generation);
+        let mut links = self.waiting.links.lock().expect("no panic while held");
+        links.retain(|(of, _, _), _| *of >= generation);
     }
 
     /// The connection of a rank, once it came; `None` when it did not until then, or `give_up` says that
@@ -82,18 +90,18 @@ impl Door {
         key: Key,
         until: Instant,
         give_up: &dyn Fn() -> bool,
-    ) -> Option<TcpStream> {
-        let mut streams = self.waiting.streams.lock().expect("no panic while held");
+    ) -> Option<Link> {
+        let mut links = self.waiting.links.lock().expect("no panic while held");
         loop {
-            if let Some(stream) = streams.remove(&key) {
-                return Some(stream);
+            if let Some(link) = links.remove(&key) {
+                return Some(link);
             }
             let left = until.saturating_duration_since(clock::now());
             if left.is_zero() || give_up() {
                 return None;
             }
             let wait = left.min(Duration::from_millis(20));
-            streams = self.waiting.came.wait_timeout(streams, wait).expect("no panic while held").0;
+            links = self.waiting.came.wait_timeout(links, wait).expect("no panic while held").0;
         }
     }
 }
@@ -101,8 +109,8 @@ impl Door {
 impl Drop for Door {
     fn drop(&mut self) {
         self.closed.store(true, Ordering::Release);
-        // Its thread waits for somebody to come.
-        drop(TcpStream::connect_timeout(&self.at, HELLO_WAIT));
+        // Its thread waits for somebody to come, and is told that nobody will.
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).unwrap_or_default();
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -139,29 +147,45 @@ fn keep(listener: &TcpListener, keeper: &Keeper, waiting: &Arc<Waiting>, closed:
     }
 }
 
-fn let_in(mut stream: TcpStream, keeper: &Keeper, waiting: &Waiting) {
-    let hear = |stream: &mut TcpStream| {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(HELLO_WAIT))?;
-        stream.set_write_timeout(Some(HELLO_WAIT))?;
-        hello::hear(stream, keeper.expected, &keeper.secret)
-    };
-    match hear(&mut stream) {
-        Ok(Ok(hello)) if hello.kind == Kind::Control => {
-            if let Some(take) = &keeper.control {
-                take(hello.rank, stream);
+fn let_in(stream: TcpStream, keeper: &Keeper, waiting: &Waiting) {
+    match hear(stream, keeper) {
+        Ok(Ok((hello, link))) if hello.kind == Kind::Control => {
+            if let Some(control) = &keeper.control {
+                Arc::clone(control).take(&hello, link);
             }
         }
-        Ok(Ok(hello)) => {
-            let mut streams = waiting.streams.lock().expect("no panic while held");
-            if streams.len() < WAITING_MAX {
-                streams.insert((hello.generation, hello.kind, hello.rank), stream);
+        Ok(Ok((hello, link))) => {
+            let mut links = waiting.links.lock().expect("no panic while held");
+            if links.len() < WAITING_MAX {
+                links.insert((hello.generation, hello.kind, hello.rank), link);
                 waiting.came.notify_all();
             }
         }
-        Ok(Err(verdict)) => {
-            tracing::warn!(why = verdict.reason(), "a worker process was not let in");
-        }
+        Ok(Err(refused)) => tracing::warn!(why = %refused, "a worker process was not let in"),
         Err(why) => tracing::debug!(%why, "a connection without a hello"),
     }
+}
+
+/// Who came, within one deadline.
+fn hear(stream: TcpStream, keeper: &Keeper) -> io::Result<Result<(Hello, Link), hello::Refused>> {
+    let until = clock::now() + HELLO_WAIT;
+    let (link, is_worker) = match &keeper.trust {
+        Trust::Secret(_) => (Link::Plain(stream), true),
+        Trust::Certificate(tls) => {
+            let (stream, named) = tls.accept(stream, until)?;
+            (Link::Secure(stream), tls.admits(&named))
+        }
+    };
+    let admit = |hello: &Hello| {
+        let control = keeper.control.as_ref().filter(|_| hello.kind == Kind::Control);
+        match (is_worker, control) {
+            (false, _) => Err(Verdict::Certificate),
+            (true, Some(control)) if !control.is_free(hello) => Err(Verdict::Taken),
+            (true, None) if hello.kind == Kind::Control => Err(Verdict::Elsewhere),
+            (true, _) => Ok(()),
+        }
+    };
+    let secret = keeper.trust.secret();
+    let heard = hello::hear(&mut link.within(until), keeper.expected, secret, admit)?;
+    Ok(heard.map(|hello| (hello, link)))
 }

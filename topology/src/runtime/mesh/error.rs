@@ -1,7 +1,6 @@
 //! What can go wrong between worker processes.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Why worker processes do not come together. The message says what to do.
@@ -12,6 +11,16 @@ pub enum MeshError {
     System {
         /// What was tried.
         what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A place that cannot be listened at.
+    #[error(
+        "worker processes cannot be listened for at {at}: {source}: say where with --listen HOST:PORT"
+    )]
+    Listen {
+        /// Where.
+        at: std::net::SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -37,6 +46,25 @@ pub enum MeshError {
         /// How often.
         times: u32,
     },
+    /// An address that is none.
+    #[error("`{address}` is nowhere to listen at: {why}")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// Asked to end while others were waited for.
+    #[error(
+        "asked to end while worker processes {ranks:?} of {count} were waited for: nothing after the last commit is \
+         kept"
+    )]
+    Asked {
+        /// Which ones.
+        ranks: Vec<u32>,
+        /// Of how many.
+        count: u32,
+    },
     /// Processes that do not come.
     #[error(
         "worker processes {ranks:?} of {count} did not join within {waited:?}: see what they are doing, or run fewer"
@@ -55,7 +83,7 @@ pub enum MeshError {
         /// This one.
         rank: u32,
         /// Where the first one is.
-        at: SocketAddr,
+        at: String,
         /// Why not.
         why: String,
     },

@@ -1,25 +1,23 @@
 //! The members, from the leader's side: started, let in, told what to do, given up.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use egret_log::clock;
 use egret_schemas::Generation;
 
-use super::connect::{self, Identity, mesh};
-use super::door::{Door, Keeper, TakeControl};
-use super::hello::Expected;
+use super::connect::{Identity, mesh};
+use super::door::{Control, Door, Keeper};
+use super::hello::Hello;
 use super::line::{Habits, Line};
+use super::link::{Link, Trust};
 use super::message::{Begin, ToLeader, ToMember};
-use super::{MeshError, Seat, Secret, Started, Starter};
+use super::{MeshError, Placed, Seat, Secret, Started, Starter};
 use crate::dataflow::{Failure, Peers, Shared};
 use crate::runtime::Progress;
 use crate::runtime::topology_store::TopologyStore;
 use crate::task::chain;
-
-/// How long started processes may take to join.
-const JOIN_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a member may take to end its part of a generation that is given up.
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
@@ -29,6 +27,9 @@ const FINISH_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a process that was told to end may take.
 const END_WAIT: Duration = Duration::from_secs(5);
+
+/// How often it is told who is waited for.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How often processes that have not joined are looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -52,6 +53,8 @@ struct Place {
     line: Option<Arc<Line>>,
     /// Counts who took it: what is heard of an earlier one is not of this one.
     taken: u64,
+    /// Who has it.
+    process: u64,
     listens: Option<SocketAddr>,
     phase: Phase,
 }
@@ -89,13 +92,23 @@ struct Start {
     taken: u64,
 }
 
+/// Where the members come from.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// They are started from here.
+    Started(Arc<dyn Starter>),
+    /// Somebody else placed them, and this one.
+    Placed(Placed),
+}
+
 /// The members of this run.
 pub(crate) struct Leader {
     members: Arc<Members>,
     door: Door,
     identity: Identity,
-    count: u32,
-    starter: Arc<dyn Starter>,
+    origin: Origin,
+    /// How long members may take to join.
+    join_wait: Duration,
     starts: Vec<Start>,
 }
 
@@ -106,15 +119,24 @@ impl Leader {
     /// Opens the door; nobody is started yet.
     pub(crate) fn open(
         count: u32,
-        starter: Arc<dyn Starter>,
+        origin: Origin,
         plan: u64,
-        silence: Duration,
+        (silence, join_wait): (Duration, Duration),
         progress: &Arc<Progress>,
     ) -> Result<Leader, MeshError> {
         let system = |what| move |source| MeshError::System { what, source };
-        let secret = Secret::random().map_err(system("randomness"))?;
-        let build = connect::build().map_err(system("reading the running binary"))?;
-        let place = || Place { line: None, taken: 0, listens: None, phase: Phase::Idle };
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (at, trust) = match &origin {
+            Origin::Started(_) => {
+                (here, Trust::Secret(Secret::random().map_err(system("randomness"))?))
+            }
+            Origin::Placed(placed) => {
+                (placed.listens()?.unwrap_or(here), Trust::Certificate(placed.tls.clone()))
+            }
+        };
+        let identity = Identity::new((0, count), plan, trust.clone())?;
+        let place =
+            || Place { line: None, taken: 0, process: 0, listens: None, phase: Phase::Idle };
         let members = Arc::new(Members {
             state: Mutex::new(State {
                 places: (0..count).map(|_| place()).collect(),
@@ -126,23 +148,19 @@ impl Leader {
             silence,
             progress: Arc::clone(progress),
         });
-        let of_door = Arc::clone(&members);
-        let take: TakeControl = Arc::new(move |rank, stream| of_door.joins(rank, stream));
-        let keeper = Keeper {
-            expected: Expected { rank: 0, build, plan },
-            secret: secret.clone(),
-            control: Some(take),
-        };
-        let door =
-            Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), keeper).map_err(system("listening"))?;
-        let identity = Identity { rank: 0, build, plan, secret };
+        let control = Some(Arc::clone(&members) as Arc<dyn Control>);
+        let keeper = Keeper { expected: identity.expected(), trust, control };
+        let listening = |source| MeshError::Listen { at, source };
+        let door = Door::open(at, keeper).map_err(listening)?;
         let starts = (0..count).map(|_| Start::default()).collect();
-        Ok(Leader { members, door, identity, count, starter, starts })
+        Ok(Leader { members, door, identity, origin, join_wait, starts })
     }
 
     /// Waits until every member is there and has nothing to do; starts those that are not.
     pub(crate) fn assemble(&mut self) -> Result<Assembled, MeshError> {
-        let until = clock::now() + JOIN_WAIT;
+        let until = clock::now() + self.join_wait;
+        let mut tell_at = clock::now() + TELL_EVERY;
+        let count = self.identity.count;
         loop {
             self.members.join_ended();
             // Rank, who has the place if somebody does, and whether that one is about to say where it listens.
@@ -154,12 +172,27 @@ impl Leader {
             if missing.is_empty() {
                 break;
             }
+            let ranks = || missing.iter().map(|(rank, ..)| *rank).collect();
             if clock::now() >= until {
-                let ranks = missing.into_iter().map(|(rank, ..)| rank).collect();
-                return Err(MeshError::Missing { ranks, count: self.count, waited: JOIN_WAIT });
+                return Err(MeshError::Missing { ranks: ranks(), count, waited: self.join_wait });
             }
-            for (rank, taken, _) in missing.into_iter().filter(|(.., joining)| !joining) {
-                self.look_after(rank, taken)?;
+            match &self.origin {
+                Origin::Started(starter) => {
+                    let starter = Arc::clone(starter);
+                    for (rank, taken, _) in missing.into_iter().filter(|(.., joining)| !joining) {
+                        self.look_after(rank, taken, &*starter)?;
+                    }
+                }
+                // Those who were placed together may well be told to end together.
+                Origin::Placed(_) if self.members.progress.is_stopping() => {
+                    return Err(MeshError::Asked { ranks: ranks(), count });
+                }
+                Origin::Placed(placed) if clock::now() >= tell_at => {
+                    tell_at = clock::now() + TELL_EVERY;
+                    let ranks: Vec<u32> = ranks();
+                    (placed.tell)(&format!("waiting for worker processes {ranks:?} of {count}"));
+                }
+                Origin::Placed(_) => {}
             }
             self.members.wait(LOOK_EVERY);
         }
@@ -170,8 +203,13 @@ impl Leader {
     }
 
     /// Starts a process that is not there.
-    fn look_after(&mut self, rank: u32, taken: u64) -> Result<(), MeshError> {
-        let count = self.count;
+    fn look_after(
+        &mut self,
+        rank: u32,
+        taken: u64,
+        starter: &dyn Starter,
+    ) -> Result<(), MeshError> {
+        let count = self.identity.count;
         let start = &mut self.starts[rank as usize];
         if let Some(process) = &mut start.process {
             match process.ended() {
@@ -189,9 +227,9 @@ impl Leader {
                 None => return Ok(()),
             }
         }
-        let (leader, secret) = (self.door.at(), self.identity.secret.clone());
+        let (leader, secret) = (self.door.at(), self.identity.trust.secret().clone());
         let seat = Seat { rank, count, leader, secret };
-        let started = self.starter.start(&seat);
+        let started = starter.start(&seat);
         let process = started.map_err(|source| MeshError::Start { rank, count, source })?;
         (start.process, start.taken) = (Some(process), taken);
         Ok(())
@@ -296,11 +334,26 @@ impl Leader {
         for process in self.starts.iter_mut().filter_map(|start| start.process.as_mut()) {
             process.settle(END_WAIT);
         }
+        let until = clock::now() + END_WAIT;
         for line in lines {
+            // Closed too early, what it was told may be lost.
+            line.is_closed_after(until.saturating_duration_since(clock::now()));
             line.close();
             line.join();
         }
         self.members.join_ended();
+    }
+}
+
+impl Control for Members {
+    fn is_free(&self, hello: &Hello) -> bool {
+        let state = self.lock();
+        let place = state.places.get(hello.rank as usize).filter(|_| hello.rank > 0);
+        place.is_some_and(|place| place.line.is_none() || place.process == hello.process)
+    }
+
+    fn take(self: Arc<Members>, hello: &Hello, link: Link) {
+        self.joins((hello.rank, hello.process), link);
     }
 }
 
@@ -321,7 +374,7 @@ impl Members {
     }
 
     /// A member said hello.
-    fn joins(self: &Arc<Members>, rank: u32, stream: TcpStream) {
+    fn joins(self: &Arc<Members>, (rank, process): (u32, u64), link: Link) {
         let mut state = self.lock();
         let state = &mut *state;
         let closed = state.closed;
@@ -335,7 +388,7 @@ impl Members {
             state.ended.push(old);
             lose(place, state.running.as_ref(), rank, "it came again");
         }
-        place.taken += 1;
+        (place.taken, place.process) = (place.taken + 1, process);
         let taken = place.taken;
         let (heard, left) = (Arc::clone(self), Arc::clone(self));
         let habits = Habits {
@@ -346,7 +399,7 @@ impl Members {
             of: std::marker::PhantomData,
         };
         // What its threads hear waits until the state is let go.
-        match Line::open(stream, habits) {
+        match Line::open(link, habits) {
             Ok(line) => place.line = Some(line),
             Err(why) => tracing::warn!(rank, %why, "a worker process cannot be listened to"),
         }

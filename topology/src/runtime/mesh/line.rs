@@ -2,7 +2,7 @@
 //! other side goes away or says nothing for too long.
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::link::Link;
 use super::message;
 
 /// Beats in the time after which silence counts as an end.
@@ -17,7 +18,7 @@ const BEATS: u32 = 5;
 
 /// The writing side of a control connection, and the threads that read it and beat.
 pub(crate) struct Line {
-    writer: Mutex<TcpStream>,
+    writer: Mutex<Link>,
     closed: Mutex<bool>,
     closing: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -38,7 +39,7 @@ pub(crate) struct Habits<I, O, B, H, G> {
 
 impl Line {
     pub(crate) fn open<I, O, B, H, G>(
-        stream: TcpStream,
+        link: Link,
         habits: Habits<I, O, B, H, G>,
     ) -> io::Result<Arc<Line>>
     where
@@ -49,12 +50,10 @@ impl Line {
         G: FnOnce(String) + Send + 'static,
     {
         let Habits { silence, beat, mut hear, gone, .. } = habits;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(silence))?;
-        stream.set_write_timeout(Some(silence))?;
-        let mut from = stream.try_clone()?;
+        link.set(Some(silence), Some(silence))?;
+        let mut from = link.try_clone()?;
         let line = Arc::new(Line {
-            writer: Mutex::new(stream),
+            writer: Mutex::new(link),
             closed: Mutex::new(false),
             closing: Condvar::new(),
             threads: Mutex::default(),
@@ -106,7 +105,8 @@ impl Line {
         }
     }
 
-    fn is_closed_after(&self, wait: Duration) -> bool {
+    /// Whether it is over, after waiting so long for that.
+    pub(crate) fn is_closed_after(&self, wait: Duration) -> bool {
         let closed = self.closed.lock().expect("no panic while held");
         let waited = self.closing.wait_timeout_while(closed, wait, |closed| !*closed);
         *waited.expect("no panic while held").0
@@ -127,7 +127,7 @@ fn said(why: &io::Error, silence: Duration) -> String {
 mod tests {
     use super::*;
     use std::io::Write as _;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc;
 
     const SILENCE: Duration = Duration::from_millis(500);
@@ -155,7 +155,7 @@ mod tests {
             gone: move |text| why.send(text).unwrap(),
             of: std::marker::PhantomData,
         };
-        (Line::open(stream, habits).unwrap(), hears, gone)
+        (Line::open(Link::Plain(stream), habits).unwrap(), hears, gone)
     }
 
     #[test]

@@ -2,28 +2,38 @@
 //! when the leader is gone.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
+use std::{io, thread};
 
 use egret_log::client::{LedgerWriter, Ledgers};
 use egret_log::clock;
 use egret_log::ledger::LedgerKind;
+use egret_log::rpc::worker::WorkerTls;
 use egret_schemas::{Generation, LedgerId};
 use egret_state::commit::term_of;
 
-use super::connect::{self, Identity, mesh};
+use super::connect::{Identity, mesh};
 use super::door::{Door, Keeper};
-use super::hello::{Expected, Kind};
+use super::hello::{Kind, Refused, Verdict};
 use super::line::{Habits, Line};
+use super::link::Trust;
 use super::message::{Begin, Done, ToLeader, ToMember};
-use super::{MeshError, Seat};
+use super::{MeshError, Placed, Seat};
 use crate::dataflow::{Failure, Peers, Shared};
 use crate::runtime::Progress;
 use crate::task::{OpenStateLedger, chain};
 
 /// How long a task waits for another state ledger.
 const LEDGER_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a leader is waited for before that is told, and how often then.
+const TELL_AFTER: Duration = Duration::from_secs(2);
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// How long after an attempt to join the next one is made.
+const JOIN_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a member is told to do next.
 pub(crate) enum Told {
@@ -56,6 +66,8 @@ struct Inbox {
 /// A member of a run.
 pub(crate) struct Member {
     rank: u32,
+    /// Where the first process was reached.
+    leader: SocketAddr,
     line: Arc<Line>,
     door: Door,
     identity: Identity,
@@ -63,6 +75,36 @@ pub(crate) struct Member {
     progress: Arc<Progress>,
     /// What the leader was told of the progress.
     told: Arc<Mutex<Done>>,
+}
+
+/// Why an attempt to join came to nothing.
+enum NotJoined {
+    /// It may be let in later.
+    Yet(String),
+    /// The answer will be the same.
+    Refused(String),
+    /// This process cannot.
+    System(MeshError),
+}
+
+impl From<Refused> for NotJoined {
+    fn from(refused: Refused) -> NotJoined {
+        match refused.verdict {
+            // Whoever has the place may be gone, and not be missed yet.
+            Verdict::Taken => NotJoined::Yet(refused.to_string()),
+            _ => NotJoined::Refused(refused.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for NotJoined {
+    fn from(why: io::Error) -> NotJoined {
+        match why.kind() {
+            // What TLS refuses, or what is no worker process.
+            io::ErrorKind::InvalidData => NotJoined::Refused(why.to_string()),
+            _ => NotJoined::Yet(why.to_string()),
+        }
+    }
 }
 
 impl Member {
@@ -73,23 +115,79 @@ impl Member {
         silence: Duration,
         progress: &Arc<Progress>,
     ) -> Result<Member, MeshError> {
-        let Seat { rank, leader, ref secret, .. } = *seat;
-        let refused = |why: String| MeshError::Join { rank, at: leader, why };
-        if !leader.ip().is_loopback() {
-            return Err(refused("only processes of one machine can be joined yet".into()));
+        let Seat { rank, count, leader, ref secret } = *seat;
+        let refused = |why: String| MeshError::Join { rank, at: leader.to_string(), why };
+        if WorkerTls::is_needed_at(leader.ip()) {
+            return Err(refused(
+                "beyond this machine worker processes know each other by certificates: place them on a cluster, \
+                 with --rank, --leader and `tls` in its file"
+                    .to_owned(),
+            ));
         }
-        let system = |what| move |source| MeshError::System { what, source };
-        let build = connect::build().map_err(system("reading the running binary"))?;
-        let identity = Identity { rank, build, plan, secret: secret.clone() };
-        let stream = match identity.greet(leader, 0, (Kind::Control, Generation(0))) {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(verdict)) => return Err(refused(verdict.reason().to_owned())),
-            Err(why) => return Err(refused(why.to_string())),
-        };
-        let here: IpAddr = stream.local_addr().map_err(system("its own address"))?.ip();
-        let expected = Expected { rank, build, plan };
-        let keeper = Keeper { expected, secret: secret.clone(), control: None };
-        let door = Door::open(here, keeper).map_err(system("listening"))?;
+        let identity = Identity::new((rank, count), plan, Trust::Secret(secret.clone()))?;
+        let joined = Member::join_at(&identity, (leader, None), silence, progress);
+        joined.map_err(|not| match not {
+            NotJoined::Yet(why) | NotJoined::Refused(why) => refused(why),
+            NotJoined::System(error) => error,
+        })
+    }
+
+    /// Joins the leader of those who were placed, once it is there and lets this one in; gives up after `wait`.
+    pub(crate) fn join_placed(
+        placed: &Placed,
+        identity: &Identity,
+        (silence, wait): (Duration, Duration),
+        progress: &Arc<Progress>,
+    ) -> Result<Member, MeshError> {
+        let listen = placed.listens()?;
+        let rank = placed.rank;
+        let until = clock::now() + wait;
+        let mut tell_at = clock::now() + TELL_AFTER;
+        let refused = |why: String| MeshError::Join { rank, at: placed.leader.clone(), why };
+        loop {
+            let found = placed.find_leader().map_err(NotJoined::Yet);
+            let joined =
+                found.and_then(|at| Member::join_at(identity, (at, listen), silence, progress));
+            let why = match joined {
+                Ok(member) => return Ok(member),
+                Err(NotJoined::System(error)) => return Err(error),
+                Err(NotJoined::Refused(why)) => return Err(refused(why)),
+                Err(NotJoined::Yet(why)) => why,
+            };
+            if clock::now() >= until {
+                return Err(refused(format!("{why}; it was tried for {wait:?}")));
+            }
+            if clock::now() >= tell_at {
+                tell_at = clock::now() + TELL_EVERY;
+                let at = &placed.leader;
+                (placed.tell)(&format!(
+                    "worker process {rank} waits for the first one, at {at}: {why}"
+                ));
+            }
+            thread::park_timeout(JOIN_AGAIN);
+        }
+    }
+
+    fn join_at(
+        identity: &Identity,
+        (leader, listen): (SocketAddr, Option<SocketAddr>),
+        silence: Duration,
+        progress: &Arc<Progress>,
+    ) -> Result<Member, NotJoined> {
+        let system = |what| move |source| NotJoined::System(MeshError::System { what, source });
+        let rank = identity.rank;
+        let link = identity.greet(leader, 0, (Kind::Control, Generation(0)))??;
+        let here = link.local_addr().map_err(system("its own address"))?.ip();
+        let (expected, trust) = (identity.expected(), identity.trust.clone());
+        let keeper = Keeper { expected, trust, control: None };
+        let at = listen.unwrap_or_else(|| SocketAddr::new(here, 0));
+        let listening = |source| NotJoined::System(MeshError::Listen { at, source });
+        let door = Door::open(at, keeper).map_err(listening)?;
+        // Whoever listens everywhere is reached where it came from.
+        let mut at = door.at();
+        if at.ip().is_unspecified() {
+            at.set_ip(here);
+        }
         let inbox = Arc::new(Inbox { state: Mutex::default(), changed: Condvar::new() });
         let (heard, left) = (Arc::clone(&inbox), Arc::clone(&inbox));
         let told = Arc::<Mutex<Done>>::default();
@@ -104,10 +202,10 @@ impl Member {
             gone: move |why| left.left(why),
             of: std::marker::PhantomData,
         };
-        let line = Line::open(stream, habits).map_err(system("a control connection"))?;
-        line.send(&ToLeader::Listens { at: door.at() });
-        let progress = Arc::clone(progress);
-        Ok(Member { rank, line, door, identity, inbox, progress, told })
+        let line = Line::open(link, habits).map_err(system("a control connection"))?;
+        line.send(&ToLeader::Listens { at });
+        let (progress, identity) = (Arc::clone(progress), identity.clone());
+        Ok(Member { rank, leader, line, door, identity, inbox, progress, told })
     }
 
     /// Its place among the processes.
@@ -148,7 +246,12 @@ impl Member {
             }
         }
         let has_failed = || shared.has_failed();
-        mesh(&self.identity, &begin.mesh, begin.generation, &self.door, &has_failed)
+        // The first process is where it was found: it may not know its own address there.
+        let mut addresses = begin.mesh.clone();
+        if let Some(first) = addresses.first_mut() {
+            *first = self.leader;
+        }
+        mesh(&self.identity, &addresses, begin.generation, &self.door, &has_failed)
     }
 
     /// Tells the leader how its part of a generation ended.
@@ -272,12 +375,12 @@ impl OpenStateLedger for OpenAtLeader {
 #[cfg(test)]
 pub(crate) fn stand_still(seat: &Seat, plan: u64) {
     use std::io::Read as _;
-    let build = connect::build().unwrap();
-    let identity = Identity { rank: seat.rank, build, plan, secret: seat.secret.clone() };
+    let trust = Trust::Secret(seat.secret.clone());
+    let identity = Identity::new((seat.rank, seat.count), plan, trust).unwrap();
     let greeted = identity.greet(seat.leader, 0, (Kind::Control, Generation(0)));
     let mut stream = greeted.unwrap().unwrap();
     let at = stream.local_addr().unwrap();
     super::message::write(&mut stream, &ToLeader::Listens { at }).unwrap();
-    stream.set_read_timeout(None).unwrap();
+    stream.set(None, None).unwrap();
     while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
 }
