@@ -44,11 +44,6 @@ impl Outputs {
         writers.insert((stream.to_owned(), partition), writer);
     }
 
-    /// Lets go of the writers of all other partitions.
-    pub(crate) fn retain(&self, keep: impl Fn(u32) -> bool) {
-        self.0.lock().expect("no panic while held").retain(|(_, partition), _| keep(*partition));
-    }
-
     pub(crate) fn take(&self, stream: &str, partition: u32) -> Option<TransactionalWriter> {
         self.0.lock().expect("no panic while held").remove(&(stream.to_owned(), partition))
     }

@@ -297,15 +297,17 @@ impl Topology {
         let wanted = u32::try_from(stateful.len()).expect("tasks are counted in u32");
         // Once: a generation that failed is followed by one from its last commit.
         let restore = options.restore.clone().filter(|_| !restarted);
-        let taken = takeover::take_over(&env, &plan, wanted, partitions, restore, options.faults)?;
+        let processes = u32::try_from(mesh.len().max(1)).expect("processes are few");
+        let physical = PhysicalPlan::place_in(&plan, processes, options.workers);
+        let writes = |partition| physical.process_of(partition) == 0;
+        let with = (&writes as &dyn Fn(u32) -> bool, options.faults);
+        let taken = takeover::take_over(&env, &plan, wanted, partitions, restore, with)?;
         let mut opened = taken.opened;
         if options.faults.forget_watermarks {
             opened.record.watermarks.clear();
         }
         self.claim_outputs(&env, &plan, &opened.record)?;
         env.generation = opened.topology.generation;
-        let processes = u32::try_from(mesh.len().max(1)).expect("processes are few");
-        let physical = PhysicalPlan::place_in(&plan, processes, options.workers);
         let (commit_plan, _) =
             commit_plan(&plan, env.generation, opened.topology.graph.fingerprint());
 
@@ -338,8 +340,6 @@ impl Topology {
                 }
             }
         }
-        // The others open theirs again, under the same generation: these were for closing what was there.
-        env.outputs.retain(|partition| physical.process_of(partition) == 0);
         let commit_log = taken.commit_writer.map(|writer| {
             let (store, record) = (Arc::clone(&store), opened.record.clone());
             CommitLog::new(writer, store, record, opened.retired)

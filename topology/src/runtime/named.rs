@@ -25,9 +25,10 @@ pub use egret_state::commit::NameError;
 pub use egret_state::commit::named::in_words;
 pub use error::NamedError;
 
+use super::Faults;
 use super::sources::{check_sources, kept_by, still_needed};
+use super::takeover::{self, Here};
 use super::topology_store::key;
-use super::{Faults, takeover};
 use crate::builder::Outputs;
 use crate::task::chain;
 
@@ -162,8 +163,9 @@ pub fn restore(log: &Log, topology: &str, name: &str) -> Result<Restored, NamedE
         partitions: record.partitions.clone(),
         restore: Some(name.to_owned()),
     };
-    let taken =
-        takeover::carry_through(log, topology, wanted, &Outputs::default(), Faults::default());
+    // Its next run writes; here it is only cut at the commit.
+    let here = Here { writes: &|_| false, outputs: &Outputs::default() };
+    let taken = takeover::carry_through(log, topology, wanted, here, Faults::default());
     let taken = taken.map_err(|error| NamedError::Restore(Box::new(error)))?;
     Ok(Restored { commit, generation: taken.opened.topology.generation.0 })
 }

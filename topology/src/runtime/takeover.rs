@@ -61,11 +61,20 @@ fn owner_of(topology: &str, component: &str, task: u32, generation: Generation) 
     Owner { topology, component, task, generation }
 }
 
+/// What this process writes of the output.
+#[derive(Clone, Copy)]
+pub(crate) struct Here<'a> {
+    /// Whether a partition is written here; others are cut at the commit, and opened by whoever writes them.
+    pub(crate) writes: &'a dyn Fn(u32) -> bool,
+    /// Where writers go.
+    pub(crate) outputs: &'a Outputs,
+}
+
 pub(super) struct Driver<'a> {
     pub(super) log: &'a Log,
     pub(super) ledgers: &'a Ledgers,
     pub(super) topology: &'a str,
-    outputs: &'a Outputs,
+    here: Here<'a>,
     components: &'a OwnedPartitions,
     faults: Faults,
     generation: Generation,
@@ -79,7 +88,7 @@ pub(crate) fn take_over(
     state_ledgers: u32,
     partitions: OwnedPartitions,
     restore: Option<String>,
-    faults: Faults,
+    (writes, faults): (&dyn Fn(u32) -> bool, Faults),
 ) -> Result<Taken> {
     let proposal = env.log.ledgers().proposal();
     let wanted = Wanted {
@@ -91,7 +100,8 @@ pub(crate) fn take_over(
         partitions,
         restore,
     };
-    carry_through(&env.log, &plan.name, wanted, &env.outputs, faults)
+    let here = Here { writes, outputs: &env.outputs };
+    carry_through(&env.log, &plan.name, wanted, here, faults)
 }
 
 /// Carries out the recovery of a topology, step by step.
@@ -99,7 +109,7 @@ pub(super) fn carry_through(
     log: &Log,
     topology: &str,
     wanted: Wanted,
-    outputs: &Outputs,
+    here: Here<'_>,
     faults: Faults,
 ) -> Result<Taken> {
     let partitions = wanted.partitions.clone();
@@ -107,7 +117,7 @@ pub(super) fn carry_through(
         log,
         ledgers: log.ledgers(),
         topology,
-        outputs,
+        here,
         components: &partitions,
         faults,
         generation: Generation(0),
@@ -190,8 +200,12 @@ impl Driver<'_> {
                         }
                         _ => end,
                     };
+                    if !(self.here.writes)(partition) {
+                        self.log.cut_partition(&stream, partition, &owner, end)?;
+                        continue;
+                    }
                     let writer = self.log.transactional_writer(&stream, partition, &owner, end)?;
-                    self.outputs.put(&stream, partition, writer);
+                    self.here.outputs.put(&stream, partition, writer);
                 }
                 Ok(Fact::PartitionsClosed)
             }

@@ -138,3 +138,26 @@ fn the_watermark_of_a_commit_is_the_same_in_every_process() {
     }
     log.close().unwrap();
 }
+
+/// The leader once opened the partitions of members, too, and began a segment in each that nobody wrote.
+#[test]
+fn a_takeover_begins_one_segment_of_each_partition_whoever_writes_it() {
+    let (_dir, log) = open();
+    let lines = text(900);
+    let config = StreamConfig { partitions: 4, ..StreamConfig::default() };
+    log.create_stream("lines", config).unwrap();
+    for round in 0..3 {
+        let part = &lines[round * 300..(round + 1) * 300];
+        let records: Vec<Record> = part.iter().map(|line| Record::of(line.clone())).collect();
+        log.writer("lines", 1).unwrap().append_wait(&records).unwrap();
+        let topology = move || topology(5, Guarantee::EffectivelyOnce, &calm());
+        let (outcome, _) = run(&log, 3, &options(1), topology);
+        let generation = outcome.unwrap().generation.0;
+        for partition in log.describe("counts").unwrap().partitions {
+            let newest = partition.segments.last().unwrap().id;
+            assert_eq!(newest.0, generation.into(), "of partition {}", partition.number);
+        }
+    }
+    assert_eq!(counted(&log), (expected(&lines), 0));
+    log.close().unwrap();
+}
