@@ -44,6 +44,9 @@ pub const COMMIT_NAMES_MAX: usize = 32;
 /// The name of a commit; it stands in commands and tables.
 pub const COMMIT_NAME_BYTES_MAX: usize = 64;
 
+/// Forks that one named commit is kept for: each stands in the topology record.
+pub const COMMIT_FORKS_MAX: usize = 32;
+
 /// Records of named commits together: they stand in the topology record, which is written whole, and a
 /// transaction of the metadata store takes 1 MiB.
 pub const NAMED_COMMITS_BYTES_MAX: usize = 256 << 10;

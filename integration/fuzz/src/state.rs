@@ -8,7 +8,8 @@ use egret_log::fuzzing::{comes_back, with_checksum};
 use egret_schemas::{EntryAddress, EntryId, Epoch, Generation, LedgerId, SegmentId};
 use egret_state::Guarantee;
 use egret_state::commit::{
-    Claimant, CommitRecord, Graph, LedgerRange, RecordKind, RestoreSet, Slice, TopologyRecord,
+    Claimant, CommitRecord, Graph, LedgerRange, Origin, RecordKind, RestoreSet, Slice,
+    TopologyRecord,
 };
 use egret_state::keyed::changelog::{Head, schema_id, write_commit};
 use egret_state::keyed::key::Key;
@@ -91,7 +92,17 @@ fn topology_samples() -> Vec<Sample> {
     commit.last = Epoch::new(Generation(1), 3, 1);
     let by = Claimant { process: 9, operation: 4 };
     let named = used.name_commit(by, "noon", 1_700_000_000_000, commit).expect("it is restorable");
-    vec![("first", first.encode()), ("used", used.encode()), ("named", named.encode())]
+    let kept =
+        named.keep_for(Claimant { operation: 5, ..by }, "noon", "what-if").expect("it is named");
+    let origin = Origin { topology: "words".to_owned(), name: "noon".to_owned() };
+    let fork = named.forked(me, origin).expect("it is named");
+    vec![
+        ("first", first.encode()),
+        ("used", used.encode()),
+        ("named", named.encode()),
+        ("kept", kept.encode()),
+        ("fork", fork.encode()),
+    ]
 }
 
 type Counts = KeyedTable<str, u64>;

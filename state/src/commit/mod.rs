@@ -7,6 +7,7 @@
 //! | [`record`] | the commit record and its bytes |
 //! | [`topology_record`] | what metadata keeps of a topology, and how it may change |
 //! | [`named`] | commits that have names, and what those keep |
+//! | [`fork`] | topologies that begin at a named commit of another |
 //! | [`restore_set`] | which ledgers hold a component's state, key group by key group |
 //! | [`plan`], [`report`] | who takes part in a commit, and what each says |
 //! | [`watermark`] | how far event time has come as of a commit |
@@ -14,6 +15,7 @@
 
 pub mod coordinator;
 mod epoch_clock;
+pub mod fork;
 mod gather;
 pub mod guarantee;
 pub mod named;
@@ -26,6 +28,7 @@ pub mod topology_record;
 pub mod watermark;
 
 pub use coordinator::{CommitConfig, Coordinator, Effect, Input, Outcome, Poison};
+pub use fork::{Fork, Origin};
 pub use guarantee::{Guarantee, ParseGuaranteeError};
 pub use named::{NameError, Named, Names, check_name};
 pub use plan::{CommitComponent, CommitPlan, Role, TaskId};

@@ -13,7 +13,8 @@
 //!   nothing of its own was touched ([`TopologyRecord::same_but_names`]) and goes on.
 //!
 //! ```text
-//! names   process u128 | operation u64 | count u32 × { name | created ms u64 | commit record }, ascending
+//! names   process u128 | operation u64 | count u32 × { name | created ms u64 | commit record
+//!         | count u32 × fork, in version 3 of the topology record }, ascending
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,8 @@ pub struct Named {
     pub created_ms: u64,
     /// The commit: state, positions, ends of output.
     pub record: CommitRecord,
+    /// The [forks](super::fork) that it is kept for.
+    pub forks: BTreeSet<String>,
 }
 
 /// The named commits of a topology.
@@ -99,6 +102,29 @@ pub enum NameError {
         /// The names there are.
         names: Vec<String>,
     },
+    /// Forks begin with it, and have not come away from it yet.
+    #[error(
+        "`{name}` is kept for what was forked from it, `{}`: let that run until it has written its state anew, then \
+         delete the name",
+        .forks.join("`, `")
+    )]
+    Forked {
+        /// The name.
+        name: String,
+        /// Who needs it.
+        forks: Vec<String>,
+    },
+    /// There are as many forks as may be.
+    #[error(
+        "`{name}` is kept for {max} forks, as many as it may: let one of them run until it has written its state \
+         anew, or give the commit's topology another name to fork from (`egret checkpoint create`)"
+    )]
+    TooManyForks {
+        /// The name.
+        name: String,
+        /// How many may be.
+        max: usize,
+    },
     /// There is nothing to name.
     #[error("the topology has not committed anything yet: let it run first")]
     Nothing,
@@ -163,18 +189,27 @@ impl Names {
         self.commits.values().map(|named| named.record.last).min()
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    /// Whether some are kept for forks.
+    pub(crate) fn are_forked(&self) -> bool {
+        self.commits.values().any(|named| !named.forks.is_empty())
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>, with_forks: bool) {
         out.put_u128(self.by.process);
         out.put_u64(self.by.operation);
         put_count(out, self.commits.len());
-        for (name, Named { created_ms, record }) in &self.commits {
+        for (name, Named { created_ms, record, forks }) in &self.commits {
             out.put_bytes(name.as_bytes());
             out.put_u64(*created_ms);
             out.put_bytes(&record.encode());
+            if with_forks {
+                put_count(out, forks.len());
+                forks.iter().for_each(|fork| out.put_bytes(fork.as_bytes()));
+            }
         }
     }
 
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Names, DecodeError> {
+    pub(super) fn read(r: &mut Reader<'_>, with_forks: bool) -> Result<Names, DecodeError> {
         let by = Claimant { process: r.u128("namer")?, operation: r.u64("namer's operation")? };
         let mut commits = BTreeMap::new();
         for _ in 0..r.u32("names")? {
@@ -182,7 +217,13 @@ impl Names {
             let created_ms = r.u64("created")?;
             let record = CommitRecord::decode(r.bytes("named commit")?)
                 .map_err(|_| r.wrong("named commit", "it does not decode"))?;
-            insert_ascending(r, &mut commits, name, Named { created_ms, record })?;
+            let mut forks = BTreeMap::new();
+            for _ in 0..if with_forks { r.u32("forks")? } else { 0 } {
+                let fork = r.text("fork")?.to_owned();
+                insert_ascending(r, &mut forks, fork, ())?;
+            }
+            let forks = forks.into_keys().collect();
+            insert_ascending(r, &mut commits, name, Named { created_ms, record, forks })?;
         }
         Ok(Names { by, commits })
     }
@@ -214,12 +255,13 @@ impl TopologyRecord {
         if record.fingerprint != self.graph.fingerprint() {
             return Err(NameError::Graph { epoch });
         }
-        let listed = |ledger: &LedgerId| self.state_ledgers.contains(ledger);
+        let listed = |ledger: &LedgerId| self.may_read(*ledger);
         if epoch < self.floor || !record.state_ledgers().keys().all(listed) {
             return Err(NameError::Trimmed { epoch });
         }
         let mut next = TopologyRecord { names: self.names_by(by), ..self.clone() };
-        next.names.commits.insert(name.to_owned(), Named { created_ms, record });
+        let named = Named { created_ms, record, forks: BTreeSet::new() };
+        next.names.commits.insert(name.to_owned(), named);
         let of = |(name, named): (&String, &Named)| name.len() + named.record.encode().len();
         let bytes: usize = next.names.commits.iter().map(of).sum();
         let max = caps::NAMED_COMMITS_BYTES_MAX;
@@ -232,9 +274,13 @@ impl TopologyRecord {
     /// This record without a name. What only that kept may be trimmed from then on.
     ///
     /// # Errors
-    /// [`NameError::Unknown`].
+    /// [`NameError::Unknown`], and [`NameError::Forked`] while a fork needs it.
     pub fn forget_name(&self, by: Claimant, name: &str) -> Result<TopologyRecord, NameError> {
-        self.named(name)?;
+        let forks = &self.named(name)?.forks;
+        if !forks.is_empty() {
+            let (name, forks) = (name.to_owned(), forks.iter().cloned().collect());
+            return Err(NameError::Forked { name, forks });
+        }
         let mut next = TopologyRecord { names: self.names_by(by), ..self.clone() };
         next.names.commits.remove(name);
         Ok(next)
@@ -268,7 +314,7 @@ impl TopologyRecord {
         with_ours == *self
     }
 
-    fn names_by(&self, by: Claimant) -> Names {
+    pub(super) fn names_by(&self, by: Claimant) -> Names {
         assert!(
             by.process != 0 && by != self.names.by,
             "each change of the names has its own sign"

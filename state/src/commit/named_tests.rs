@@ -204,11 +204,11 @@ proptest! {
     }
 
     #[test]
-    fn names_that_decode_are_written_the_same_again(bytes: Vec<u8>) {
+    fn names_that_decode_are_written_the_same_again(bytes: Vec<u8>, forks: bool) {
         let mut r = Reader::new(&bytes);
-        if let Ok(names) = Names::read(&mut r) {
+        if let Ok(names) = Names::read(&mut r, forks) {
             let mut again = Vec::new();
-            names.put(&mut again);
+            names.put(&mut again, forks);
             prop_assert!(bytes.starts_with(&again));
         }
     }

@@ -10,6 +10,9 @@
 //! partitions are closed at c its sources are told; then it is restated instead of c, with c's ends of
 //! output. Where c cannot be read, the ends are those that readers see.
 //!
+//! With another topology's named commit to fork, that one's record is read where there is none of this one, and the
+//! claim is one transaction with the note there that the commit is kept; see [`fork`](super::fork).
+//!
 //! What always holds:
 //! * nothing is written before the claim, and the claim is refused before it is proposed when the
 //!   graph, the key groups or the guarantee differ;
@@ -24,12 +27,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use egret_schemas::{EntryId, Generation, LedgerId, Term};
 
+use super::fork::Origin;
 use super::guarantee::Guarantee;
 use super::record::CommitRecord;
 use super::report::SinkPosition;
 use super::topology_record::{Claimant, Graph, Partition, TopologyRecord};
 
 mod error;
+mod fork;
 mod restore;
 
 pub use error::RecoveryError;
@@ -51,6 +56,8 @@ pub struct Wanted {
     pub partitions: BTreeMap<Partition, String>,
     /// The named commit to go back to, instead of going on from the last one.
     pub restore: Option<String>,
+    /// What the topology is to be forked from where there is none yet, and its own name.
+    pub fork: Option<(Origin, String)>,
 }
 
 /// Where a state ledger of an older generation ends.
@@ -76,6 +83,13 @@ pub enum Step {
     CheckNamed {
         /// The commit.
         record: Box<CommitRecord>,
+        /// Another topology, if it is one's of that.
+        of: Option<String>,
+    },
+    /// Read the record of the topology to fork; answered by [`Fact::Parent`].
+    ReadParent {
+        /// Its name.
+        topology: String,
     },
     /// Allot this many ledger ids; answered by [`Fact::Reserved`].
     Reserve {
@@ -89,6 +103,9 @@ pub enum Step {
         record: Box<TopologyRecord>,
         /// The revision it replaces.
         expect: Option<u64>,
+        /// The record of another topology that is written by the same transaction, its name, and the revision it
+        /// replaces.
+        parent: Option<Box<(String, TopologyRecord, u64)>>,
     },
     /// Raise the term of each partition; answered by [`Fact::TermsRaised`].
     RaiseTerms {
@@ -172,6 +189,8 @@ pub struct Opened {
 pub enum Fact {
     /// The topology record and its revision, if there is one.
     Topology(Option<(TopologyRecord, u64)>),
+    /// The record of the topology to fork and its revision, if there is one.
+    Parent(Option<(TopologyRecord, u64)>),
     /// Whether all that a named commit needs is there, and if not, what is not.
     Checked(Result<(), String>),
     /// Ledger ids never used before.
@@ -220,11 +239,17 @@ pub struct Recovery {
     committed: Option<CommitRecord>,
     /// The named commit that is gone back to.
     named: Option<CommitRecord>,
+    /// The topology that is forked, and how often its record was read.
+    parent: Option<(TopologyRecord, u64)>,
+    parent_reads: u32,
+    /// The commit of it that was looked at.
+    named_of_parent: Option<CommitRecord>,
 }
 
 #[derive(Clone, Debug)]
 enum Phase {
     Reading,
+    ReadingParent,
     Checking,
     Reserving,
     Saving { proposal: Box<TopologyRecord>, expect: Option<u64>, saves: Saves, settling: bool },
@@ -257,6 +282,9 @@ impl Recovery {
             at: None,
             committed: None,
             named: None,
+            parent: None,
+            parent_reads: 0,
+            named_of_parent: None,
         };
         (recovery, Step::ReadTopology)
     }
@@ -283,6 +311,7 @@ impl Recovery {
     fn on_fact(&mut self, fact: Fact) -> Result<Step, RecoveryError> {
         match (&self.phase, fact) {
             (Phase::Reading, Fact::Topology(found)) => self.on_found(found),
+            (Phase::ReadingParent, Fact::Parent(found)) => self.on_parent(found),
             (Phase::Checking, Fact::Checked(there)) => self.on_checked(there),
             (Phase::Reserving, Fact::Reserved(ledgers)) => self.claim(ledgers),
             (Phase::Saving { saves, .. }, Fact::Saved { revision }) => {
@@ -307,6 +336,16 @@ impl Recovery {
 
     /// Compares what is stored with what is wanted, before anything is written.
     fn on_found(&mut self, found: Option<(TopologyRecord, u64)>) -> Result<Step, RecoveryError> {
+        if let Some((origin, own)) = &self.wanted.fork {
+            match &found {
+                None => return self.read_parent(),
+                Some((stored, _)) if stored.is_fork_of(origin) => {}
+                Some(_) => {
+                    let (topology, origin) = (own.clone(), origin.clone());
+                    return Err(RecoveryError::NoFork { topology, origin });
+                }
+            }
+        }
         if let Some((stored, _)) = &found {
             let wanted = &self.wanted;
             if stored.graph != wanted.graph {
@@ -331,7 +370,7 @@ impl Recovery {
                 let record = self.find_named(name)?;
                 self.named = Some(record.clone());
                 self.phase = Phase::Checking;
-                Ok(Step::CheckNamed { record: Box::new(record) })
+                Ok(Step::CheckNamed { record: Box::new(record), of: None })
             }
             None => self.reserve(),
         }
@@ -348,9 +387,10 @@ impl Recovery {
     /// Proposes the next generation, with its ledgers listed before anything is appended to them.
     fn claim(&mut self, reserved: Vec<LedgerId>) -> Result<Step, RecoveryError> {
         let claimant = self.operation();
-        let mut proposal = match &self.found {
-            Some((stored, _)) => stored.claim(claimant)?,
-            None => {
+        let mut proposal = match (&self.found, &self.parent) {
+            (Some((stored, _)), _) => stored.claim(claimant)?,
+            (None, Some(parent)) => self.first_of_fork(claimant, parent)?,
+            (None, None) => {
                 let Wanted { guarantee, key_groups, graph, .. } = &self.wanted;
                 TopologyRecord::first(claimant, *guarantee, *key_groups, graph.clone())
             }
@@ -362,13 +402,14 @@ impl Recovery {
         proposal.partitions.extend(self.wanted.partitions.clone());
         self.reserved = reserved;
         let expect = self.found.as_ref().map(|(_, revision)| *revision);
-        Ok(self.save(proposal, expect, Saves::Claim))
+        let step = self.save(proposal, expect, Saves::Claim);
+        self.with_parent(step, claimant)
     }
 
     fn save(&mut self, proposal: TopologyRecord, expect: Option<u64>, saves: Saves) -> Step {
         let record = Box::new(proposal);
         self.phase = Phase::Saving { proposal: record.clone(), expect, saves, settling: false };
-        Step::Save { record, expect }
+        Step::Save { record, expect, parent: None }
     }
 
     fn read_back(&mut self) -> Result<Step, RecoveryError> {
@@ -399,6 +440,7 @@ impl Recovery {
             }
             // Unchanged: the same save again. Should the lost one still arrive, one of them
             // conflicts and is settled here.
+            None if expect.is_none() && self.parent.is_some() => self.read_parent(),
             None if expect.is_none() => Ok(self.save(*proposal, expect, saves)),
             Some((record, _)) => Err(RecoveryError::TakenOver {
                 generation: record.generation,
@@ -500,7 +542,7 @@ impl Recovery {
             return Err("it was written by another graph".to_owned());
         }
         let mut needed = record.state_ledgers().into_keys();
-        match needed.find(|ledger| !topology.state_ledgers.contains(ledger)) {
+        match needed.find(|ledger| !topology.may_read(*ledger)) {
             Some(ledger) => Err(format!("it needs {ledger}, which is not listed")),
             None => Ok(()),
         }
@@ -540,7 +582,7 @@ impl Recovery {
                 named.restored_after(committed, generation, fingerprint)
             }
             (Some(committed), None) => committed.restated(generation, fingerprint),
-            (None, _) => CommitRecord::genesis(generation, fingerprint),
+            (None, _) => self.begins_with(generation, fingerprint),
         };
         self.committed = Some(record.clone());
         let ledger = *self.reserved.first().expect("a commit ledger was reserved");

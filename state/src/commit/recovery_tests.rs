@@ -23,6 +23,7 @@ fn wanted(process: u128) -> Wanted {
         state_ledgers: 2,
         partitions: [(("counts".to_owned(), 0), "out".to_owned())].into(),
         restore: None,
+        fork: None,
     }
 }
 
@@ -41,6 +42,8 @@ struct World {
     commit_ledgers: BTreeMap<LedgerId, Ledger>,
     state_ends: BTreeMap<LedgerId, StateEnd>,
     partition_ends: BTreeMap<Partition, Option<SinkPosition>>,
+    /// The topology that is forked.
+    parent: Option<(TopologyRecord, u64)>,
     /// What readers see.
     visible: BTreeMap<Partition, SinkPosition>,
     /// The kinds of steps taken.
@@ -57,9 +60,16 @@ impl World {
                 self.next_ledger += u64::from(ledgers);
                 ("reserve", Fact::Reserved((from..self.next_ledger).map(LedgerId).collect()))
             }
-            Step::Save { record, expect } => {
+            Step::Save { record, expect, parent } => {
                 if self.topology.as_ref().map(|(_, revision)| *revision) != expect {
                     return Fact::SaveConflict;
+                }
+                if let Some(with) = parent {
+                    let (_, record, expect) = *with;
+                    if self.parent.as_ref().map(|(_, revision)| *revision) != Some(expect) {
+                        return Fact::SaveConflict;
+                    }
+                    self.parent = Some((record, expect + 1));
                 }
                 self.revision += 1;
                 let name = if record.begun && record.claimant.operation > 1 && self.begins(&record)
@@ -71,12 +81,14 @@ impl World {
                 self.topology = Some((*record, self.revision));
                 (name, Fact::Saved { revision: self.revision })
             }
-            Step::CheckNamed { record } => {
+            Step::CheckNamed { of: Some(_), .. } => ("check named", Fact::Checked(Ok(()))),
+            Step::CheckNamed { record, of: None } => {
                 let listed = &self.topology.as_ref().unwrap().0.state_ledgers;
                 let gone = record.state_ledgers().into_keys().find(|l| !listed.contains(l));
                 let there = gone.map_or(Ok(()), |ledger| Err(format!("{ledger} is gone")));
                 ("check named", Fact::Checked(there))
             }
+            Step::ReadParent { .. } => ("read parent", Fact::Parent(self.parent.clone())),
             Step::FindVisible { partitions } => {
                 let seen = |p: Partition| (p.clone(), self.visible.get(&p).copied());
                 ("find visible", Fact::Visible(partitions.into_iter().map(seen).collect()))
@@ -595,4 +607,132 @@ fn a_name_forgotten_while_its_restore_begins_is_not_restored() {
         };
     };
     assert!(refused.starts_with("nothing is restored: no commit is named `noon`"), "{refused}");
+}
+
+fn forking(process: u128) -> Wanted {
+    let origin = Origin { topology: "words".into(), name: "noon".into() };
+    Wanted { fork: Some((origin, "what-if".into())), ..wanted(process) }
+}
+
+/// An empty world beside one with a named commit, and that commit.
+fn to_fork() -> (World, CommitRecord) {
+    let (parent, named, _) = named_and_gone_on();
+    let world = World { parent: parent.topology, next_ledger: 100, ..World::default() };
+    (world, named)
+}
+
+fn kept_for(world: &World) -> Vec<String> {
+    let (parent, _) = world.parent.as_ref().unwrap();
+    parent.names.commits["noon"].forks.iter().cloned().collect()
+}
+
+#[test]
+fn rule_11_a_fork_begins_with_the_named_state_and_output_of_its_own() {
+    let (mut world, named) = to_fork();
+    let opened = world.run(forking(3)).unwrap();
+    let begin = ["read topology", "read parent", "check named", "reserve", "claim"];
+    assert_eq!(world.log[..5], begin);
+    let record = &opened.record;
+    assert_eq!(
+        (&record.state, &record.spouts, record.last),
+        (&named.state, &named.spouts, named.last)
+    );
+    assert!(record.sinks.is_empty(), "nothing is written yet");
+    assert!(opened.topology.generation > named.generation, "epochs only rise");
+    assert_eq!(kept_for(&world), ["what-if"]);
+    let theirs: BTreeSet<_> = named.state_ledgers().into_keys().collect();
+    assert!(world.state_ends.keys().all(|ledger| !theirs.contains(ledger)), "none is closed");
+    assert!(opened.retired.is_disjoint(&theirs), "none is deleted");
+    // It goes on by itself, asked to fork again or not, and never touches them.
+    for wanted in [forking(4), wanted(5)] {
+        let opened = world.run(wanted).unwrap();
+        assert!(same_content(&opened.record, record));
+        assert!(opened.retired.is_disjoint(&theirs));
+    }
+    assert!(world.state_ends.keys().all(|ledger| !theirs.contains(ledger)));
+}
+
+#[test]
+fn a_fork_that_stops_anywhere_is_begun_again_and_never_empty() {
+    for steps in 0..14 {
+        let (mut world, named) = to_fork();
+        for process in 3..6 {
+            if world.recover(forking(process), steps).is_some() {
+                break;
+            }
+            let is_there = world.topology.is_some();
+            assert_eq!(is_there, kept_for(&world) == ["what-if"], "both or neither");
+        }
+        // Whoever starts it the next time may have left the option out.
+        let again = if world.topology.is_some() { wanted(7) } else { forking(7) };
+        let opened = world.run(again).unwrap();
+        assert_eq!(opened.record.state, named.state, "after {steps} steps");
+        assert!(opened.topology.begun && opened.topology.fork.unwrap().commit.is_none());
+    }
+}
+
+#[test]
+fn whoever_runs_the_parent_changes_its_record_meanwhile_and_answers_are_lost() {
+    for (landed, reply) in [
+        (false, Fact::SaveConflict),
+        (false, Fact::SaveUnknown),
+        (true, Fact::SaveUnknown),
+        (true, Fact::SaveConflict),
+    ] {
+        let (mut world, named) = to_fork();
+        let (mut recovery, mut step) = Recovery::start(forking(3));
+        let mut left = 3;
+        let opened = loop {
+            step = match step {
+                Step::Save { expect: None, .. } if left > 0 => {
+                    left -= 1;
+                    if landed {
+                        world.act(&step);
+                        left = 0;
+                    }
+                    let (parent, revision) = world.parent.clone().unwrap();
+                    world.parent =
+                        Some((parent.claim(parent.claimant.next()).unwrap(), revision + 1));
+                    recovery.step(reply.clone())
+                }
+                Step::Open(opened) => break *opened,
+                Step::Refuse(why) => panic!("{why}"),
+                step => recovery.step(world.act(&step)),
+            };
+        };
+        assert_eq!(opened.record.state, named.state);
+        assert_eq!(kept_for(&world), ["what-if"], "{landed} {reply:?}");
+        let claims = world.log.iter().filter(|step| **step == "claim").count();
+        assert_eq!(claims, 1, "{landed} {reply:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_forked_is_refused_before_anything_is_written() {
+    let (world, _) = to_fork();
+    let refused = |wanted: Wanted, world: &World| {
+        let mut world = world.clone();
+        let before = (world.topology.clone(), world.parent.clone());
+        let why = world.run(wanted).unwrap_err().to_string();
+        assert_eq!((world.topology, world.parent), before, "{why}");
+        why
+    };
+    let of = |topology: &str, name: &str| {
+        let origin = Origin { topology: topology.into(), name: name.into() };
+        Wanted { fork: Some((origin, "what-if".into())), ..wanted(3) }
+    };
+    let why = refused(of("words", "dusk"), &world);
+    assert!(why.contains("no commit is named `dusk`: there is `noon`"), "{why}");
+    let why = refused(of("what-if", "noon"), &world);
+    assert!(why.contains("cannot be forked from itself"), "{why}");
+    let why = refused(forking(3), &World { parent: None, ..world.clone() });
+    assert!(why.contains("no topology `words` here to fork"), "{why}");
+    let why = refused(Wanted { key_groups: 32, ..forking(3) }, &world);
+    assert!(why.contains("number of key groups is 16, and that of this topology 32"), "{why}");
+    let other = Wanted { graph: graph(&[("in", 1)]), ..forking(3) };
+    assert!(refused(other, &world).contains("its graph is"));
+    let mut begun = world.clone();
+    begun.run(wanted(2)).unwrap();
+    let why = refused(forking(3), &begun);
+    assert!(why.contains("`what-if` is there already and was not forked from words:noon"), "{why}");
 }

@@ -13,6 +13,8 @@
 //! state ledgers   count u32 × ledger u64, ascending
 //! partitions      count u32 × { stream | partition u32 | component }, ascending
 //! names           in version 2, which a record has once its [names](super::named) were changed
+//! fork            0 u8, or 1 u8 and the [fork](super::fork): in version 3, which a record has once a name is kept
+//!                 for a fork, or it is one
 //! crc32c of everything before u32
 //! ```
 
@@ -21,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use egret_schemas::bytes::{DecodeError, Reader, Writer};
 use egret_schemas::{Epoch, Generation, LedgerId, key};
 
+use super::fork::{Fork, flag};
 use super::guarantee::Guarantee;
 use super::named::Names;
 use super::record::{
@@ -31,7 +34,8 @@ use crate::caps;
 const MAGIC: &[u8; 4] = b"EGTR";
 /// Of a record whose names were never changed.
 const WITHOUT_NAMES: u16 = 1;
-const VERSION: u16 = 2;
+const WITHOUT_FORKS: u16 = 2;
+const VERSION: u16 = 3;
 const WHAT: &str = "topology record";
 
 /// Who proposed a value: a process, by the random number it drew at start, and its operation.
@@ -111,6 +115,8 @@ pub struct TopologyRecord {
     pub partitions: BTreeMap<Partition, String>,
     /// The named commits; see [`named`](super::named).
     pub names: Names,
+    /// Where it was forked from, if it was; see [`fork`](super::fork).
+    pub fork: Option<Fork>,
 }
 
 /// Why a change of the topology record may not be proposed.
@@ -171,6 +177,7 @@ impl TopologyRecord {
             state_ledgers: BTreeSet::new(),
             partitions: BTreeMap::new(),
             names: Names::default(),
+            fork: None,
         }
     }
 
@@ -217,7 +224,11 @@ impl TopologyRecord {
 
     /// This record once the first commit record was acknowledged.
     pub fn begin(&self, claimant: Claimant) -> Result<TopologyRecord, ChangeError> {
-        Ok(TopologyRecord { begun: true, ..self.changed_by(claimant)? })
+        let mut next = TopologyRecord { begun: true, ..self.changed_by(claimant)? };
+        if let Some(fork) = &mut next.fork {
+            fork.commit = None;
+        }
+        Ok(next)
     }
 
     /// This record with the trim floor raised: first this, then anything is deleted.
@@ -275,7 +286,7 @@ impl TopologyRecord {
     }
 
     /// A copy stamped with an operation of the process that holds the generation.
-    fn changed_by(&self, claimant: Claimant) -> Result<TopologyRecord, ChangeError> {
+    pub(super) fn changed_by(&self, claimant: Claimant) -> Result<TopologyRecord, ChangeError> {
         if claimant.process != self.claimant.process {
             let (generation, process) = (self.generation, self.claimant.process);
             return Err(ChangeError::Superseded { generation, process });
@@ -288,7 +299,8 @@ impl TopologyRecord {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(MAGIC);
-        out.put_u16(if self.names.untouched() { WITHOUT_NAMES } else { VERSION });
+        let version = self.version();
+        out.put_u16(version);
         out.put_u8(self.guarantee.ordinal());
         out.put_u8(u8::from(self.begun));
         out.put_u32(self.generation.0);
@@ -312,11 +324,25 @@ impl TopologyRecord {
             out.put_u32(*partition);
             out.put_bytes(component.as_bytes());
         }
-        if !self.names.untouched() {
-            self.names.put(&mut out);
+        if version > WITHOUT_NAMES {
+            self.names.put(&mut out, version > WITHOUT_FORKS);
+        }
+        if version > WITHOUT_FORKS {
+            out.put_u8(u8::from(self.fork.is_some()));
+            self.fork.iter().for_each(|fork| fork.put(&mut out));
         }
         seal(&mut out);
         out
+    }
+
+    /// The lowest that has all it says, so that one record has one encoding.
+    fn version(&self) -> u16 {
+        match (&self.fork, self.names.untouched()) {
+            (Some(_), _) => VERSION,
+            (None, _) if self.names.are_forked() => VERSION,
+            (None, false) => WITHOUT_FORKS,
+            (None, true) => WITHOUT_NAMES,
+        }
     }
 
     /// Reads a record back.
@@ -367,12 +393,17 @@ fn decode_body(version: u16, body: &[u8]) -> Result<TopologyRecord, DecodeError>
         let component = r.text("sink component")?.to_owned();
         insert_ascending(&r, &mut partitions, partition, component)?;
     }
-    let names = if version == WITHOUT_NAMES { Names::default() } else { Names::read(&mut r)? };
-    if version != WITHOUT_NAMES && names.untouched() {
-        return Err(r.wrong("names", "of a record that never had any"));
-    }
+    let names = match version {
+        WITHOUT_NAMES => Names::default(),
+        version => Names::read(&mut r, version > WITHOUT_FORKS)?,
+    };
+    let fork = match version > WITHOUT_FORKS && flag(&mut r, "whether it is a fork")? {
+        true => Some(Fork::read(&mut r)?),
+        false => None,
+    };
+    let at = r.wrong("version", "higher than what it says needs");
     r.end(WHAT)?;
-    Ok(TopologyRecord {
+    let record = TopologyRecord {
         generation,
         claimant,
         begun,
@@ -384,7 +415,9 @@ fn decode_body(version: u16, body: &[u8]) -> Result<TopologyRecord, DecodeError>
         state_ledgers: state_ledgers.into_keys().collect(),
         partitions,
         names,
-    })
+        fork,
+    };
+    if record.version() == version { Ok(record) } else { Err(at) }
 }
 
 #[cfg(test)]
@@ -428,6 +461,7 @@ mod tests {
                 state_ledgers: ledgers.1,
                 partitions,
                 names: Names::default(),
+                fork: None,
             })
     }
 

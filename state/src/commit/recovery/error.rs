@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use egret_schemas::{EntryId, Epoch, Generation, LedgerId};
 
+use crate::commit::fork::Origin;
 use crate::commit::guarantee::Guarantee;
 use crate::commit::named::{NameError, in_words};
 use crate::commit::topology_record::ChangeError;
@@ -104,6 +105,62 @@ pub enum RecoveryError {
         epoch: Epoch,
         /// What is gone.
         why: String,
+    },
+    /// There is a topology of that name, and it is another one.
+    #[error(
+        "topology `{topology}` is there already and was not forked from {origin}: give the fork a name of its own, or \
+         leave out `--from` to go on with what is there"
+    )]
+    NoFork {
+        /// The topology.
+        topology: String,
+        /// What was to be forked.
+        origin: Origin,
+    },
+    /// A topology is no fork of itself.
+    #[error(
+        "`{topology}` cannot be forked from itself: give the fork a name of its own, or go back with `--restore`"
+    )]
+    OwnFork {
+        /// The topology.
+        topology: String,
+    },
+    /// What was to be forked is not there.
+    #[error(
+        "there is no topology `{topology}` here to fork: name one that ran here, as TOPOLOGY:NAME"
+    )]
+    NoParent {
+        /// Its name.
+        topology: String,
+    },
+    /// What is forked is another topology.
+    #[error(
+        "{origin} cannot be forked: its {what} is {theirs}, and that of this topology {ours}: run the same topology, \
+         with output streams of its own"
+    )]
+    UnlikeParent {
+        /// What was to be forked.
+        origin: Origin,
+        /// What differs.
+        what: String,
+        /// Of what was to be forked.
+        theirs: String,
+        /// Of the fork.
+        ours: String,
+    },
+    /// Something that the commit to fork needs is gone.
+    #[error("{origin} cannot be forked: {why}; nothing was changed")]
+    LostParent {
+        /// What was to be forked.
+        origin: Origin,
+        /// What is gone.
+        why: String,
+    },
+    /// The record of what is forked changed at every attempt.
+    #[error("the record of topology `{topology}` was changed at every attempt: try again")]
+    ParentBusy {
+        /// Its name.
+        topology: String,
     },
     /// The record contradicts the topology record.
     #[error(

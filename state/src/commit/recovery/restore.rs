@@ -20,6 +20,9 @@ impl Recovery {
     }
 
     pub(super) fn on_checked(&mut self, there: Result<(), String>) -> Result<Step, RecoveryError> {
+        if self.parent.is_some() {
+            return self.on_checked_parent(there);
+        }
         let (name, named) = (self.wanted.restore.clone(), self.named.as_ref());
         let (name, epoch) = (name.unwrap_or_default(), named.expect("it is checked").last);
         there.map_err(|why| RecoveryError::Lost { name, epoch, why })?;
