@@ -11,6 +11,7 @@ use egret_log_cluster::signals::when_asked_to_end;
 use egret_log_cluster::{Cluster, worker_tls};
 use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
+use egret_state::commit::Origin;
 
 use crate::runtime::{Children, Placed, Processes, Progress, RunOptions};
 use crate::{Error, Result, TopologyBuilder, exit_code, is_taken_over};
@@ -59,6 +60,13 @@ pub struct RunArgs {
     /// Give it once: every start with it goes back again. Needs --yes
     #[arg(long, value_name = "NAME")]
     pub restore: Option<String>,
+    /// Begin with this named commit of another topology if this one is not there yet (`egret checkpoint list`
+    /// shows them): with its state, and its source positions. Needs a --name, and output streams, of its own
+    #[arg(long, value_name = "TOPOLOGY:NAME", conflicts_with = "restore")]
+    pub from: Option<Origin>,
+    /// What the topology is called, in place of the program's name
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// Go back although what was counted since the named commit is counted again
     #[arg(long, requires = "restore")]
     pub yes: bool,
@@ -117,6 +125,7 @@ impl RunArgs {
             state_bytes_max: self.state_mb.map(|mib| (mib as usize) << 20),
             join_wait_ms: u64::from(self.join_wait) * 1000,
             restore: self.restore.clone(),
+            from: self.from.clone(),
             ..RunOptions::default()
         }
     }
@@ -197,6 +206,7 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
     let name = name.as_deref().and_then(|path| path.file_stem()).and_then(|stem| stem.to_str());
     // So Linux says it of a program whose file was replaced since it started.
     let name = name.map(|name| name.strip_suffix(" (deleted)").unwrap_or(name));
+    let name = args.run.name.as_deref().or(name);
     let mut builder = TopologyBuilder::new(name.unwrap_or("topology"));
     builder.guarantee(args.run.guarantee);
     build(&mut builder, args)?;

@@ -27,11 +27,17 @@ impl Ends for Error {
             | Error::StreamNotTransactional { .. }
             | Error::StreamOwned { .. }
             | Error::StreamTransactional { .. }
-            | Error::StreamMadeAgain { .. } => How::Refused,
+            | Error::StreamMadeAgain { .. }
+            | Error::ForkOutput { .. } => How::Refused,
             Error::Recovery(why) => match **why {
                 RecoveryError::Graph { .. }
                 | RecoveryError::KeyGroups { .. }
-                | RecoveryError::Guarantee { .. } => How::Refused,
+                | RecoveryError::Guarantee { .. }
+                | RecoveryError::NoFork { .. }
+                | RecoveryError::OwnFork { .. }
+                | RecoveryError::NoParent { .. }
+                | RecoveryError::UnlikeParent { .. }
+                | RecoveryError::LostParent { .. } => How::Refused,
                 _ => How::Failed,
             },
             Error::Use(why) => match &**why {

@@ -100,6 +100,17 @@ pub enum Error {
         /// What was asked.
         guarantee: Guarantee,
     },
+    /// A fork that would write where what it was forked from writes.
+    #[error(
+        "stream `{stream}` is written by topology `{topology}`, which is forked: have the fork write to a stream of its \
+         own"
+    )]
+    ForkOutput {
+        /// The stream.
+        stream: String,
+        /// What is forked.
+        topology: String,
+    },
     /// An output stream that is not the one written before.
     #[error(
         "stream `{stream}` is not the one topology `{topology}` wrote: that was deleted, and what was \

@@ -90,6 +90,7 @@ pub use component::{
 };
 pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
 pub use egret_state::Guarantee;
+pub use egret_state::commit::Origin;
 pub use egret_state::keyed::{ListState, MapState, Value};
 pub use egret_state::state;
 pub use either::Either;

@@ -263,7 +263,11 @@ fn as_row(named: &NamedCommit) -> Vec<String> {
         output::utc(named.created_ms),
         format!("{} ledgers, {entries} entries, {only} by names only", named.state.len()),
         positions.collect::<Vec<_>>().join(" "),
-        named.lost.as_ref().map_or_else(|| "yes".to_owned(), |why| format!("no: {why}")),
+        match (&named.lost, &named.forks[..]) {
+            (Some(why), _) => format!("no: {why}"),
+            (None, []) => "yes".to_owned(),
+            (None, forks) => format!("yes; kept for {}", forks.join(", ")),
+        },
     ]
 }
 
@@ -283,6 +287,7 @@ fn as_json(named: &NamedCommit) -> Value {
         "created": output::utc(named.created_ms),
         "positions": named.positions,
         "state": named.state.iter().map(ledger).collect::<Vec<Value>>(),
+        "forks": named.forks,
         "lost": named.lost,
     })
 }

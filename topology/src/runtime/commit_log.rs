@@ -132,6 +132,7 @@ impl CommitLog {
     /// Deletes the ledgers that neither of the last two commits needs, nor a named one.
     pub(crate) fn trim(&mut self) -> Result<(), Failure> {
         let kept = [&self.before, &self.last];
+        self.store.come_away(&kept).map_err(|error| Failure::poisoned(&error))?;
         let needed: BTreeSet<LedgerId> =
             kept.iter().flat_map(|r| r.state_ledgers().into_keys()).collect();
         let mut unneeded: BTreeSet<LedgerId> = self.retired.difference(&needed).copied().collect();

@@ -14,8 +14,8 @@ use crate::{Error, Result};
 
 impl Driver<'_> {
     /// Before anything is written: whoever runs the topology is left alone when this says no.
-    pub(super) fn check_named(&self, record: &CommitRecord) -> Result<Fact> {
-        let read = self.log.sources(self.topology)?;
+    pub(super) fn check_named(&self, of: &str, record: &CommitRecord) -> Result<Fact> {
+        let read = self.log.sources(of)?;
         Ok(Fact::Checked(named::check(self.log, &read, record)))
     }
 

@@ -13,12 +13,12 @@ use egret_log::stream::User;
 use egret_schemas::{Epoch, Generation};
 use egret_state::Guarantee;
 use egret_state::commit::{
-    CommitComponent, CommitConfig, CommitPlan, CommitRecord, Coordinator, Role, Timed,
+    CommitComponent, CommitConfig, CommitPlan, CommitRecord, Coordinator, Origin, Role, Timed,
 };
 
 pub use children::Children;
 
-use super::mesh::{Begin, Leader, Member, MeshError, Origin, Placed, Processes, Told};
+use super::mesh::{Begin, Leader, Member, MeshError, Placed, Processes, Recruits, Told};
 use super::takeover::OwnedPartitions;
 use super::topology_store::TopologyStore;
 use super::{CommitLog, Faults, Kept, Progress, Restored, RunOptions, takeover};
@@ -119,8 +119,8 @@ impl Topology {
                 self.follow(log, &member, progress, &kept)
             }
             Processes::First { count, starter } => {
-                let origin = Origin::Started(Arc::clone(starter));
-                self.lead_among((log, &kept), options, progress, (*count, origin))
+                let recruits = Recruits::Started(Arc::clone(starter));
+                self.lead_among((log, &kept), options, progress, (*count, recruits))
             }
             Processes::Placed(placed) => {
                 let Placed { rank, count, .. } = *placed;
@@ -135,8 +135,8 @@ impl Topology {
                 match (rank, count) {
                     (_, 1) => self.lead(log, options, progress, (&mut None, &kept)),
                     (0, _) => {
-                        let origin = Origin::Placed(placed.clone());
-                        self.lead_among((log, &kept), options, progress, (count, origin))
+                        let recruits = Recruits::Placed(placed.clone());
+                        self.lead_among((log, &kept), options, progress, (count, recruits))
                     }
                     _ => self.follow_placed((log, &kept), options, progress, placed),
                 }
@@ -150,14 +150,14 @@ impl Topology {
         (log, kept): (&Log, &Arc<Kept>),
         options: &RunOptions,
         progress: &Arc<Progress>,
-        (count, origin): (u32, Origin),
+        (count, recruits): (u32, Recruits),
     ) -> Result<Summary> {
         if !(1..=PROCESSES_MAX).contains(&count) {
             let (what, value) = ("processes", u64::from(count));
             return Err(Error::Option { what, value, allowed: "1 to 64" });
         }
         let waits = (options.silence(), options.join_wait());
-        let leader = Leader::open(count, origin, self.fingerprint(), waits, progress)?;
+        let leader = Leader::open(count, recruits, self.fingerprint(), waits, progress)?;
         let mut leader = Some(leader);
         let outcome = self.lead(log, options, progress, (&mut leader, kept));
         if let Some(leader) = leader {
@@ -293,6 +293,7 @@ impl Topology {
     ) -> Result<(Arc<Compiled>, Vec<Begin>)> {
         let mut env = Env { faults: options.faults, ..self.env(log, kept) };
         let (plan, partitions) = self.resolve(&env)?;
+        self.check_fork(&env, options.from.as_ref())?;
         let stateful = stateful_tasks(&plan);
         let wanted = u32::try_from(stateful.len()).expect("tasks are counted in u32");
         // Once: a generation that failed is followed by one from its last commit.
@@ -301,7 +302,8 @@ impl Topology {
         let physical = PhysicalPlan::place_in(&plan, processes, options.workers);
         let writes = |partition| physical.process_of(partition) == 0;
         let with = (&writes as &dyn Fn(u32) -> bool, options.faults);
-        let taken = takeover::take_over(&env, &plan, wanted, partitions, restore, with)?;
+        let begins = (restore, options.from.clone());
+        let taken = takeover::take_over(&env, &plan, wanted, partitions, begins, with)?;
         let mut opened = taken.opened;
         if options.faults.forget_watermarks {
             opened.record.watermarks.clear();
@@ -311,6 +313,7 @@ impl Topology {
         let (commit_plan, _) =
             commit_plan(&plan, env.generation, opened.topology.graph.fingerprint());
 
+        let of_others = opened.topology.fork.as_ref().map(|fork| fork.ledgers.clone());
         let ledgers = log.ledgers();
         let store = TopologyStore::new(&plan.name, ledgers, opened.topology, opened.revision);
         let store = Arc::new(store);
@@ -322,6 +325,7 @@ impl Topology {
             parallelism: plan.components.iter().map(|c| c.parallelism).collect(),
             threads: options.workers,
             state: Vec::new(),
+            of_others: of_others.unwrap_or_default(),
             restarted,
             in_flight_bytes_max: options.in_flight_bytes_max as u64,
             epoch_bytes: share.max(64 << 10).min(options.epoch_bytes_max) as u64,
@@ -409,6 +413,7 @@ impl Topology {
         let restored = Restored {
             resumes_at_end: !plan.guarantee.commits() && env.generation > Generation(1),
             restarted: begin.restarted,
+            of_others: begin.of_others.clone(),
             record: part.record,
             commit_index,
             key_groups: plan.key_groups,
@@ -507,6 +512,22 @@ impl Topology {
                 let end = ends.and_then(|ends| ends.get(&partition)).copied();
                 let writer = env.log.transactional_writer(stream, partition, &owner, end)?;
                 env.outputs.put(stream, partition, writer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a fork that would write where what it was forked from writes. Owned streams are refused by
+    /// whoever owns them.
+    fn check_fork(&self, env: &Env, from: Option<&Origin>) -> Result<()> {
+        let Some(from) = from else { return Ok(()) };
+        for part in &self.parts {
+            let BuiltPart::Sink(sink) = part else { continue };
+            let Some(stream) = sink.stream() else { continue };
+            let producers = env.log.users(stream)?.producers;
+            if producers.iter().any(|user| user.topology == from.topology) {
+                let (stream, topology) = (stream.to_owned(), from.topology.clone());
+                return Err(Error::ForkOutput { stream, topology });
             }
         }
         Ok(())

@@ -41,7 +41,7 @@ mod placed;
 
 pub use error::MeshError;
 pub use hello::Secret;
-pub(crate) use leader::{Leader, Origin};
+pub(crate) use leader::{Leader, Recruits};
 pub(crate) use link::Link;
 #[cfg(test)]
 pub(crate) use member::stand_still;

@@ -50,6 +50,8 @@ pub struct NamedCommit {
     pub state: BTreeMap<LedgerId, u64>,
     /// Those of them that only names keep: deleting the name may free them.
     pub only_named: Vec<LedgerId>,
+    /// What was forked from it and needs it still: until then the name is not taken away.
+    pub forks: Vec<String>,
     /// Why it cannot be restored, if something it needs is gone.
     pub lost: Option<String>,
 }
@@ -162,6 +164,7 @@ pub fn restore(log: &Log, topology: &str, name: &str) -> Result<Restored, NamedE
         state_ledgers: 0,
         partitions: record.partitions.clone(),
         restore: Some(name.to_owned()),
+        fork: None,
     };
     // Its next run writes; here it is only cut at the commit.
     let here = Here { writes: &|_| false, outputs: &Outputs::default() };
@@ -272,6 +275,7 @@ fn shown(
         positions: spouts.map(|(name, of)| (name.clone(), splits(of))).collect(),
         only_named: only.collect(),
         state: state.into_iter().map(|(ledger, last)| (ledger, EntryId::after(last).0)).collect(),
+        forks: named.forks.iter().cloned().collect(),
         lost: check(log, sources, record).err(),
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use egret_state::commit::Origin;
+
 use super::{Faults, Kept};
 use crate::{Error, Result};
 
@@ -37,6 +39,9 @@ pub struct RunOptions {
     /// The named commit to go back to before anything runs, instead of going on from the last one. State
     /// and source positions are those of that commit; output stays, and what the run writes follows it.
     pub restore: Option<String>,
+    /// Where to begin if the topology is not there yet: a named commit of another one, which must be of the same
+    /// graph and write other streams. Given again it changes nothing.
+    pub from: Option<Origin>,
     /// Defects to switch in, so that tests can show they would be found.
     #[doc(hidden)]
     pub faults: Faults,
@@ -57,6 +62,7 @@ impl Default for RunOptions {
             silence_ms: 1000,
             join_wait_ms: 60_000,
             restore: None,
+            from: None,
             faults: Faults::default(),
         }
     }

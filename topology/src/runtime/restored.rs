@@ -1,12 +1,12 @@
 //! What the tasks of a generation begin with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::Bytes;
-use egret_log::client::{LedgerWriter, Ledgers};
+use egret_log::client::{LedgerWriter, Ledgers, ReadError};
 use egret_log::message::Wake;
 use egret_log::simulation;
 use egret_schemas::{EntryAddress, EntryId, LedgerId};
@@ -37,6 +37,8 @@ pub(crate) struct Restored {
     pub(crate) commit_index: Vec<Option<u32>>,
     /// Whether spouts begin at the end of their source: a restart under at-most-once.
     pub(crate) resumes_at_end: bool,
+    /// Ledgers of others that the record may name: a fork's. Whoever they belong to may be writing them.
+    pub(crate) of_others: BTreeSet<LedgerId>,
     /// Whether a generation of this run failed before.
     pub(crate) restarted: bool,
     pub(crate) key_groups: u32,
@@ -76,7 +78,13 @@ fn read_all(
         let mut scan = ledgers.scan(reading.range.ledger);
         for entry in (0..=last.0).map(EntryId) {
             let at = EntryAddress { ledger: reading.range.ledger, entry };
-            let bytes = scan.read(entry, last).map_err(|error| chain(&error));
+            let bytes = scan.read(entry, last).or_else(|error| match error {
+                // A ledger that is still written, by another topology: its readers hear of an entry after its
+                // writer, and of this one a commit said that it is there.
+                ReadError::Beyond { .. } => ledgers.read_unconfirmed(at.ledger, entry),
+                other => Err(other),
+            });
+            let bytes = bytes.map_err(|error| chain(&error));
             let failed = bytes.is_err();
             if !take(bytes.map(|bytes| Read::Entry(number, at, bytes))) || failed {
                 return;
@@ -113,10 +121,19 @@ impl Restored {
         let start = StateStart {
             groups: groups_of_task(task, self.tasks[name], self.key_groups),
             slices: self.slices(name, task),
-            tasks_changed: tasks.is_some_and(|tasks| tasks != self.tasks[name]),
+            // Either way what was restored is let go of soon: others need it, too, or keep it for this alone.
+            shared: tasks.is_some_and(|tasks| tasks != self.tasks[name])
+                || self.reads_others(name, task),
             writer,
         };
         Some(StateLog::new(start, Arc::clone(&self.opener), wake))
+    }
+
+    /// Whether a task is restored from ledgers of others.
+    fn reads_others(&self, component: &str, task: u32) -> bool {
+        let slices = self.slices(component, task);
+        let mut ranges = slices.iter().flat_map(|slice| &slice.ledgers);
+        ranges.any(|range| self.of_others.contains(&range.ledger))
     }
 
     /// Brings a task to its state: what was kept of it, or what its ledgers say, each read once, in order.

@@ -9,7 +9,7 @@ use egret_log::metadata::{Compare, Op, TxnOutcome};
 use egret_log::stream::Owner;
 use egret_schemas::{EntryId, Generation, LedgerId, Term};
 use egret_state::commit::{
-    Claimant, CommitRecord, Fact, Graph, Opened, Recovery, SinkPosition, StateEnd, Step,
+    Claimant, CommitRecord, Fact, Graph, Opened, Origin, Recovery, SinkPosition, StateEnd, Step,
     TopologyRecord, Wanted,
 };
 
@@ -87,7 +87,7 @@ pub(crate) fn take_over(
     plan: &LogicalPlan,
     state_ledgers: u32,
     partitions: OwnedPartitions,
-    restore: Option<String>,
+    (restore, from): (Option<String>, Option<Origin>),
     (writes, faults): (&dyn Fn(u32) -> bool, Faults),
 ) -> Result<Taken> {
     let proposal = env.log.ledgers().proposal();
@@ -99,6 +99,7 @@ pub(crate) fn take_over(
         state_ledgers,
         partitions,
         restore,
+        fork: from.map(|origin| (origin, plan.name.clone())),
     };
     let here = Here { writes, outputs: &env.outputs };
     carry_through(&env.log, &plan.name, wanted, here, faults)
@@ -140,14 +141,17 @@ impl Driver<'_> {
     fn carry_out(&mut self, step: Step) -> Result<Fact> {
         match step {
             Step::ReadTopology => Ok(Fact::Topology(read_record(self.log, self.topology)?)),
-            Step::CheckNamed { record } => self.check_named(&record),
+            Step::ReadParent { topology } => Ok(Fact::Parent(read_record(self.log, &topology)?)),
+            Step::CheckNamed { record, of } => {
+                self.check_named(of.as_deref().unwrap_or(self.topology), &record)
+            }
             Step::FindVisible { partitions } => self.find_visible(partitions),
             Step::Rewind { record } => self.rewind(&record),
             Step::Reserve { ledgers } => {
                 let ids: Result<_, _> = (0..ledgers).map(|_| self.ledgers.reserve()).collect();
                 Ok(Fact::Reserved(ids?))
             }
-            Step::Save { record, expect } => self.save(&record, expect),
+            Step::Save { record, expect, parent } => self.save(&record, expect, parent),
             Step::RaiseTerms { partitions } => {
                 for (stream, partition) in partitions {
                     let id = (stream, partition);
@@ -264,15 +268,25 @@ impl Driver<'_> {
         owner_of(self.topology, component, partition, self.generation)
     }
 
-    fn save(&mut self, record: &TopologyRecord, expect: Option<u64>) -> Result<Fact> {
+    fn save(
+        &mut self,
+        record: &TopologyRecord,
+        expect: Option<u64>,
+        parent: Option<Box<(String, TopologyRecord, u64)>>,
+    ) -> Result<Fact> {
         let key = key(self.topology);
         let compare = match expect {
             Some(revision) => Compare::Revision(key.clone(), revision),
             None => Compare::Absent(key.clone()),
         };
         self.generation = record.generation;
-        let put = Op::Put(key, record.encode());
-        match self.log.metadata().txn(&[compare], &[put]) {
+        let (mut compare, mut puts) = (vec![compare], vec![Op::Put(key, record.encode())]);
+        if let Some(parent) = parent {
+            let (topology, record, revision) = *parent;
+            compare.push(Compare::Revision(self::key(&topology), revision));
+            puts.push(Op::Put(self::key(&topology), record.encode()));
+        }
+        match self.log.metadata().txn(&compare, &puts) {
             Ok(TxnOutcome::Committed { revision }) => Ok(Fact::Saved { revision }),
             Ok(TxnOutcome::Conflict) => Ok(Fact::SaveConflict),
             Err(error) if error.outcome() == egret_log::Outcome::Unknown => Ok(Fact::SaveUnknown),

@@ -16,7 +16,7 @@ use egret_log::ledger::{CloseAt, LedgerKind};
 use egret_log::metadata::{Compare, MetaStore, Op, TxnOutcome};
 use egret_log::{Outcome, clock};
 use egret_schemas::{EntryId, LedgerId};
-use egret_state::commit::{ChangeError, CommitRecord, TopologyRecord, term_of};
+use egret_state::commit::{ChangeError, Claimant, CommitRecord, TopologyRecord, term_of};
 
 use crate::task::OpenStateLedger;
 use crate::{Error, Result};
@@ -99,9 +99,13 @@ impl TopologyStore {
     }
 
     fn read(&self) -> Result<Option<(TopologyRecord, u64)>> {
-        let Some(held) = self.meta.get(&key(&self.name))? else { return Ok(None) };
+        self.read_of(&self.name)
+    }
+
+    fn read_of(&self, topology: &str) -> Result<Option<(TopologyRecord, u64)>> {
+        let Some(held) = self.meta.get(&key(topology))? else { return Ok(None) };
         let record = TopologyRecord::decode(&held.value).map_err(|why| Error::TopologyRecord {
-            topology: self.name.clone(),
+            topology: topology.to_owned(),
             why: Box::new(why),
         })?;
         Ok(Some((record, held.revision)))
@@ -162,6 +166,8 @@ impl TopologyStore {
         let doomed = self.begin_trim(ledgers, kept)?;
         let mut left = self.delete(&doomed)?;
         left.extend(ledgers.difference(&doomed));
+        // A fork's commits name ledgers of others as well, who keep them or delete them as they like.
+        left.retain(|ledger| self.is_listed(*ledger));
         Ok(left)
     }
 
@@ -180,7 +186,62 @@ impl TopologyStore {
             let raised = held.raise_floor(held.claimant.next(), floor)?;
             raised.drop_ledgers(raised.claimant.next(), &deleted, kept.iter().copied())
         })?;
-        Ok(raised.spared(ledgers))
+        let spared = raised.spared(ledgers).into_iter();
+        Ok(spared.filter(|ledger| raised.lists(*ledger)).collect())
+    }
+
+    fn is_listed(&self, ledger: LedgerId) -> bool {
+        self.held.lock().expect("no panic while held").0.lists(ledger)
+    }
+
+    /// Lets go of the commit that this topology was forked from, once neither the `kept` commits nor named ones
+    /// need a ledger of it: both records say so by one transaction. When others change them all the time, the
+    /// next trim does it.
+    pub(crate) fn come_away(&self, kept: &[&CommitRecord]) -> Result<()> {
+        let mut held = self.held.lock().expect("no panic while held");
+        if !held.0.outgrew_origin(kept.iter().copied()) {
+            return Ok(());
+        }
+        let taken_over = || Error::TakenOver { topology: self.name.clone() };
+        let next = held.0.on_its_own(held.0.claimant.next());
+        let next = next.map_err(|why| Error::Superseded(Box::new(why)))?;
+        for _ in 0..TRIES {
+            let (now, revision) = self.read()?.ok_or_else(taken_over)?;
+            // An answer was lost.
+            if now.same_but_names(&next) {
+                *held = (now, revision);
+                return Ok(());
+            }
+            if !now.same_but_names(&held.0) {
+                return Err(taken_over());
+            }
+            *held = (now, revision);
+            // A name that was given meanwhile may need it.
+            let outgrew = held.0.outgrew_origin(kept.iter().copied());
+            let Some(fork) = held.0.fork.as_ref().filter(|_| outgrew) else { return Ok(()) };
+            let next = TopologyRecord { names: held.0.names.clone(), ..next.clone() };
+            let mut compare = vec![Compare::Revision(key(&self.name), revision)];
+            let mut puts = vec![Op::Put(key(&self.name), next.encode())];
+            let parent = self.read_of(&fork.origin.topology)?;
+            let sign = self.ledgers.proposal();
+            let by = Claimant { process: sign.process, operation: sign.operation };
+            if let Some((parent, revision)) = parent
+                && let Some(let_go) = parent.let_go_for(by, &fork.origin.name, &self.name)
+            {
+                compare.push(Compare::Revision(key(&fork.origin.topology), revision));
+                puts.push(Op::Put(key(&fork.origin.topology), let_go.encode()));
+            }
+            match self.meta.txn(&compare, &puts) {
+                Ok(TxnOutcome::Committed { revision }) => {
+                    *held = (next, revision);
+                    return Ok(());
+                }
+                Ok(TxnOutcome::Conflict) => {}
+                Err(error) if error.outcome() == Outcome::Unknown => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn delete(&self, ledgers: &BTreeSet<LedgerId>) -> Result<BTreeSet<LedgerId>> {

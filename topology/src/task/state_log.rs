@@ -28,8 +28,8 @@ pub(crate) struct StateStart {
     pub(crate) groups: std::ops::Range<u32>,
     /// What it restores from.
     pub(crate) slices: Vec<Slice>,
-    /// Whether another number of tasks wrote that.
-    pub(crate) tasks_changed: bool,
+    /// Whether others need that, too, or keep it for this: another number of tasks wrote it, or another topology.
+    pub(crate) shared: bool,
     /// Its new ledger.
     pub(crate) writer: LedgerWriter,
 }
@@ -85,9 +85,9 @@ impl Next {
 
 impl StateLog {
     pub(crate) fn new(start: StateStart, opener: Arc<dyn OpenStateLedger>, wake: Wake) -> StateLog {
-        let StateStart { groups, slices, tasks_changed, writer } = start;
+        let StateStart { groups, slices, shared, writer } = start;
         StateLog {
-            start: Some((groups, slices, tasks_changed)),
+            start: Some((groups, slices, shared)),
             writer,
             chain: None,
             last: None,
@@ -101,8 +101,8 @@ impl StateLog {
 
     /// Says that the task is restored; from here on changes follow in the new ledger.
     pub(crate) fn restored(&mut self, replayed: Replayed, swept: Swept) {
-        let (groups, slices, tasks_changed) = self.start.take().expect("a task is restored once");
-        let mut chain = Chain::restored(groups, &slices, tasks_changed, replayed);
+        let (groups, slices, shared) = self.start.take().expect("a task is restored once");
+        let mut chain = Chain::restored(groups, &slices, shared, replayed);
         chain.begin_ledger(self.writer.id(), swept);
         self.chain = Some(chain);
     }

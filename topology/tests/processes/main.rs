@@ -155,7 +155,7 @@ fn a_takeover_begins_one_segment_of_each_partition_whoever_writes_it() {
         let generation = outcome.unwrap().generation.0;
         for partition in log.describe("counts").unwrap().partitions {
             let newest = partition.segments.last().unwrap().id;
-            assert_eq!(newest.0, generation.into(), "of partition {}", partition.number);
+            assert_eq!(newest.0, u64::from(generation), "of partition {}", partition.number);
         }
     }
     assert_eq!(counted(&log), (expected(&lines), 0));

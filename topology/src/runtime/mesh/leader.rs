@@ -94,7 +94,7 @@ struct Start {
 
 /// Where the members come from.
 #[derive(Clone)]
-pub(crate) enum Origin {
+pub(crate) enum Recruits {
     /// They are started from here.
     Started(Arc<dyn Starter>),
     /// Somebody else placed them, and this one.
@@ -106,7 +106,7 @@ pub(crate) struct Leader {
     members: Arc<Members>,
     door: Door,
     identity: Identity,
-    origin: Origin,
+    recruits: Recruits,
     /// How long members may take to join.
     join_wait: Duration,
     starts: Vec<Start>,
@@ -119,18 +119,18 @@ impl Leader {
     /// Opens the door; nobody is started yet.
     pub(crate) fn open(
         count: u32,
-        origin: Origin,
+        recruits: Recruits,
         plan: u64,
         (silence, join_wait): (Duration, Duration),
         progress: &Arc<Progress>,
     ) -> Result<Leader, MeshError> {
         let system = |what| move |source| MeshError::System { what, source };
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (at, trust) = match &origin {
-            Origin::Started(_) => {
+        let (at, trust) = match &recruits {
+            Recruits::Started(_) => {
                 (here, Trust::Secret(Secret::random().map_err(system("randomness"))?))
             }
-            Origin::Placed(placed) => {
+            Recruits::Placed(placed) => {
                 (placed.listens()?.unwrap_or(here), Trust::Certificate(placed.tls.clone()))
             }
         };
@@ -153,7 +153,7 @@ impl Leader {
         let listening = |source| MeshError::Listen { at, source };
         let door = Door::open(at, keeper).map_err(listening)?;
         let starts = (0..count).map(|_| Start::default()).collect();
-        Ok(Leader { members, door, identity, origin, join_wait, starts })
+        Ok(Leader { members, door, identity, recruits, join_wait, starts })
     }
 
     /// Waits until every member is there and has nothing to do; starts those that are not.
@@ -176,23 +176,23 @@ impl Leader {
             if clock::now() >= until {
                 return Err(MeshError::Missing { ranks: ranks(), count, waited: self.join_wait });
             }
-            match &self.origin {
-                Origin::Started(starter) => {
+            match &self.recruits {
+                Recruits::Started(starter) => {
                     let starter = Arc::clone(starter);
                     for (rank, taken, _) in missing.into_iter().filter(|(.., joining)| !joining) {
                         self.look_after(rank, taken, &*starter)?;
                     }
                 }
                 // Those who were placed together may well be told to end together.
-                Origin::Placed(_) if self.members.progress.is_stopping() => {
+                Recruits::Placed(_) if self.members.progress.is_stopping() => {
                     return Err(MeshError::Asked { ranks: ranks(), count });
                 }
-                Origin::Placed(placed) if clock::now() >= tell_at => {
+                Recruits::Placed(placed) if clock::now() >= tell_at => {
                     tell_at = clock::now() + TELL_EVERY;
                     let ranks: Vec<u32> = ranks();
                     (placed.tell)(&format!("waiting for worker processes {ranks:?} of {count}"));
                 }
-                Origin::Placed(_) => {}
+                Recruits::Placed(_) => {}
             }
             self.members.wait(LOOK_EVERY);
         }

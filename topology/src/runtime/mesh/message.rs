@@ -3,6 +3,7 @@
 //! `{length u32, message}`, the message as `postcard` writes it: both ends are the same binary, which the
 //! [`hello`](super::hello) made sure of.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
@@ -66,6 +67,8 @@ pub(crate) struct Begin {
     pub(crate) threads: u32,
     /// The new changelogs of the member's own tasks: component, task, ledger.
     pub(crate) state: Vec<(u32, u32, LedgerId)>,
+    /// Ledgers of others that the record may name: a fork's.
+    pub(crate) of_others: BTreeSet<LedgerId>,
     /// Whether a generation of this run failed before.
     pub(crate) restarted: bool,
     pub(crate) in_flight_bytes_max: u64,
@@ -119,6 +122,7 @@ mod tests {
             parallelism: vec![1, 4],
             threads: 2,
             state: vec![(1, 3, LedgerId(17))],
+            of_others: [LedgerId(2)].into(),
             restarted: true,
             in_flight_bytes_max: 5,
             epoch_bytes: 6,
