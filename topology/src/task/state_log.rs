@@ -213,7 +213,7 @@ mod tests {
         let ledgers = log.ledgers();
         let id = ledgers.reserve().unwrap();
         let writer = ledgers.create(id, LedgerKind::Plain, Term(1)).unwrap();
-        let start = StateStart { groups: 0..64, slices: Vec::new(), tasks_changed: false, writer };
+        let start = StateStart { groups: 0..64, slices: Vec::new(), shared: false, writer };
         let mut state = StateLog::new(start, Arc::new(Never), Arc::new(|| {}));
         state.restored(Replayed::default(), Swept::default());
         let mut commit = Epoch::first(Generation(1));

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod timed;
 mod placed;
+mod timed;
 mod words;
 
 use std::sync::Arc;
