@@ -9,8 +9,10 @@
 //! | [`checkpoint`] | `egret checkpoint …`: commits of topologies that have names |
 //! | [`init`] | `egret init`: a cluster's authority and certificates |
 //! | [`ledger`] | `egret ledger …`: the ledgers of a cluster |
+//! | [`state`] | `egret state …`: what topologies keep for their keys |
 //! | [`stream`] | `egret stream …`: the log from the shell |
 //! | [`exit`] | errors and what the process ends with |
+//! | `place` | where topologies are |
 //! | `output` | tables, JSON, and the end of a pipe |
 
 pub mod bookie;
@@ -22,6 +24,8 @@ pub mod fuzzing;
 pub mod init;
 pub mod ledger;
 mod output;
+mod place;
+pub mod state;
 pub mod stream;
 
 use std::process::ExitCode;
@@ -43,6 +47,8 @@ enum Verb {
     Stream(stream::Stream),
     /// Named commits of topologies: what to come back to.
     Checkpoint(checkpoint::Checkpoint),
+    /// What topologies keep for their keys, as of their last commit.
+    State(state::State),
     /// The ledgers of a cluster: what there is, what lacks copies, repair.
     Ledger(ledger::Ledger),
     /// One storage node of a cluster: runs until it is told to end; and what a cluster has of them.
@@ -65,6 +71,7 @@ impl Cli {
         let done = match self.verb {
             Verb::Stream(stream) => stream.run(),
             Verb::Checkpoint(checkpoint) => checkpoint.run(),
+            Verb::State(state) => state.run(),
             Verb::Ledger(ledger) => ledger.run(),
             Verb::Bookie(bookie) => bookie.run(),
             Verb::Init(init) => init.run(),

@@ -18,6 +18,7 @@
 //! | [`keyed::table`] | the table bolts work on |
 //! | [`keyed::changelog`], [`keyed::replay`] | state in a ledger, written and read back |
 //! | [`keyed::chain`] | one task's ledgers, and how much to rewrite |
+//! | [`view`] | the state as of one commit, for who does not run the topology |
 //! | [`caps`] | every limit, with its why |
 //!
 //! Everything here is pure: no clock, randomness, thread, file or socket. Facts come in, effects and
@@ -71,5 +72,6 @@
 pub mod caps;
 pub mod commit;
 pub mod keyed;
+pub mod view;
 
 pub use commit::Guarantee;

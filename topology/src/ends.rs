@@ -15,6 +15,7 @@ use egret_log_cluster::ends::{self, Ends, How};
 use egret_state::commit::{ChangeError, RecoveryError};
 
 use crate::Error;
+use crate::replica::ReplicaError;
 use crate::runtime::NamedError;
 use crate::runtime::named::NameError;
 
@@ -62,6 +63,17 @@ impl Ends for NamedError {
         match self {
             NamedError::Name(NameError::Wrong { .. }) => How::Usage,
             NamedError::Meta(error) => error.how(),
+            refusal if refusal.is_refusal() => How::Refused,
+            _ => How::Failed,
+        }
+    }
+}
+
+impl Ends for ReplicaError {
+    fn how(&self) -> How {
+        match self {
+            ReplicaError::Key(_) | ReplicaError::KeyBytes { .. } => How::Usage,
+            ReplicaError::Meta(error) => error.how(),
             refusal if refusal.is_refusal() => How::Refused,
             _ => How::Failed,
         }

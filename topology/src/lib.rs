@@ -44,6 +44,7 @@
 //! | [`plan`] | logical and physical plan as plain data, and as text |
 //! | `task` | components with their types put away |
 //! | `dataflow` | plans compiled to timely: the only room that knows it |
+//! | [`replica`] | state read by who does not run the topology |
 //! | [`runtime`] | takeover, generations, restarts |
 //!
 //! # What always holds
@@ -70,6 +71,7 @@ mod error;
 pub mod fuzzing;
 pub mod grouping;
 pub mod plan;
+pub mod replica;
 pub mod runtime;
 #[doc(hidden)]
 pub mod simulation;

@@ -3,20 +3,16 @@
 //! Each verb but `restore` works beside a topology that runs: over a data directory through whoever holds it,
 //! over a cluster like anybody else. `restore` takes the topology over, so it holds the directory itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use egret::runtime::NamedCommit;
 use egret::runtime::named;
-use egret_log::directory::{Attached, Directory, OpenError};
-use egret_log::disk::LockError;
-use egret_log::{Log, LogConfig};
-use egret_log_cluster::Cluster;
-use egret_schemas::bookie::Role;
 use serde_json::{Value, json};
 
-use super::exit::{self, Done, Exit};
+use super::exit::{Done, Exit};
 use super::output::{self, Form};
+use super::place::Place;
 
 /// Named commits of topologies.
 #[derive(Debug, Args)]
@@ -115,70 +111,6 @@ impl Checkpoint {
             Verb::Restore(verb) => verb.run(&place),
         }
     }
-}
-
-/// Where the topologies are.
-#[derive(Debug)]
-struct Place {
-    dir: PathBuf,
-    cluster: Option<PathBuf>,
-}
-
-impl Place {
-    /// Does something with the log, whoever else uses it.
-    fn beside<T>(&self, what: impl FnOnce(&Log) -> Result<T, Exit>) -> Result<T, Exit> {
-        if let Some(file) = &self.cluster {
-            return on_cluster(file, what);
-        }
-        self.check()?;
-        let (attached, log) = Attached::over(Directory::open(&self.dir)?);
-        let done = what(&log);
-        drop(log);
-        // What was answered is durable; see `egret stream`.
-        if let Err(error) = attached.close() {
-            exit::warn(error);
-        }
-        done
-    }
-
-    /// Does something with a log that nobody else uses; of a cluster, that nobody else may go on using.
-    fn alone<T>(&self, what: impl FnOnce(&Log) -> Result<T, Exit>) -> Result<T, Exit> {
-        if let Some(file) = &self.cluster {
-            return on_cluster(file, what);
-        }
-        self.check()?;
-        let log = match Log::open(&self.dir, LogConfig { serve: true, ..LogConfig::default() }) {
-            Err(OpenError::Lock(held @ LockError::Held { .. })) => {
-                return Err(Exit::Refused(format!(
-                    "{held}; a topology that runs there goes back when it is started with --restore NAME --yes"
-                )));
-            }
-            opened => opened?,
-        };
-        let done = what(&log);
-        if let Err(error) = log.close() {
-            exit::warn(error);
-        }
-        done
-    }
-
-    fn check(&self) -> Done {
-        if self.dir.is_dir() {
-            return Ok(());
-        }
-        let dir = self.dir.display();
-        Err(Exit::Refused(format!("{dir}: there is no data directory: give --data DIR")))
-    }
-}
-
-fn on_cluster<T>(file: &Path, what: impl FnOnce(&Log) -> Result<T, Exit>) -> Result<T, Exit> {
-    let cluster = Cluster::open(file, Role::Client)?;
-    let log = cluster.log()?;
-    let done = what(&log);
-    if let Err(error) = log.close() {
-        exit::warn(error);
-    }
-    done
 }
 
 impl List {

@@ -21,10 +21,10 @@ use super::table::{KeyedTable, WriteError};
 use crate::caps;
 use crate::commit::record::seal;
 
-pub(super) const MAGIC: &[u8; 4] = b"EGST";
-pub(super) const VERSION: u16 = 2;
-pub(super) const KIND: u8 = 1;
-pub(super) const LAST: u8 = 1;
+pub(crate) const MAGIC: &[u8; 4] = b"EGST";
+pub(crate) const VERSION: u16 = 2;
+pub(crate) const KIND: u8 = 1;
+pub(crate) const LAST: u8 = 1;
 
 /// What every entry of a batch says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

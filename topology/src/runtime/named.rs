@@ -232,7 +232,7 @@ fn newest_commit(log: &Log, record: &TopologyRecord) -> Result<Option<CommitReco
 /// The last entry of a commit ledger that is acknowledged, as far as can be known without shutting out
 /// whoever writes it. Readers hear of an entry some time after its writer; with one copy of everything an
 /// entry that is there is acknowledged.
-fn last_acknowledged(log: &Log, ledger: LedgerId) -> Result<Option<EntryId>, ReadError> {
+pub(crate) fn last_acknowledged(log: &Log, ledger: LedgerId) -> Result<Option<EntryId>, ReadError> {
     let ledgers = log.ledgers();
     let visible = match ledgers.end(ledger) {
         Ok(end) => end.readable(),

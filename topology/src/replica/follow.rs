@@ -1,0 +1,262 @@
+//! A thread that keeps a replica at the newest commit.
+//!
+//! It looks often while there is something new, and less often while there is not. When it cannot read, what
+//! is held stays and is answered from; [`Freshness`] says since when, and why.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use egret_log::directory::{Attached, Directory};
+use egret_log::rpc::Client;
+use egret_log::{Log, clock};
+
+use super::{Replica, ReplicaError, Shown};
+
+/// How soon to look again after something new.
+const SOON: Duration = Duration::from_millis(20);
+/// How soon to look again when there has been nothing new for long.
+const LATE: Duration = Duration::from_millis(160);
+/// How soon to look again after an error.
+const AFTER_ERROR: Duration = Duration::from_millis(500);
+/// How often to look at a directory that nobody holds: whoever works there holds it, and is seen.
+const UNHELD: Duration = Duration::from_secs(10);
+/// How long to wait for the first commit to be read before looking whether to end.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Where a topology's log is.
+pub trait Place: Send {
+    /// Does something with the log. `None`: there cannot be anything new.
+    fn look(
+        &mut self,
+        what: &mut dyn FnMut(&Log) -> Result<bool, ReplicaError>,
+    ) -> Option<Result<bool, ReplicaError>>;
+}
+
+/// A log that is open.
+impl Place for Log {
+    fn look(
+        &mut self,
+        what: &mut dyn FnMut(&Log) -> Result<bool, ReplicaError>,
+    ) -> Option<Result<bool, ReplicaError>> {
+        Some(what(self))
+    }
+}
+
+/// A data directory, beside whoever holds it. While nobody does, nothing can be new there, and it is let go
+/// of: whoever comes finds it free.
+pub struct Beside {
+    dir: PathBuf,
+    attached: Option<(Arc<Attached>, Log)>,
+    /// When it was looked at although nobody held it.
+    looked: Option<Instant>,
+}
+
+impl fmt::Debug for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Beside({})", self.dir.display())
+    }
+}
+
+impl Beside {
+    /// Beside whoever holds this directory.
+    pub fn new(dir: &Path) -> Beside {
+        Beside { dir: dir.to_owned(), attached: None, looked: None }
+    }
+
+    fn held(&self) -> bool {
+        Client::connect(&self.dir, None).is_ok_and(|client| client.pid() != std::process::id())
+    }
+
+    fn let_go(&mut self) {
+        let Some((attached, log)) = self.attached.take() else { return };
+        drop(log);
+        if let Err(error) = attached.close() {
+            tracing::warn!(dir = %self.dir.display(), %error, "the directory was not let go in order");
+        }
+    }
+}
+
+impl Place for Beside {
+    fn look(
+        &mut self,
+        what: &mut dyn FnMut(&Log) -> Result<bool, ReplicaError>,
+    ) -> Option<Result<bool, ReplicaError>> {
+        let held = self.held();
+        if !held {
+            let now = clock::now();
+            if self.looked.is_some_and(|at| now.duration_since(at) < UNHELD) {
+                self.let_go();
+                return None;
+            }
+            self.looked = Some(now);
+        }
+        if self.attached.is_none() {
+            match Directory::open(&self.dir) {
+                Ok(directory) => self.attached = Some(Attached::over(directory)),
+                Err(error) => return Some(Err(ReplicaError::Place(error.to_string()))),
+            }
+        }
+        let (_, log) = self.attached.as_ref()?;
+        let looked = what(log);
+        if held && looked.is_ok() {
+            // Once it ends it may have left something that was not seen.
+            self.looked = None;
+        } else {
+            self.let_go();
+        }
+        Some(looked)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+/// How new what is held is.
+#[derive(Clone, Debug)]
+pub struct Freshness {
+    /// When it was last known to be the newest commit.
+    pub known_at: Option<Instant>,
+    /// Why it could not be looked since; `None` when it could.
+    pub error: Option<String>,
+}
+
+impl Freshness {
+    /// For how long it has not been known to be the newest.
+    pub fn age(&self) -> Option<Duration> {
+        self.known_at.map(|at| clock::now().duration_since(at))
+    }
+}
+
+/// The thread; it ends, and is joined, when this is dropped.
+#[derive(Debug)]
+pub struct Follower {
+    shown: Arc<RwLock<Shown>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    ending: bool,
+    freshness: Freshness,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, time: Duration) -> bool {
+        let woken = |state: &mut State| !state.ending;
+        let waited = self.changed.wait_timeout_while(self.state(), time, woken);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ending
+    }
+}
+
+impl Follower {
+    /// Begins to follow.
+    ///
+    /// # Errors
+    /// When there is no thread.
+    pub fn start(
+        mut replica: Replica,
+        mut place: impl Place + 'static,
+    ) -> Result<Follower, ReplicaError> {
+        let freshness = Freshness { known_at: None, error: None };
+        let state = Mutex::new(State { ending: false, freshness });
+        let shared = Arc::new(Shared { state, changed: Condvar::new() });
+        let (shown, following) = (Arc::clone(replica.shown()), Arc::clone(&shared));
+        let thread = thread::Builder::new()
+            .name("egret-replica".to_owned())
+            .spawn(move || follow(&mut replica, &mut place, &following))
+            .map_err(ReplicaError::Thread)?;
+        Ok(Follower { shown, shared, thread: Some(thread) })
+    }
+
+    /// What is held.
+    pub fn shown(&self) -> &Arc<RwLock<Shown>> {
+        &self.shown
+    }
+
+    /// How new it is.
+    pub fn freshness(&self) -> Freshness {
+        self.shared.state().freshness.clone()
+    }
+
+    /// Waits until a commit is held, or something goes wrong, or `time` is over.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub fn wait_first(&self, time: Duration) -> Result<bool, String> {
+        let until = clock::now() + time;
+        let mut state = self.shared.state();
+        loop {
+            if state.freshness.known_at.is_some() {
+                return Ok(true);
+            }
+            if let Some(error) = &state.freshness.error {
+                return Err(error.clone());
+            }
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let waited = self.shared.changed.wait_timeout(state, left.min(TURN));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.shared.state().ending = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that follows a topology panicked");
+        }
+    }
+}
+
+fn follow(replica: &mut Replica, place: &mut dyn Place, shared: &Shared) {
+    let mut pause = SOON;
+    loop {
+        let looked = place.look(&mut |log| replica.catch_up(log));
+        let mut state = shared.state();
+        match looked {
+            Some(Ok(news)) => {
+                state.freshness = Freshness { known_at: Some(clock::now()), error: None };
+                pause = if news { SOON } else { (pause * 2).min(LATE) };
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the newest commit cannot be read");
+                state.freshness.error = Some(crate::task::chain(&error));
+                pause = AFTER_ERROR;
+            }
+            None => {
+                if state.freshness.error.is_none() {
+                    state.freshness.known_at = Some(clock::now());
+                }
+                pause = LATE;
+            }
+        }
+        shared.changed.notify_all();
+        drop(state);
+        if shared.wait(pause) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a replica holds, asked.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use egret_schemas::EntryAddress;
+use egret_state::keyed::format::json::hex;
+use egret_state::keyed::format::{KeyFormat, Schema};
+use egret_state::view::{Held, Mark, Staged, Table, View};
+use serde_json::{Value, json};
+
+use super::ReplicaError;
+use super::reading::Newest;
+
+/// The state of a topology as of one commit.
+#[derive(Debug)]
+pub struct Shown {
+    topology: String,
+    view: View,
+    schemas: BTreeMap<u64, Option<Schema>>,
+    at: Option<EntryAddress>,
+}
+
+/// Some keys of a component, in the order of their encodings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// Keys and their states.
+    pub entries: Vec<(Value, Value)>,
+    /// The key the next page begins with, as [`Shown::scan`] takes it; `None` when this is the last one.
+    pub next: Option<String>,
+}
+
+/// Which keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// From this key on, as it is written in words; `None` for the first.
+    pub from: Option<String>,
+    /// Only keys that begin so: characters of a text, or bytes in hexadecimal.
+    pub prefix: Option<String>,
+    /// So many at most.
+    pub limit: usize,
+    /// So many bytes of keys and states at most, and at least one key.
+    pub bytes: usize,
+}
+
+impl Shown {
+    pub(super) fn new(topology: &str) -> Shown {
+        let (view, schemas) = (View::default(), BTreeMap::new());
+        Shown { topology: topology.to_owned(), view, schemas, at: None }
+    }
+
+    /// The topology.
+    pub fn topology(&self) -> &str {
+        &self.topology
+    }
+
+    /// What is held, as bytes.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The commit everything here is of.
+    pub fn mark(&self) -> Option<Mark> {
+        self.view.mark()
+    }
+
+    /// The commit, for an answer: `{"generation", "commit"}`.
+    pub fn epoch(&self) -> Value {
+        self.mark().map_or(
+            Value::Null,
+            |mark| json!({ "generation": mark.last.generation().0, "commit": mark.last.commit() }),
+        )
+    }
+
+    pub(super) fn unknown_schemas(&self, staged: &Staged) -> Vec<u64> {
+        staged
+            .schemas()
+            .into_iter()
+            .filter(|id| !matches!(self.schemas.get(id), Some(Some(_))))
+            .collect()
+    }
+
+    pub(super) fn switch(
+        &mut self,
+        staged: Staged,
+        schemas: BTreeMap<u64, Option<Schema>>,
+        newest: &Newest,
+    ) {
+        self.view.switch(staged);
+        self.schemas.extend(schemas);
+        self.at = Some(newest.at);
+    }
+
+    /// A component's keys.
+    ///
+    /// # Errors
+    /// When it is not held; the error names those that are.
+    pub fn component(&self, name: &str) -> Result<Component<'_>, ReplicaError> {
+        if self.mark().is_none() {
+            return Err(ReplicaError::NothingCommitted { topology: self.topology.clone() });
+        }
+        let found = self.view.components().find(|(known, _)| *known == name);
+        let (name, table) = found.ok_or_else(|| ReplicaError::NoComponent {
+            topology: self.topology.clone(),
+            component: name.to_owned(),
+            components: self.view.components().map(|(name, _)| name.to_owned()).collect(),
+        })?;
+        Ok(Component { name, table, schemas: &self.schemas })
+    }
+
+    /// The state of a key, given in words, as JSON; `None` when it has none.
+    ///
+    /// # Errors
+    /// When the component or the key is none.
+    pub fn get(&self, component: &str, word: &str) -> Result<Option<Value>, ReplicaError> {
+        let component = self.component(component)?;
+        let key = key_of(component.schema(), word)?;
+        Ok(component.table.get(&key).map(|held| component.state_json(held)))
+    }
+
+    /// Some keys and their states.
+    ///
+    /// # Errors
+    /// When the component, or a key of the range, is none.
+    pub fn scan(&self, component: &str, range: &Range) -> Result<Page, ReplicaError> {
+        let component = self.component(component)?;
+        let prefix = match &range.prefix {
+            Some(prefix) => component.prefix(prefix)?,
+            None => Vec::new(),
+        };
+        let from = match &range.from {
+            Some(from) => key_of(component.schema(), from)?.max(prefix.clone()),
+            None => prefix.clone(),
+        };
+        let keys = component.table.range(Bound::Included(&from));
+        let mut keys = keys.take_while(|(key, _)| key.starts_with(&prefix)).peekable();
+        let (mut page, mut bytes) = (Page { entries: Vec::new(), next: None }, 0);
+        while let Some((key, held)) = keys.peek() {
+            let more = key.len() + held.len();
+            if page.entries.len() >= range.limit
+                || (bytes + more > range.bytes && !page.entries.is_empty())
+            {
+                page.next = Some(component.key_word(key));
+                break;
+            }
+            bytes += more;
+            page.entries.push((component.key_json(key), component.state_json(held)));
+            keys.next();
+        }
+        Ok(page)
+    }
+}
+
+/// The bytes of a key given in words. Of a format that is not known, they are given in hexadecimal with
+/// `0x` before.
+///
+/// # Errors
+/// When it is no key.
+pub(super) fn key_of(schema: Option<&Schema>, word: &str) -> Result<Vec<u8>, ReplicaError> {
+    match schema {
+        Some(schema) => Ok(schema.key.from_word(word)?),
+        None if word.starts_with("0x") => Ok(KeyFormat::Bytes.from_word(word)?),
+        None => Err(ReplicaError::KeyBytes { given: word.chars().take(80).collect() }),
+    }
+}
+
+/// A component's keys and states.
+#[derive(Clone, Copy, Debug)]
+pub struct Component<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its keys.
+    pub table: &'a Table,
+    schemas: &'a BTreeMap<u64, Option<Schema>>,
+}
+
+impl<'a> Component<'a> {
+    /// The schema its newest states were written under, if its text is kept.
+    pub fn schema(&self) -> Option<&'a Schema> {
+        let newest = self.table.schemas().last()?;
+        self.schemas.get(newest)?.as_ref()
+    }
+
+    /// A state as JSON.
+    pub fn state_json(&self, held: &Held) -> Value {
+        let schema = self.schemas.get(&self.table.schema_of(held)).and_then(Option::as_ref);
+        match (schema, held.plain()) {
+            (Some(schema), Some(value)) => schema.plain_json(value),
+            (Some(schema), None) => schema.cells_json(held.cells()),
+            (None, Some(value)) => json!({ "bytes": hex(value) }),
+            (None, None) => {
+                let cell = |(part, subkey, value): (u32, &[u8], &[u8])| json!({ "part": part, "subkey": hex(subkey), "bytes": hex(value) });
+                json!({ "cells": held.cells().map(cell).collect::<Vec<_>>() })
+            }
+        }
+    }
+
+    /// A key as JSON.
+    pub fn key_json(&self, key: &[u8]) -> Value {
+        match self.schema() {
+            Some(schema) => schema.key.to_json(key),
+            None => Value::from(self.key_word(key)),
+        }
+    }
+
+    /// A key in words.
+    pub fn key_word(&self, key: &[u8]) -> String {
+        match self.schema() {
+            Some(schema) => schema.key.to_word(key),
+            None => format!("0x{}", hex(key)),
+        }
+    }
+
+    fn prefix(&self, prefix: &str) -> Result<Vec<u8>, ReplicaError> {
+        match self.schema().map(|schema| &schema.key) {
+            Some(KeyFormat::Text) => Ok(prefix.as_bytes().to_vec()),
+            Some(KeyFormat::Bytes) => Ok(KeyFormat::Bytes.from_word(prefix)?),
+            Some(other) => Ok(other.from_word(prefix)?),
+            None => key_of(None, prefix),
+        }
+    }
+}
