@@ -72,7 +72,7 @@ impl Ends for NamedError {
 impl Ends for ReplicaError {
     fn how(&self) -> How {
         match self {
-            ReplicaError::Key(_) | ReplicaError::KeyBytes { .. } => How::Usage,
+            ReplicaError::Key(_) => How::Usage,
             ReplicaError::Meta(error) => error.how(),
             refusal if refusal.is_refusal() => How::Refused,
             _ => How::Failed,

@@ -3,6 +3,8 @@
 //! Each verb works beside a topology that runs, and beside none. What is answered is committed; which commit
 //! it is of is part of the answer.
 
+mod serve;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -18,14 +20,15 @@ use super::place::Place;
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
-    after_help = "Keys are written as words: a text as it is, a number in decimal, bytes in hexadecimal, a pair as a \
-JSON list. Keys come in the order of their encodings: texts in that of their bytes, numbers in that of their \
+    after_help = "Keys are written as words: a text as it is, a number in decimal, bytes as the text they are or in \
+hexadecimal with 0x before, a pair as a JSON list. Keys come in the order of their encodings: texts in that of their bytes, numbers in that of their \
 little-endian ones.
 
 Examples:
   egret state list words
   egret state get words count heron
-  egret state scan words count --prefix her --limit 20 -o json"
+  egret state scan words count --prefix her --limit 20 -o json
+  egret state serve words --listen 127.0.0.1:7070"
 )]
 pub struct State {
     /// The data directory.
@@ -52,6 +55,8 @@ enum Verb {
     Get(Get),
     /// Show what is kept for many keys.
     Scan(Scan),
+    /// Answer over HTTP, as JSON, until told to end.
+    Serve(serve::Serve),
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +118,7 @@ impl State {
             Verb::List(verb) => verb.run(&place),
             Verb::Get(verb) => verb.run(&place),
             Verb::Scan(verb) => verb.run(&place),
+            Verb::Serve(verb) => verb.run(&place),
         }
     }
 }

@@ -41,15 +41,6 @@ pub enum ReplicaError {
     /// What was given as a key is none.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A key of a format nobody knows.
-    #[error(
-        "the format of the keys is not known, so `{given}` is no key: give the bytes of one in hexadecimal, such as 0x{}",
-        egret_state::keyed::format::json::hex(.given.as_bytes())
-    )]
-    KeyBytes {
-        /// What was given.
-        given: String,
-    },
     /// The topology's record does not decode.
     #[error("the record of topology `{topology}` cannot be read: {why}")]
     Record {

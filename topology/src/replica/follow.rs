@@ -21,14 +21,15 @@ const SOON: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_millis(160);
 /// How soon to look again after an error.
 const AFTER_ERROR: Duration = Duration::from_millis(500);
-/// How often to look at a directory that nobody holds: whoever works there holds it, and is seen.
+/// How often to look at a directory that nobody holds, which takes opening it: whoever works there holds it,
+/// and is seen, unless it was for a moment.
 const UNHELD: Duration = Duration::from_secs(10);
 /// How long to wait for the first commit to be read before looking whether to end.
 const TURN: Duration = Duration::from_millis(100);
 
 /// Where a topology's log is.
 pub trait Place: Send {
-    /// Does something with the log. `None`: there cannot be anything new.
+    /// Does something with the log. `None`: it was not looked, for nobody seems to work there.
     fn look(
         &mut self,
         what: &mut dyn FnMut(&Log) -> Result<bool, ReplicaError>,
@@ -45,8 +46,8 @@ impl Place for Log {
     }
 }
 
-/// A data directory, beside whoever holds it. While nobody does, nothing can be new there, and it is let go
-/// of: whoever comes finds it free.
+/// A data directory, beside whoever holds it. While nobody does, hardly anything can be new there, and it is let
+/// go of: whoever comes finds it free. Who comes and goes between two looks is noticed some seconds later.
 pub struct Beside {
     dir: PathBuf,
     attached: Option<(Arc<Attached>, Log)>,
@@ -246,12 +247,8 @@ fn follow(replica: &mut Replica, place: &mut dyn Place, shared: &Shared) {
                 state.freshness.error = Some(crate::task::chain(&error));
                 pause = AFTER_ERROR;
             }
-            None => {
-                if state.freshness.error.is_none() {
-                    state.freshness.known_at = Some(clock::now());
-                }
-                pause = LATE;
-            }
+            // Nothing new was seen, which is not to say that it was looked for.
+            None => pause = LATE,
         }
         shared.changed.notify_all();
         drop(state);

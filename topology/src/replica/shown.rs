@@ -6,7 +6,8 @@ use std::ops::Bound;
 use egret_schemas::EntryAddress;
 use egret_state::keyed::format::json::hex;
 use egret_state::keyed::format::{KeyFormat, Schema};
-use egret_state::view::{Held, Mark, Staged, Table, View};
+pub use egret_state::view::Held;
+use egret_state::view::{Mark, Staged, Table, View};
 use serde_json::{Value, json};
 
 use super::ReplicaError;
@@ -125,7 +126,7 @@ impl Shown {
     pub fn scan(&self, component: &str, range: &Range) -> Result<Page, ReplicaError> {
         let component = self.component(component)?;
         let prefix = match &range.prefix {
-            Some(prefix) => component.prefix(prefix)?,
+            Some(prefix) => key_of(component.schema(), prefix)?,
             None => Vec::new(),
         };
         let from = match &range.from {
@@ -151,17 +152,16 @@ impl Shown {
     }
 }
 
-/// The bytes of a key given in words. Of a format that is not known, they are given in hexadecimal with
-/// `0x` before.
+/// The bytes of a key given in words. Where the format is not known, it is given as bytes are.
 ///
 /// # Errors
 /// When it is no key.
 pub(super) fn key_of(schema: Option<&Schema>, word: &str) -> Result<Vec<u8>, ReplicaError> {
-    match schema {
-        Some(schema) => Ok(schema.key.from_word(word)?),
-        None if word.starts_with("0x") => Ok(KeyFormat::Bytes.from_word(word)?),
-        None => Err(ReplicaError::KeyBytes { given: word.chars().take(80).collect() }),
-    }
+    Ok(format_of(schema).from_word(word)?)
+}
+
+fn format_of(schema: Option<&Schema>) -> &KeyFormat {
+    schema.map_or(&KeyFormat::Bytes, |schema| &schema.key)
 }
 
 /// A component's keys and states.
@@ -197,26 +197,27 @@ impl<'a> Component<'a> {
 
     /// A key as JSON.
     pub fn key_json(&self, key: &[u8]) -> Value {
-        match self.schema() {
-            Some(schema) => schema.key.to_json(key),
-            None => Value::from(self.key_word(key)),
-        }
+        format_of(self.schema()).to_json(key)
     }
 
     /// A key in words.
     pub fn key_word(&self, key: &[u8]) -> String {
-        match self.schema() {
-            Some(schema) => schema.key.to_word(key),
-            None => format!("0x{}", hex(key)),
-        }
+        format_of(self.schema()).to_word(key)
     }
 
-    fn prefix(&self, prefix: &str) -> Result<Vec<u8>, ReplicaError> {
-        match self.schema().map(|schema| &schema.key) {
-            Some(KeyFormat::Text) => Ok(prefix.as_bytes().to_vec()),
-            Some(KeyFormat::Bytes) => Ok(KeyFormat::Bytes.from_word(prefix)?),
-            Some(other) => Ok(other.from_word(prefix)?),
-            None => key_of(None, prefix),
-        }
+    /// The bytes of a key given as JSON.
+    ///
+    /// # Errors
+    /// When it is no key.
+    pub fn key_bytes(&self, key: &Value) -> Result<Vec<u8>, ReplicaError> {
+        Ok(format_of(self.schema()).from_json(key)?)
+    }
+
+    /// The bytes of a key given in words.
+    ///
+    /// # Errors
+    /// When it is no key.
+    pub fn key_of_word(&self, word: &str) -> Result<Vec<u8>, ReplicaError> {
+        key_of(self.schema(), word)
     }
 }

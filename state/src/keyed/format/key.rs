@@ -5,7 +5,7 @@
 //! | key | JSON | word |
 //! |---|---|---|
 //! | text | `"heron"` | `heron` |
-//! | bytes | `"0a1f"` | `0a1f` |
+//! | bytes | `"heron"` when they are a text, else `"0x0a1f"` | `heron`, `0x0a1f` |
 //! | a number | `17`, of 128 bits `"17"` | `17` |
 //! | bool | `true` | `true` |
 //! | unit | `null` | an empty word |
@@ -128,7 +128,7 @@ impl KeyFormat {
         }
         match self {
             KeyFormat::Text => std::str::from_utf8(key).ok().map(Value::from),
-            KeyFormat::Bytes => Some(Value::from(hex(key))),
+            KeyFormat::Bytes => Some(Value::from(bytes_word(key))),
             KeyFormat::Bool => match key {
                 [0] => Some(Value::Bool(false)),
                 [1] => Some(Value::Bool(true)),
@@ -194,7 +194,9 @@ impl KeyFormat {
     fn hint(&self) -> &'static str {
         match self {
             KeyFormat::Text => "write a text",
-            KeyFormat::Bytes => "write its bytes in hexadecimal, such as 0a1f",
+            KeyFormat::Bytes => {
+                "write a text, or bytes in hexadecimal with 0x before, such as 0x0a1f"
+            }
             KeyFormat::Integer { signed: true, .. } => "write a whole number within its range",
             KeyFormat::Integer { signed: false, .. } => {
                 "write a whole number within its range, not below 0"
@@ -212,9 +214,10 @@ impl KeyFormat {
         }
         match (self, key) {
             (KeyFormat::Text, Value::String(text)) => out.extend_from_slice(text.as_bytes()),
-            (KeyFormat::Bytes, Value::String(digits)) => {
-                out.extend_from_slice(&unhex(digits).ok_or(hint)?);
-            }
+            (KeyFormat::Bytes, Value::String(digits)) => match digits.strip_prefix("0x") {
+                Some(digits) => out.extend_from_slice(&unhex(digits).ok_or(hint)?),
+                None => out.extend_from_slice(digits.as_bytes()),
+            },
             (KeyFormat::Bool, Value::Bool(flag)) => out.push(u8::from(*flag)),
             (KeyFormat::Unit, Value::Null) => {}
             (KeyFormat::Integer { signed, width }, Value::Number(_) | Value::String(_)) => {
@@ -255,8 +258,18 @@ impl KeyFormat {
     }
 }
 
+/// Bytes as the text they are; in hexadecimal where they are none that can be seen and typed.
+fn bytes_word(key: &[u8]) -> String {
+    match std::str::from_utf8(key) {
+        Ok(text) if !text.starts_with("0x") && !text.chars().any(char::is_control) => {
+            text.to_owned()
+        }
+        _ => format!("0x{}", hex(key)),
+    }
+}
+
 fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let digits = digits.strip_prefix("0x").unwrap_or(digits).as_bytes();
+    let digits = digits.as_bytes();
     if !digits.len().is_multiple_of(2) {
         return None;
     }

@@ -349,7 +349,10 @@ fn a_key_that_is_none_says_how_one_is_written() {
     assert_eq!(wrong(u8::format(), "300"), says);
     assert!(wrong(i8::format(), "-129").contains("within its range"));
     assert_eq!(i8::format().from_word("-128"), Ok(vec![0x80]));
-    assert!(wrong(<[u8]>::format(), "0g").contains("hexadecimal"));
+    assert!(wrong(<[u8]>::format(), "0x0g").contains("hexadecimal"));
+    assert_eq!(<[u8]>::format().from_word("heron"), Ok(b"heron".to_vec()));
+    assert_eq!(<[u8]>::format().from_word("0x00ff"), Ok(vec![0, 255]));
+    assert_eq!(<[u8]>::format().to_word(b"0xab"), "0x30786162", "what looks like it is written so");
     let pair = <(String, u32)>::format();
     assert!(wrong(pair.clone(), "heron").contains("JSON list of two"));
     assert!(wrong(pair.clone(), "[\"heron\", -1]").contains("not below 0"));

@@ -1,0 +1,121 @@
+//! `egret state serve`: a topology's state over HTTP, until told to end.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use clap::Args;
+use egret::replica::Follower;
+use egret::replica::follow::Beside;
+use egret_log_cluster::Cluster;
+use egret_log_cluster::signals::when_asked_to_end;
+use egret_schemas::bookie::Role;
+use egret_state_server::{ServerOptions, StateServer, Tls};
+
+use super::replica;
+use crate::cli::exit::{self, Done, Exit};
+use crate::cli::output;
+use crate::cli::place::Place;
+
+/// How long to read before saying that it takes longer.
+const FIRST_WAIT: Duration = Duration::from_secs(600);
+
+/// Answer over HTTP.
+#[derive(Debug, Args)]
+#[command(after_help = "GET /v1/state                                  the components
+GET /v1/state/COMPONENT/KEY                    one key
+GET /v1/state/COMPONENT?prefix=&from=&limit=   many keys, in order
+POST /v1/state/COMPONENT {\"keys\": [..]}        many keys, of one commit
+GET /v1/health                                 whether it answers, and how new it is
+
+Every answer names the commit it is of. All state is held in memory; a topology that restarts elsewhere, or \
+with another number of tasks, is followed. Whoever can reach the address can read the state: off this host it \
+takes certificates on both sides (`egret init cert`), or --in-the-open.")]
+pub(super) struct Serve {
+    /// The topology.
+    topology: String,
+    /// Where to listen; port 0 takes any.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    listen: SocketAddr,
+    /// Hold only this component.
+    #[arg(long, value_name = "COMPONENT")]
+    component: Option<String>,
+    /// How much memory the state may take, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory_mb: usize,
+    /// Threads that answer.
+    #[arg(long, value_name = "N", default_value = "1")]
+    threads: NonZeroUsize,
+    /// The certificate to serve with (PEM).
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
+    tls_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The authority whose certificates clients show (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
+    /// Answer everybody who can reach the address, without certificates.
+    #[arg(long, conflicts_with = "tls_cert")]
+    in_the_open: bool,
+}
+
+impl Serve {
+    pub(super) fn run(self, place: &Place) -> Done {
+        let (tell, told) = mpsc::sync_channel(1);
+        let ask = move || {
+            let _ = tell.send(());
+        };
+        when_asked_to_end(ask).map_err(|why| Exit::Failed(why.to_string()))?;
+        let tls = self.tls()?;
+        let replica = replica(&self.topology, self.component.as_deref(), self.memory_mb);
+        // Held until the server has ended: its log goes through it.
+        let mut _cluster = None;
+        let follower = match &place.cluster {
+            Some(file) => {
+                let cluster = Cluster::open(file, Role::Client)?;
+                let log = cluster.log()?;
+                _cluster = Some(cluster);
+                Follower::start(replica, log)?
+            }
+            None => {
+                place.check()?;
+                Follower::start(replica, Beside::new(&place.dir))?
+            }
+        };
+        // What cannot be shown at all is said at once, and not to every client.
+        match follower.wait_first(FIRST_WAIT) {
+            Ok(true) => {}
+            Ok(false) => exit::warn("reading takes long: until it is done there is no answer"),
+            Err(error) => return Err(Exit::Failed(error)),
+        }
+        let options = ServerOptions {
+            listen: self.listen,
+            threads: self.threads,
+            tls,
+            in_the_open: self.in_the_open,
+        };
+        let https = if options.tls.is_some() { "https" } else { "http" };
+        let server = StateServer::start(follower, options)
+            .map_err(|error| Exit::Refused(error.to_string()))?;
+        output::line(&format!("{https}://{}/v1/state", server.address()))?;
+        let _ = told.recv();
+        drop(server);
+        Ok(())
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Exit> {
+        let (Some(cert), Some(key), Some(ca)) = (&self.tls_cert, &self.tls_key, &self.tls_ca)
+        else {
+            return Ok(None);
+        };
+        let read = |path: &Path| {
+            fs::read(path).map_err(|why| Exit::Usage(format!("{}: {why}", path.display())))
+        };
+        let tls = Tls::new(&read(cert)?, &read(key)?, &read(ca)?);
+        tls.map(Some).map_err(|error| Exit::Usage(error.to_string()))
+    }
+}
