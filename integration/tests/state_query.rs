@@ -17,8 +17,10 @@ use egret::replica::shown::Range;
 use egret::replica::{Follower, Replica, ReplicaError, ReplicaOptions, schema_key};
 use egret_integration::sim::dice::Dice;
 use egret_log::{Log, LogConfig, clock};
+use egret_schemas::state::{StateEntry, StateFound, StateQuestion};
 use egret_state::keyed::Key as _;
 use egret_state::keyed::format::{Format, Schema, StateFormat};
+use egret_state_server::rpc::client::RpcClient;
 use egret_state_server::{ServerOptions, StateServer};
 use serde_json::{Value, json};
 
@@ -142,9 +144,10 @@ fn no_answer_is_of_two_commits_or_of_none_while_the_topology_is_killed() {
     let replica = Replica::new("lockstep", ReplicaOptions::default());
     let mut child = start(dir, 1, 20, NUMBERS);
     let follower = Follower::start(replica, Beside::new(dir)).unwrap();
-    let options = ServerOptions::new("127.0.0.1:0".parse().unwrap());
+    let mut options = ServerOptions::new("127.0.0.1:0".parse().unwrap());
+    options.rpc_listen = Some("127.0.0.1:0".parse().unwrap());
     let server = StateServer::start(follower, options).unwrap();
-    let address = server.address();
+    let (address, rpc_address) = (server.address(), server.rpc_address().unwrap());
 
     let over_http = {
         let (seen, ending) = (Arc::clone(&seen), Arc::clone(&ending));
@@ -174,6 +177,42 @@ fn no_answer_is_of_two_commits_or_of_none_while_the_topology_is_killed() {
                     continue;
                 }
                 let (epoch, _) = seen.note(&answer);
+                assert!(epoch >= last, "{epoch:?} after {last:?}");
+                last = epoch;
+            }
+            answers
+        })
+    };
+    let over_rpc = {
+        let (seen, ending) = (Arc::clone(&seen), Arc::clone(&ending));
+        std::thread::spawn(move || {
+            let rpc = RpcClient::connect(rpc_address, Duration::from_secs(10)).unwrap();
+            let (mut last, mut answers) = ((0, 0), 0);
+            while !ending.load(Ordering::Relaxed) {
+                let component = "steps".to_owned();
+                let question = match answers % 2 {
+                    0 => StateQuestion::Scan { component, prefix: None, from: None, limit: 1000 },
+                    _ => {
+                        let keys = (0..KEYS).step_by(9).map(|key| format!("key {key:03}"));
+                        StateQuestion::Get { component, keys: keys.collect() }
+                    }
+                };
+                let answer = rpc.ask(&question).unwrap();
+                answers += 1;
+                let StateFound::Entries { entries, .. } = answer.found else {
+                    assert_eq!(last, (0, 0), "{answer:?}");
+                    continue;
+                };
+                if entries.iter().any(|entry| entry.value.is_none()) {
+                    assert_eq!(last, (0, 0), "a key is gone: {entries:?}");
+                    continue;
+                }
+                let value = |entry: StateEntry| -> Value {
+                    json!({ "value": serde_json::from_str::<Value>(&entry.value.unwrap()).unwrap() })
+                };
+                let entries: Vec<Value> = entries.into_iter().map(value).collect();
+                let epoch = json!({ "generation": answer.generation, "commit": answer.commit });
+                let (epoch, _) = seen.note(&json!({ "epoch": epoch, "entries": entries }));
                 assert!(epoch >= last, "{epoch:?} after {last:?}");
                 last = epoch;
             }
@@ -245,6 +284,8 @@ fn no_answer_is_of_two_commits_or_of_none_while_the_topology_is_killed() {
     }
     ending.store(true, Ordering::Relaxed);
     let (http, anew) = (over_http.join().unwrap(), anew.join().unwrap());
+    let rpc = over_rpc.join().unwrap();
+    assert!(rpc > 100, "{rpc} answers over RPC");
     let commits = seen.counts.lock().unwrap().len();
     assert!(
         http > 100 && anew > 5 && commits > 20,
@@ -262,9 +303,20 @@ fn no_answer_is_of_two_commits_or_of_none_while_the_topology_is_killed() {
     let (status, answer) = http.ask("GET", "/v1/state", "");
     let format = "key text\nstate { count: u64, last: option<u64> }\n";
     assert_eq!((status, &answer["components"][0]["format"]), (200, &json!(format)));
+    let rpc = RpcClient::connect(rpc_address, Duration::from_secs(10)).unwrap();
+    let StateFound::Components(all) = rpc.ask(&StateQuestion::Components).unwrap().found else {
+        panic!("components were asked for");
+    };
+    assert_eq!((all.len(), all[0].keys, all[0].format.as_str()), (1, KEYS as u64, format));
+    let nobody = StateQuestion::Get { component: "nope".into(), keys: Vec::new() };
+    let StateFound::Failure { code, .. } = rpc.ask(&nobody).unwrap().found else {
+        panic!("there is no such component");
+    };
+    assert_eq!(code, "no-component");
     drop(http);
     drop(server);
     assert!(TcpStream::connect(address).is_err(), "it serves although it ended");
+    assert!(rpc.ask(&nobody).is_err(), "it answers although it ended");
 }
 
 /// How many of the keys are in the key group of this one.

@@ -44,4 +44,15 @@ pub(crate) mod metadata_capnp;
     rustdoc::all,
     reason = "written by a program; its style is the program's"
 )]
+pub(crate) mod state_capnp;
+
+#[rustfmt::skip]
+#[allow(
+    warnings,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    rustdoc::all,
+    reason = "written by a program; its style is the program's"
+)]
 pub(crate) mod stream_capnp;

@@ -12,6 +12,7 @@
 //! | [`bookie`] | requests and replies between clients and bookies, as typed values |
 //! | [`stream`] | requests and replies on a data directory's socket, as typed values |
 //! | [`metadata`] | the same about its metadata, for whoever shares the whole directory |
+//! | [`state`] | questions about a topology's state, and answers, over Cap'n Proto RPC |
 //! | [`records`] | how records stand in the payload behind such a header |
 //! | `generated` | what the Cap'n Proto compiler made of `schema/`; nothing of it leaves this package |
 
@@ -25,6 +26,7 @@ pub mod metadata;
 mod mirrored;
 pub mod records;
 mod segment;
+pub mod state;
 pub mod stream;
 
 pub use epoch::{Epoch, Generation};

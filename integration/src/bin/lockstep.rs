@@ -2,9 +2,9 @@
 //! So all keys are the same at each commit, and whoever reads two that differ has read none.
 //!
 //! ```text
-//! lockstep --data DIR [--workers N] [--commit-ms MS] -- NUMBERS [KEYS]
+//! lockstep --data DIR [--workers N] [--commit-ms MS] -- NUMBERS [KEYS] [PAUSE_MS]
 //! ```
-//! It ends after so many numbers. Killed and started again, it goes on.
+//! It ends after so many numbers, a few of which come after each pause. Killed and started again, it goes on.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ const AT_ONCE: u64 = 5;
 struct Numbers {
     next: u64,
     end: u64,
+    pause: Duration,
     owner: bool,
 }
 
@@ -48,7 +49,7 @@ impl Spout<u64> for Numbers {
             out.emit(number);
             self.next = number + 1;
         }
-        Ok(Next::After(Duration::from_millis(1)))
+        Ok(Next::After(self.pause))
     }
 
     fn positions(&self) -> Positions {
@@ -92,8 +93,10 @@ fn main() -> ExitCode {
         let number = |at: usize, or: u64| args.rest.get(at).map_or(Ok(or), |word| word.parse());
         let end = number(0, 1000).map_err(egret::Error::other)?;
         let keys = number(1, 64).map_err(egret::Error::other)?;
+        let pause = Duration::from_millis(number(2, 1).map_err(egret::Error::other)?);
         let tasks = args.run.tasks();
-        let numbers = t.spout("numbers", 1, move || Numbers { next: 0, end, owner: false })?;
+        let numbers =
+            t.spout("numbers", 1, move || Numbers { next: 0, end, pause, owner: false })?;
         let all = numbers.shuffle().bolt("each", tasks, move || {
             move |number: u64, out: &mut Emitter<(String, u64)>| {
                 (0..keys).for_each(|key| out.emit((format!("key {key:03}"), number)));

@@ -16,9 +16,11 @@ struct Fence {
 }
 
 /// Rooms whose code is `step(now, input) → effects`.
-const PURE: [&str; 6] = [
+const PURE: [&str; 8] = [
     "log/src/ledger",
     "state/src/commit",
+    "state/src/keyed",
+    "state/src/view",
     "scheduler/src/packing",
     "topology/src/plan",
     "topology/src/window",

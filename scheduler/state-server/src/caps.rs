@@ -38,3 +38,6 @@ pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long requests under way have when the server ends.
 pub const END_WAIT: Duration = Duration::from_secs(2);
+
+/// Connections of Cap'n Proto RPC at once: they share a thread.
+pub const RPC_CONNECTIONS_MAX: usize = 256;

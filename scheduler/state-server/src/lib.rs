@@ -1,4 +1,4 @@
-//! The state of a topology over HTTP, as JSON.
+//! The state of a topology over HTTP, as JSON, and over Cap'n Proto RPC.
 //!
 //! It answers from a [replica](egret::replica): as of a committed epoch, which every answer names, whether the
 //! topology runs or not. It stands beside the `egret` command and beside topology programs that want it in
@@ -38,6 +38,7 @@ mod accept;
 pub mod caps;
 mod http;
 mod patience;
+pub mod rpc;
 mod server;
 mod tls;
 

@@ -8,17 +8,20 @@ use std::thread::{self, JoinHandle};
 
 use egret::replica::Follower;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::tls::Tls;
-use crate::{accept, http};
+use crate::{accept, http, rpc};
 
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Where to listen; port 0 takes any.
     pub listen: SocketAddr,
-    /// Threads that answer.
+    /// Where to answer Cap'n Proto RPC besides.
+    pub rpc_listen: Option<SocketAddr>,
+    /// Threads that answer HTTP.
     pub threads: NonZeroUsize,
     /// With whose certificate; `None` answers everybody, in the open.
     pub tls: Option<Tls>,
@@ -29,7 +32,13 @@ pub struct ServerOptions {
 impl ServerOptions {
     /// One thread, without certificates.
     pub fn new(listen: SocketAddr) -> ServerOptions {
-        ServerOptions { listen, threads: NonZeroUsize::MIN, tls: None, in_the_open: false }
+        ServerOptions {
+            listen,
+            rpc_listen: None,
+            threads: NonZeroUsize::MIN,
+            tls: None,
+            in_the_open: false,
+        }
     }
 }
 
@@ -59,8 +68,9 @@ pub enum ServeError {
 pub struct StateServer {
     address: SocketAddr,
     follower: Arc<Follower>,
+    rpc_address: Option<SocketAddr>,
     ending: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl StateServer {
@@ -69,8 +79,11 @@ impl StateServer {
     /// # Errors
     /// When everybody could read it and that was not asked for, or the address cannot be listened on.
     pub fn start(follower: Follower, options: ServerOptions) -> Result<StateServer, ServeError> {
-        if options.tls.is_none() && !options.in_the_open && !options.listen.ip().is_loopback() {
-            return Err(ServeError::Open(options.listen));
+        let asked = [Some(options.listen), options.rpc_listen];
+        for address in asked.into_iter().flatten() {
+            if options.tls.is_none() && !options.in_the_open && !address.ip().is_loopback() {
+                return Err(ServeError::Open(address));
+            }
         }
         let runtime = match options.threads.get() {
             1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
@@ -81,23 +94,53 @@ impl StateServer {
                 .build(),
         };
         let runtime = runtime.map_err(ServeError::Thread)?;
-        let no_address = |source| ServeError::Listen { address: options.listen, source };
-        let listener = runtime.block_on(TcpListener::bind(options.listen)).map_err(no_address)?;
-        let address = listener.local_addr().map_err(no_address)?;
-        let follower = Arc::new(follower);
-        let router = http::router(&follower);
         let (ending, ended) = watch::channel(false);
+        let follower = Arc::new(follower);
+        let (listener, address) = listen(&runtime, options.listen)?;
+        let mut server = StateServer {
+            address,
+            follower: Arc::clone(&follower),
+            rpc_address: None,
+            ending,
+            threads: Vec::new(),
+        };
+        if let Some(listen_rpc) = options.rpc_listen {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(ServeError::Thread)?;
+            let (listener, address) = listen(&runtime, listen_rpc)?;
+            let (tls, follower, ended) =
+                (options.tls.clone(), Arc::clone(&follower), ended.clone());
+            server.rpc_address = Some(address);
+            server.spawn("egret-state-rpc", move || {
+                runtime.block_on(rpc::serve::serve(listener, tls, follower, ended));
+            })?;
+        }
+        let router = http::router(&follower);
         let tls = options.tls;
-        let thread = thread::Builder::new()
-            .name("egret-state-http".to_owned())
-            .spawn(move || runtime.block_on(accept::serve(listener, tls, router, ended)))
-            .map_err(ServeError::Thread)?;
-        Ok(StateServer { address, follower, ending, thread: Some(thread) })
+        server.spawn("egret-state-http", move || {
+            runtime.block_on(accept::serve(listener, tls, router, ended));
+        })?;
+        Ok(server)
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        what: impl FnOnce() + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(what);
+        self.threads.push(thread.map_err(ServeError::Thread)?);
+        Ok(())
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for Cap'n Proto RPC.
+    pub fn rpc_address(&self) -> Option<SocketAddr> {
+        self.rpc_address
     }
 
     /// What it answers from.
@@ -109,10 +152,17 @@ impl StateServer {
 impl Drop for StateServer {
     fn drop(&mut self) {
         self.ending.send_replace(true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that serves state panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that serves state panicked");
+            }
         }
     }
+}
+
+fn listen(runtime: &Runtime, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { address, source };
+    let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }

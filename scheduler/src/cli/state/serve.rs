@@ -40,13 +40,16 @@ pub(super) struct Serve {
     /// Where to listen; port 0 takes any.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
+    /// Answer Cap'n Proto RPC here, too; the interface is schemas/schema/state.capnp.
+    #[arg(long, value_name = "ADDR")]
+    rpc_listen: Option<SocketAddr>,
     /// Hold only this component.
     #[arg(long, value_name = "COMPONENT")]
     component: Option<String>,
     /// How much memory the state may take, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     memory_mb: usize,
-    /// Threads that answer.
+    /// Threads that answer HTTP.
     #[arg(long, value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
     /// The certificate to serve with (PEM).
@@ -94,6 +97,7 @@ impl Serve {
         }
         let options = ServerOptions {
             listen: self.listen,
+            rpc_listen: self.rpc_listen,
             threads: self.threads,
             tls,
             in_the_open: self.in_the_open,
@@ -102,6 +106,9 @@ impl Serve {
         let server = StateServer::start(follower, options)
             .map_err(|error| Exit::Refused(error.to_string()))?;
         output::line(&format!("{https}://{}/v1/state", server.address()))?;
+        if let Some(address) = server.rpc_address() {
+            output::line(&format!("Cap'n Proto RPC on {address}"))?;
+        }
         let _ = told.recv();
         drop(server);
         Ok(())
