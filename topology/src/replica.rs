@@ -132,7 +132,6 @@ impl Replica {
                 return Err(error);
             }
             failed = Some((mark, times));
-            self.cursor.forget();
         }
         Err(ReplicaError::Busy { topology: self.cursor.topology().to_owned() })
     }
@@ -145,7 +144,7 @@ impl Replica {
         }
         let (plan, mut staged) = {
             let shown = self.read();
-            let plan = shown.view().plan(&newest.record, &newest.head, &self.wanted);
+            let plan = shown.view().plan(&newest.record, &self.wanted);
             let limit = self.options.memory_bytes;
             let staged = Staged::new(shown.view(), &plan, newest.key_groups, limit);
             (plan, staged)
@@ -156,7 +155,7 @@ impl Replica {
         let unknown = self.read().unknown_schemas(&staged);
         let schemas = self.cursor.schemas(log, unknown)?;
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
-        shown.switch(staged, schemas, newest);
+        shown.switch(staged, schemas);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use egret_log::clock;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -46,7 +47,7 @@ impl<S> Patient<S> {
         }
         if !self.waits {
             self.waits = true;
-            self.until.as_mut().reset(Instant::now() + self.wait);
+            self.until.as_mut().reset(Instant::from_std(clock::now() + self.wait));
         }
         ready!(self.until.as_mut().poll(cx));
         let why = "the client takes no answer";

@@ -3,7 +3,8 @@
 //! A commit names a chain of ledgers for each key group. Where the last ledger of the old chain stands in
 //! the new one, what came since are the entries behind its old end and the ledgers behind it: chains are let
 //! go of at their beginning only. Where it does not, a ledger may have come and gone between the two, and a
-//! key removed in it would never be heard of: such a component is read anew.
+//! key removed in it would never be heard of: such a component is read anew. So is one whose topology went back
+//! to a named commit: a ledger it had read then ends before where it had come to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -11,7 +12,7 @@ use std::ops::Range;
 use egret_schemas::{EntryId, LedgerId};
 
 use super::{Mark, View};
-use crate::commit::{CommitRecord, LedgerRange, RecordKind, RestoreSet, Slice, reading_plan};
+use crate::commit::{CommitRecord, LedgerRange, RestoreSet, Slice, reading_plan};
 
 /// What of a topology's state to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,10 +59,8 @@ impl Plan {
 }
 
 impl View {
-    /// What to read to go to a commit. `head` is the first record of the ledger its record is in: when another
-    /// generation wrote it than this view's commit, it says what that generation began with.
-    pub fn plan(&self, record: &CommitRecord, head: &CommitRecord, wanted: &Wanted) -> Plan {
-        let goes_on = self.mark.is_some_and(|mark| goes_on(mark, record, head));
+    /// What to read to go to a commit.
+    pub fn plan(&self, record: &CommitRecord, wanted: &Wanted) -> Plan {
         let mut plan = Plan {
             mark: Mark::of(record),
             pieces: Vec::new(),
@@ -74,7 +73,7 @@ impl View {
             }
             let set = clipped(set, wanted.groups.as_ref());
             let before = self.components.get(name).map(|component| &component.set);
-            let before = before.filter(|old| goes_on && follows(old, &set.slices));
+            let before = before.filter(|old| follows(old, &set.slices));
             let ends = before.map(RestoreSet::ledgers).unwrap_or_default();
             for reading in reading_plan(&set.slices) {
                 let LedgerRange { ledger, last: Some(last) } = reading.range else { continue };
@@ -89,22 +88,6 @@ impl View {
         }
         plan
     }
-}
-
-/// Whether a commit has all that one before had been through: within one generation it has. Another generation
-/// may have gone back to a named commit; it did not when it began with the older one's generation, and not
-/// before it.
-fn goes_on(mark: Mark, record: &CommitRecord, head: &CommitRecord) -> bool {
-    if record.generation == mark.written_by {
-        return record.last >= mark.last;
-    }
-    let began = head.kind == RecordKind::Restated && head.generation == record.generation;
-    let (old, new) = (mark.last, head.last);
-    record.generation > mark.written_by
-        && began
-        && new.generation() == old.generation()
-        && new >= old
-        && record.last >= new
 }
 
 /// Some of the key groups of a restore set.

@@ -1,3 +1,5 @@
+//! A topology in small, looked at at any moment: what a view holds is what the topology had at its commit.
+
 use bytes::Bytes;
 use egret_schemas::key::{hash, key_group};
 use egret_schemas::{EntryId, LedgerId};
@@ -64,10 +66,9 @@ impl Ledgers {
         &self,
         view: &mut View,
         record: &CommitRecord,
-        head: &CommitRecord,
         wanted: &Wanted,
     ) -> Result<usize, ViewError> {
-        let plan = view.plan(record, head, wanted);
+        let plan = view.plan(record, wanted);
         let mut staged = Staged::new(view, &plan, GROUPS, None);
         let mut entries = 0;
         for piece in &plan.pieces {
@@ -139,6 +140,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A commit, what was held then, and the chains.
+type Past = (CommitRecord, BTreeMap<u64, u64>, Vec<Vec<LedgerRange>>);
+
+/// Keys and what became of them.
+type Changed = Vec<(Vec<u8>, Option<u64>)>;
+
 /// A topology in small: what it holds, and which ledgers that is in.
 struct Topology {
     ledgers: Ledgers,
@@ -148,9 +155,8 @@ struct Topology {
     tasks: u32,
     next: u64,
     newest: CommitRecord,
-    head: CommitRecord,
     /// Commits to go back to.
-    before: Vec<(CommitRecord, BTreeMap<u64, u64>, Vec<Vec<LedgerRange>>)>,
+    before: Vec<Past>,
 }
 
 impl Topology {
@@ -162,7 +168,6 @@ impl Topology {
             chains: vec![Vec::new(); GROUPS as usize],
             tasks: 1,
             next: 1,
-            head: newest.clone(),
             newest,
             before: Vec::new(),
         };
@@ -198,7 +203,7 @@ impl Topology {
     }
 
     fn write(&mut self, last: Epoch, changed: &BTreeMap<u64, Option<u64>>) {
-        let mut of: BTreeMap<u64, Vec<(Vec<u8>, Option<u64>)>> = BTreeMap::new();
+        let mut of: BTreeMap<u64, Changed> = BTreeMap::new();
         for (&n, &value) in changed {
             let key = key(n);
             let group = key_group(hash(&key), GROUPS);
@@ -229,7 +234,7 @@ impl Topology {
 
     fn restart(&mut self, of: CommitRecord, tasks: u32) {
         let restated = of.restated(Generation(self.newest.generation.0 + 1), 0);
-        (self.newest, self.head) = (restated.clone(), restated);
+        self.newest = restated;
         self.tasks = tasks;
         // What is behind the commit was never committed: the old ledgers end there.
         self.begin_ledgers();
@@ -279,17 +284,17 @@ proptest! {
         for step in steps {
             topology.step(step);
             if matches!(step, Step::Look) {
-                let (record, head) = (&topology.newest, &topology.head);
-                topology.ledgers.go(&mut view, record, head, &Wanted::default()).unwrap();
+                let record = &topology.newest;
+                topology.ledgers.go(&mut view, record, &Wanted::default()).unwrap();
                 prop_assert_eq!(values(&view), topology.state.clone());
                 prop_assert_eq!(view.mark(), Some(Mark::of(record)));
-                topology.ledgers.go(&mut group, record, head, &one).unwrap();
+                topology.ledgers.go(&mut group, record, &one).unwrap();
                 let mut expected = topology.state.clone();
                 expected.retain(|&n, _| key_group(hash(&key(n)), GROUPS) == 3);
                 prop_assert_eq!(values(&group), expected);
                 let bytes = view.bytes();
                 let mut fresh = View::default();
-                topology.ledgers.go(&mut fresh, record, head, &Wanted::default()).unwrap();
+                topology.ledgers.go(&mut fresh, record, &Wanted::default()).unwrap();
                 prop_assert_eq!(fresh.bytes(), bytes, "what is held is counted right");
             }
         }
@@ -299,7 +304,7 @@ proptest! {
     fn any_bytes_are_staged_or_refused_without_panic(bytes: Vec<u8>) {
         let record = record(RecordKind::Commit, 1, epoch(1, 1), all(vec![LedgerRange { ledger: LedgerId(1), last: Some(EntryId(0)) }]));
         let view = View::default();
-        let plan = view.plan(&record, &record, &Wanted::default());
+        let plan = view.plan(&record, &Wanted::default());
         let mut staged = Staged::new(&view, &plan, GROUPS, Some(1000));
         let at = EntryAddress { ledger: LedgerId(1), entry: EntryId(0) };
         let mut sealed = bytes.clone();
@@ -314,21 +319,20 @@ fn only_what_is_new_is_read_while_the_chain_goes_on() {
     let (mut ledgers, mut view) = (Ledgers::default(), View::default());
     ledgers.append(1, epoch(1, 0), &[(key(1), Some(1)), (key(2), Some(2))]);
     let first = record(RecordKind::Commit, 1, epoch(1, 0), all(vec![ledgers.range(1)]));
-    assert_eq!(ledgers.go(&mut view, &first, &first, &Wanted::default()), Ok(1));
+    assert_eq!(ledgers.go(&mut view, &first, &Wanted::default()), Ok(1));
     ledgers.append(1, epoch(1, 1), &[(key(1), Some(5))]);
     let second = record(RecordKind::Commit, 1, epoch(1, 1), all(vec![ledgers.range(1)]));
-    assert_eq!(ledgers.go(&mut view, &second, &first, &Wanted::default()), Ok(1));
+    assert_eq!(ledgers.go(&mut view, &second, &Wanted::default()), Ok(1));
     // A new generation that goes on, and has committed twice.
-    let head = second.restated(Generation(2), 0);
     ledgers.append(7, epoch(2, 0), &[(key(2), None)]);
     let chain = || vec![LedgerRange { ledger: LedgerId(1), last: Some(EntryId(1)) }];
     let third = [chain(), vec![ledgers.range(7)]].concat();
     let third = record(RecordKind::Commit, 2, epoch(2, 0), all(third));
-    assert_eq!(ledgers.go(&mut view, &third, &head, &Wanted::default()), Ok(1));
+    assert_eq!(ledgers.go(&mut view, &third, &Wanted::default()), Ok(1));
     assert_eq!(values(&view), BTreeMap::from([(1, 5)]));
     // One that has gone back to the first commit: what came after it must not stay.
     let head = first.restated(Generation(3), 0);
-    assert_eq!(ledgers.go(&mut view, &head, &head, &Wanted::default()), Ok(1));
+    assert_eq!(ledgers.go(&mut view, &head, &Wanted::default()), Ok(1));
     assert_eq!(values(&view), BTreeMap::from([(1, 1), (2, 2)]));
 }
 
@@ -337,11 +341,11 @@ fn a_ledger_that_came_and_went_between_two_looks_is_not_missed() {
     let (mut ledgers, mut view) = (Ledgers::default(), View::default());
     ledgers.append(1, epoch(1, 0), &[(key(1), Some(1)), (key(2), Some(2))]);
     let first = record(RecordKind::Commit, 1, epoch(1, 0), all(vec![ledgers.range(1)]));
-    ledgers.go(&mut view, &first, &first, &Wanted::default()).unwrap();
+    ledgers.go(&mut view, &first, &Wanted::default()).unwrap();
     // Key 2 is removed in ledger 2; ledger 3 has all that lives, and only it is kept.
     ledgers.append(3, epoch(1, 2), &[(key(1), Some(1))]);
     let third = record(RecordKind::Commit, 1, epoch(1, 2), all(vec![ledgers.range(3)]));
-    ledgers.go(&mut view, &third, &first, &Wanted::default()).unwrap();
+    ledgers.go(&mut view, &third, &Wanted::default()).unwrap();
     assert_eq!(values(&view), BTreeMap::from([(1, 1)]));
 }
 
@@ -366,7 +370,7 @@ fn cells_are_put_removed_and_cleared() {
     for (commit, what) in [(0, What::Whole(&whole)), (1, What::Changes(&changes))] {
         ledgers.append_raw(1, epoch(1, commit), |out| Record { group, key: b"k", what }.write(out));
         let record = record(RecordKind::Commit, 1, epoch(1, commit), all(vec![ledgers.range(1)]));
-        ledgers.go(&mut view, &record, &record, &Wanted::default()).unwrap();
+        ledgers.go(&mut view, &record, &Wanted::default()).unwrap();
     }
     let held = view.component("count").unwrap().get(b"k").unwrap();
     let cells: Vec<_> = held.cells().collect();
@@ -377,7 +381,7 @@ fn cells_are_put_removed_and_cleared() {
         Record { group, key: b"k", what: What::Removed }.write(out)
     });
     let record = record(RecordKind::Commit, 1, epoch(1, 2), all(vec![ledgers.range(1)]));
-    ledgers.go(&mut view, &record, &record, &Wanted::default()).unwrap();
+    ledgers.go(&mut view, &record, &Wanted::default()).unwrap();
     assert_eq!((view.bytes(), view.component("count").unwrap().len()), (0, 0));
 }
 
@@ -386,11 +390,11 @@ fn what_does_not_fit_is_refused_and_what_was_held_stays() {
     let (mut ledgers, mut view) = (Ledgers::default(), View::default());
     ledgers.append(1, epoch(1, 0), &[(key(1), Some(1))]);
     let first = record(RecordKind::Commit, 1, epoch(1, 0), all(vec![ledgers.range(1)]));
-    ledgers.go(&mut view, &first, &first, &Wanted::default()).unwrap();
+    ledgers.go(&mut view, &first, &Wanted::default()).unwrap();
     let many: Vec<_> = (0..1000).map(|n| (key(n), Some(n))).collect();
     ledgers.append(1, epoch(1, 1), &many);
     let second = record(RecordKind::Commit, 1, epoch(1, 1), all(vec![ledgers.range(1)]));
-    let plan = view.plan(&second, &first, &Wanted::default());
+    let plan = view.plan(&second, &Wanted::default());
     let mut staged = Staged::new(&view, &plan, GROUPS, Some(4096));
     let at = EntryAddress { ledger: LedgerId(1), entry: EntryId(1) };
     let error = staged.entry(&plan.pieces[0], at, ledgers.0[&LedgerId(1)][1].clone()).unwrap_err();
@@ -405,7 +409,7 @@ fn entries_of_another_component_or_out_of_place_are_refused() {
     ledgers.append(1, epoch(1, 1), &[(key(1), Some(2))]);
     let record = record(RecordKind::Commit, 1, epoch(1, 1), all(vec![ledgers.range(1)]));
     let view = View::default();
-    let plan = view.plan(&record, &record, &Wanted::default());
+    let plan = view.plan(&record, &Wanted::default());
     let bytes = |n: usize| ledgers.0[&LedgerId(1)][n].clone();
     let at = |entry| EntryAddress { ledger: LedgerId(1), entry: EntryId(entry) };
     let mut staged = Staged::new(&view, &plan, GROUPS, None);

@@ -17,36 +17,25 @@ use crate::runtime::{last_acknowledged, topology_key};
 #[derive(Debug)]
 pub(super) struct Newest {
     pub(super) record: CommitRecord,
-    /// The first record of its ledger.
-    pub(super) head: CommitRecord,
     pub(super) key_groups: u32,
-    /// When it was first seen here; `None` when it is not new.
-    pub(super) at: EntryAddress,
 }
 
 /// Where the commits of a topology are looked for.
 #[derive(Debug)]
 pub(super) struct Cursor {
     topology: Arc<str>,
-    /// The ledger looked at last, and its first record.
-    head: Option<(LedgerId, CommitRecord)>,
 }
 
 impl Cursor {
     pub(super) fn new(topology: &str) -> Cursor {
-        Cursor { topology: topology.into(), head: None }
+        Cursor { topology: topology.into() }
     }
 
     pub(super) fn topology(&self) -> &str {
         &self.topology
     }
 
-    /// Looks at everything anew the next time.
-    pub(super) fn forget(&mut self) {
-        self.head = None;
-    }
-
-    pub(super) fn newest(&mut self, log: &Log) -> Result<Newest, ReplicaError> {
+    pub(super) fn newest(&self, log: &Log) -> Result<Newest, ReplicaError> {
         let topology = self.topology.to_string();
         let Some(held) = log.metadata().get(&topology_key(&topology))? else {
             return Err(self.no_topology(log)?);
@@ -58,14 +47,7 @@ impl Cursor {
         for &ledger in record.commit_ledgers.iter().rev() {
             let Some(entry) = last_acknowledged(log, ledger)? else { continue };
             let commit = commit(log, ledger, entry)?;
-            let head = match &self.head {
-                Some((known, head)) if *known == ledger => head.clone(),
-                _ if entry == EntryId(0) => commit.clone(),
-                _ => self::commit(log, ledger, EntryId(0))?,
-            };
-            self.head = Some((ledger, head.clone()));
-            let (key_groups, at) = (record.key_groups, EntryAddress { ledger, entry });
-            return Ok(Newest { record: commit, head, key_groups, at });
+            return Ok(Newest { record: commit, key_groups: record.key_groups });
         }
         Err(ReplicaError::NothingCommitted { topology })
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use egret_schemas::EntryAddress;
 use egret_state::keyed::format::json::hex;
 use egret_state::keyed::format::{KeyFormat, Schema};
 pub use egret_state::view::Held;
@@ -11,7 +10,6 @@ use egret_state::view::{Mark, Staged, Table, View};
 use serde_json::{Value, json};
 
 use super::ReplicaError;
-use super::reading::Newest;
 
 /// The state of a topology as of one commit.
 #[derive(Debug)]
@@ -19,7 +17,6 @@ pub struct Shown {
     topology: String,
     view: View,
     schemas: BTreeMap<u64, Option<Schema>>,
-    at: Option<EntryAddress>,
 }
 
 /// Some keys of a component, in the order of their encodings.
@@ -47,7 +44,7 @@ pub struct Range {
 impl Shown {
     pub(super) fn new(topology: &str) -> Shown {
         let (view, schemas) = (View::default(), BTreeMap::new());
-        Shown { topology: topology.to_owned(), view, schemas, at: None }
+        Shown { topology: topology.to_owned(), view, schemas }
     }
 
     /// The topology.
@@ -81,15 +78,9 @@ impl Shown {
             .collect()
     }
 
-    pub(super) fn switch(
-        &mut self,
-        staged: Staged,
-        schemas: BTreeMap<u64, Option<Schema>>,
-        newest: &Newest,
-    ) {
+    pub(super) fn switch(&mut self, staged: Staged, schemas: BTreeMap<u64, Option<Schema>>) {
         self.view.switch(staged);
         self.schemas.extend(schemas);
-        self.at = Some(newest.at);
     }
 
     /// A component's keys.

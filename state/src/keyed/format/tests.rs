@@ -1,3 +1,5 @@
+//! Types traced, texts written and read, values shown as JSON, keys in words, differences in words.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 
