@@ -85,14 +85,10 @@ impl Place for Beside {
         &mut self,
         what: &mut dyn FnMut(&Log) -> Result<bool, ReplicaError>,
     ) -> Option<Result<bool, ReplicaError>> {
-        let held = self.held();
-        if !held {
-            let now = clock::now();
-            if self.looked.is_some_and(|at| now.duration_since(at) < UNHELD) {
-                self.let_go();
-                return None;
-            }
-            self.looked = Some(now);
+        let (held, now) = (self.held(), clock::now());
+        if !held && self.looked.is_some_and(|at| now.duration_since(at) < UNHELD) {
+            self.let_go();
+            return None;
         }
         if self.attached.is_none() {
             match Directory::open(&self.dir) {
@@ -102,10 +98,9 @@ impl Place for Beside {
         }
         let (_, log) = self.attached.as_ref()?;
         let looked = what(log);
-        if held && looked.is_ok() {
-            // Once it ends it may have left something that was not seen.
-            self.looked = None;
-        } else {
+        // What ends may have left something that was not seen, and what failed was not looked at.
+        self.looked = (!held && looked.is_ok()).then_some(now);
+        if !held || looked.is_err() {
             self.let_go();
         }
         Some(looked)
