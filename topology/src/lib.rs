@@ -93,7 +93,7 @@ pub use component::{
 pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
 pub use egret_state::Guarantee;
 pub use egret_state::commit::Origin;
-pub use egret_state::keyed::{ListState, MapState, Value};
+pub use egret_state::keyed::{InMemory, ListState, MapState, Storage, Value};
 pub use egret_state::state;
 pub use either::Either;
 pub use ends::{exit_code, is_taken_over};

@@ -31,6 +31,7 @@ use crate::batch::AnyBatch;
 use crate::budget::Charge;
 use crate::component::{ComponentError, Next, Outlet, Positions, TaskId};
 use egret_state::commit::{Mark, SinkPosition, Slice};
+use egret_state::keyed::backing::Fault;
 
 /// A task failed; the generation is given up and the topology goes on from its last commit.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -68,6 +69,8 @@ fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
         error.may_pass()
     } else if let Some(UseError::Catalog(error)) = error.downcast_ref::<UseError>() {
         error.may_pass()
+    } else if let Some(fault) = error.downcast_ref::<Box<Fault>>() {
+        fault.may_pass
     } else {
         !error.is::<SameAgain>()
     }
@@ -137,7 +140,7 @@ pub(crate) trait BoltTask {
     /// A ledger was read to the end that counts.
     fn restored_ledger(&mut self) -> Result<(), TaskError>;
     /// Everything was read; the task is as it was at `commit`.
-    fn restored(&mut self, commit: Epoch);
+    fn restored(&mut self, commit: Epoch) -> Result<(), TaskError>;
     /// Takes a batch to work on; the one before is done.
     fn begin(&mut self, batch: Box<dyn AnyBatch>);
     /// Works on the batch until it is done or the outlet is full; whether it is done.

@@ -13,6 +13,7 @@
 use egret_schemas::Epoch;
 use egret_schemas::bytes::Writer;
 
+use super::backing::Backing;
 use super::key::Key;
 use super::record::Record;
 use super::schedule::Schedule;
@@ -69,8 +70,13 @@ impl EncodeError {
             WriteError::TooLarge { .. } => {
                 format!(", over the limit of {max}: keep less under one key")
             }
-            WriteError::State { .. } => String::new(),
+            WriteError::State { .. } | WriteError::Beneath(_) => String::new(),
         }
+    }
+
+    /// Whether beginning again from the last commit may help.
+    pub fn may_pass(&self) -> bool {
+        self.why.may_pass()
     }
 }
 
@@ -87,8 +93,8 @@ pub fn schema_id(text: &str) -> u64 {
 ///
 /// # Errors
 /// When a state cannot be written. Entries may have been emitted; the generation has to end.
-pub fn write_commit<K: Key + ?Sized, S: State>(
-    table: &mut KeyedTable<K, S>,
+pub fn write_commit<K: Key + ?Sized, S: State, B: Backing>(
+    table: &mut KeyedTable<K, S, B>,
     schedule: &mut Schedule,
     head: &Head,
     sweep_bytes: impl FnOnce(u64) -> u64,
@@ -110,6 +116,7 @@ pub fn write_commit<K: Key + ?Sized, S: State>(
         schedule.write_beside(&record, groups, |beside| batch.put(&beside));
     };
     table.sweep(sweep_bytes, &mut put).map_err(failed)?;
+    table.evict().map_err(failed)?;
     Ok(batch.finish())
 }
 

@@ -8,6 +8,7 @@
 //! | [`mod@format`] | what the bytes of keys and values mean, for who has not the types |
 //! | [`kinds`] | values, lists, maps, and states put together of them |
 //! | [`schedule`] | timers, and when a key's state expires |
+//! | [`backing`] | what may lie beneath a table: states that are not in memory |
 //! | [`table`] | the working table: one probe per access, changes remembered per commit |
 //! | [`undo`] | what takes the changes since the last commit back, in memory |
 //! | [`record`] | one key's record |
@@ -15,9 +16,12 @@
 //! | [`replay`] | the entries of a state ledger, read back into a table |
 //! | [`chain`] | which ledgers a task would be restored from, and how much to rewrite to let go of old ones |
 
+pub mod backing;
 pub mod cell;
 pub mod chain;
 pub mod changelog;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 pub mod format;
 pub mod key;
 pub mod kinds;
@@ -28,6 +32,7 @@ pub mod state;
 pub mod table;
 pub mod undo;
 
+pub use backing::{Backing, InMemory, Storage};
 pub use key::Key;
 pub use kinds::{ListState, MapState, Value};
 pub use state::State;

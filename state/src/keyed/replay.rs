@@ -12,12 +12,13 @@ use egret_schemas::bytes::{DecodeError, Reader};
 use egret_schemas::key::key_group;
 use egret_schemas::{EntryAddress, Epoch};
 
+use super::backing::{Backing, Fault};
 use super::changelog::{KIND, LAST, MAGIC, VERSION};
 use super::key::Key;
 use super::record::{Record, What};
 use super::schedule::Schedule;
 use super::state::State;
-use super::table::KeyedTable;
+use super::table::{KeyedTable, RestoreError, WriteError};
 use crate::commit::record::{RecordError, unseal};
 
 const WHAT: &str = "state entry";
@@ -103,6 +104,21 @@ pub enum ReplayError {
         /// What the decoder said.
         why: String,
     },
+    /// What lies beneath the table failed.
+    #[error("component `{component}`, {why}")]
+    Beneath {
+        /// The component.
+        component: String,
+        /// The failure.
+        why: Box<Fault>,
+    },
+}
+
+impl ReplayError {
+    /// Whether beginning again from the last commit may help.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, ReplayError::Beneath { why, .. } if why.may_pass)
+    }
 }
 
 /// What was read so far.
@@ -163,13 +179,13 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
     /// Applies one entry's records of the key groups `takes` says yes to.
     ///
     /// # Errors
-    /// Nothing of the entry is applied then, unless a value does not decode.
-    pub fn apply(
+    /// Nothing of the entry is applied then, unless a value does not decode or what lies beneath fails.
+    pub fn apply<B: Backing>(
         &mut self,
         at: EntryAddress,
         bytes: &[u8],
         takes: impl Fn(u32) -> bool,
-        table: &mut KeyedTable<K, S>,
+        table: &mut KeyedTable<K, S, B>,
         schedule: &mut Schedule,
     ) -> Result<(), ReplayError> {
         let parsed = StateEntry::decode(bytes).map_err(|why| ReplayError::Bytes { at, why })?;
@@ -244,12 +260,12 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         Ok(())
     }
 
-    fn take(
+    fn take<B: Backing>(
         &mut self,
         at: EntryAddress,
         record: &Record<'_>,
         stored: u64,
-        table: &mut KeyedTable<K, S>,
+        table: &mut KeyedTable<K, S, B>,
         schedule: &mut Schedule,
     ) -> Result<(), ReplayError> {
         let (group, own) = (record.group, self.schema.id);
@@ -270,7 +286,12 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
             schedule.restore(record).map_err(|why| value_error(why.to_string()))?;
         }
         if !due {
-            table.restore(hash, record).map_err(|why| value_error(why.to_string()))?;
+            table.restore(hash, record).map_err(|why| match why {
+                RestoreError::Beneath(why) | RestoreError::Write(WriteError::Beneath(why)) => {
+                    ReplayError::Beneath { component: self.component.clone(), why }
+                }
+                other => value_error(other.to_string()),
+            })?;
         }
         self.replayed.records += 1;
         Ok(())

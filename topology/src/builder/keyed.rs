@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use egret_state::keyed::Key;
+use egret_state::keyed::{InMemory, Key, Storage};
 
 use super::parts::{BoltPart, Env, Part};
 use super::short_type;
@@ -202,7 +202,7 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
         Ok(KeyedStream { grouped, key: EitherKey(self.key, other.key) })
     }
 
-    /// Attaches a bolt with state per key.
+    /// Attaches a bolt with state per key, which is in memory while it runs.
     ///
     /// # Errors
     /// [`BuildError`](super::BuildError) for a bad or taken name or a parallelism out of range.
@@ -211,6 +211,28 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
         O: Tuple,
         B: KeyedBolt<F::Key, T, O>,
         M: Fn() -> B + Send + Sync + 'static,
+    {
+        self.keyed_with(name, parallelism, InMemory, factory)
+    }
+
+    /// Like [`keyed`](Self::keyed), and says where state is while the bolt runs: a component whose keys are more
+    /// than memory takes is given `egret_state_large::LargerThanMemory`. What is durable, and where from it
+    /// is restored, is the same for every storage, and it may be another one at each start.
+    ///
+    /// # Errors
+    /// [`BuildError`](super::BuildError) for a bad or taken name or a parallelism out of range.
+    pub fn keyed_with<O, B, M, G>(
+        self,
+        name: &str,
+        parallelism: u32,
+        storage: G,
+        factory: M,
+    ) -> Result<Stream<O>>
+    where
+        O: Tuple,
+        B: KeyedBolt<F::Key, T, O>,
+        M: Fn() -> B + Send + Sync + 'static,
+        G: Storage,
     {
         crate::batch::register::<O>();
         let outlet: Arc<Mutex<OutletOf<O>>> = Arc::default();
@@ -223,11 +245,12 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
             emits: Some(short_type::<O>()),
             state: Some(state),
             event_time: None,
-            detail: String::new(),
+            detail: storage.detail().unwrap_or_default(),
         };
-        let part = Part::Bolt(Arc::new(KeyedOf::<T, O, F, M> {
+        let part = Part::Bolt(Arc::new(KeyedOf::<T, O, F, M, G> {
             key: self.key.clone(),
             factory,
+            storage: Arc::new(storage),
             outlet: Arc::clone(&outlet),
             of: PhantomData,
         }));
@@ -250,20 +273,22 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
     }
 }
 
-struct KeyedOf<I, O, F, M> {
+struct KeyedOf<I, O, F, M, G> {
     key: F,
     factory: M,
+    storage: Arc<G>,
     outlet: Arc<Mutex<OutletOf<O>>>,
     of: PhantomData<fn(I)>,
 }
 
-impl<I, O, F, B, M> BoltPart for KeyedOf<I, O, F, M>
+impl<I, O, F, B, M, G> BoltPart for KeyedOf<I, O, F, M, G>
 where
     I: Tuple,
     O: Tuple,
     F: KeyFn<I>,
     B: KeyedBolt<F::Key, I, O>,
     M: Fn() -> B + Send + Sync,
+    G: Storage,
 {
     fn make(
         &self,
@@ -274,6 +299,7 @@ where
     ) -> Box<dyn BoltTask> {
         let emitter = self.outlet.lock().expect("no panic while held").make_slicing(targets);
         let bolt = (self.factory)();
-        Box::new(Keyed::<F, I, O, B>::new(self.key.clone(), bolt, emitter, cx, env, state))
+        let (key, storage) = (self.key.clone(), Arc::clone(&self.storage));
+        Box::new(Keyed::<F, I, O, B, G>::new(key, bolt, storage, emitter, cx, env, state))
     }
 }

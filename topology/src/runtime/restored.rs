@@ -188,7 +188,7 @@ impl Restored {
                 taken.into_iter().try_for_each(&mut take)
             })?;
         }
-        bolt.restored(commit);
+        bolt.restored(commit)?;
         Ok(how)
     }
 

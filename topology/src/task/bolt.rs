@@ -48,7 +48,9 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
         Ok(())
     }
 
-    fn restored(&mut self, _: Epoch) {}
+    fn restored(&mut self, _: Epoch) -> Result<(), TaskError> {
+        Ok(())
+    }
 
     fn begin(&mut self, batch: Box<dyn AnyBatch>) {
         assert_eq!(self.work.len(), 0, "one batch is done before the next begins");

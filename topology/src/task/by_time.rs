@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egret_schemas::key::hash;
+use egret_state::keyed::backing::Backing;
 use egret_state::keyed::key::Key;
 use egret_state::keyed::schedule::{Due, Kind, Schedule};
 use egret_state::keyed::state::State;
@@ -114,27 +115,28 @@ impl ByTime {
     }
 
     /// Removes `key` if it expired and is there still.
-    pub(super) fn hide<K: Key + ?Sized, S: State>(
+    pub(super) fn hide<K: Key + ?Sized, S: State, B: Backing>(
         &mut self,
-        table: &mut KeyedTable<K, S>,
+        table: &mut KeyedTable<K, S, B>,
         hash: u64,
         key: &K,
         now: i64,
-    ) {
+    ) -> ComponentResult {
         self.scratch.clear();
         key.encode(&mut self.scratch);
         if self.schedule.expiry(&self.scratch).is_some_and(|ms| ms <= now) {
-            let slot = table.entry(hash, key);
+            let slot = table.reach(hash, key)?;
             table.remove(slot);
             self.schedule.forget(&self.scratch);
         }
+        Ok(())
     }
 
     /// When a commit closes and everything that changes in it did: gives the keys that changed their time, and
     /// removes those whose time has come.
-    pub(super) fn expire<K: Key + ?Sized, S: State>(
+    pub(super) fn expire<K: Key + ?Sized, S: State, B: Backing>(
         &mut self,
-        table: &mut KeyedTable<K, S>,
+        table: &mut KeyedTable<K, S, B>,
         cx: &Context,
     ) -> ComponentResult {
         let Some((ttl, now)) = self.ttl_now(cx) else { return Ok(()) };
@@ -153,7 +155,7 @@ impl ByTime {
         for (bytes, _) in expired {
             let key = K::decode(&bytes)?;
             let key: &K = key.borrow();
-            let slot = table.entry(hash(&bytes), key);
+            let slot = table.reach(hash(&bytes), key)?;
             table.remove(slot);
             schedule.forget(&bytes);
         }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use std::vec::IntoIter;
 
 use egret_schemas::key::hash;
-use egret_schemas::{EntryAddress, Epoch};
+use egret_schemas::{EntryAddress, Epoch, Generation};
 use egret_state::commit::Slice;
+use egret_state::keyed::backing::{Place, Storage};
 use egret_state::keyed::changelog::{Head, Written, schema_id, write_commit};
 use egret_state::keyed::key::Key;
 use egret_state::keyed::replay::{Replay, Replayed, Schema};
@@ -25,12 +26,16 @@ use crate::component::{Context, Emitter, KeyedBolt, Outlet, TaskId, TimerQueue};
 use crate::runtime::{Kept, KeptTable, MemoryShare};
 
 /// A keyed task; see the [module](self).
-pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> {
+pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storage> {
     key: F,
     bolt: B,
     emitter: Emitter<O>,
     cx: Context,
-    table: KeyedTable<F::Key, B::State>,
+    storage: Arc<T>,
+    generation: Generation,
+    key_groups: u32,
+    /// There once the task is restored.
+    table: Option<KeyedTable<F::Key, B::State, T::Backing>>,
     time: ByTime,
     replay: Option<Replay<F::Key, B::State>>,
     log: Option<StateLog>,
@@ -46,16 +51,18 @@ pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> {
     flushed: usize,
 }
 
-impl<F, I, O, B> Keyed<F, I, O, B>
+impl<F, I, O, B, T> Keyed<F, I, O, B, T>
 where
     F: KeyFn<I>,
     I: Tuple,
     O: Tuple,
     B: KeyedBolt<F::Key, I, O>,
+    T: Storage,
 {
     pub(crate) fn new(
         key: F,
         bolt: B,
+        storage: Arc<T>,
         emitter: Emitter<O>,
         cx: Context,
         env: &Env,
@@ -65,7 +72,6 @@ where
         let time = ByTime::new(bolt.time_to_live());
         let schema = schema_id(&bolt.schema());
         let replay = Replay::new(&cx.id.component, Schema::only(schema));
-        let table = KeyedTable::new(env.key_groups);
         let work = Vec::new().into_iter().zip(Vec::new());
         let replay = Some(replay);
         let (kept, memory) = (Arc::clone(&env.kept), env.kept.share());
@@ -75,7 +81,10 @@ where
             bolt,
             emitter,
             cx,
-            table,
+            storage,
+            generation: env.generation,
+            key_groups: env.key_groups,
+            table: None,
             time,
             replay,
             log,
@@ -96,11 +105,12 @@ where
     /// Fires what is due, until that is done or the outlet is full; whether it is done.
     fn fire(&mut self) -> Result<bool, TaskError> {
         let Keyed { bolt, emitter, cx, table, time, .. } = self;
+        let table = table.as_mut().expect(RESTORED);
         let done = guard(&cx.id, || {
             while !emitter.is_full() {
                 let Some((bytes, timer)) = time.next(cx) else { return Ok(true) };
                 let key = F::Key::decode(&bytes)?;
-                let slot = table.entry(hash(&bytes), key.borrow());
+                let slot = table.reach(hash(&bytes), key.borrow())?;
                 let (key, state) = table.get_mut(slot);
                 bolt.on_timer(key, state, timer, emitter, cx)?;
                 time.take_up_fired(&bytes, cx)?;
@@ -111,14 +121,34 @@ where
         Ok(done)
     }
 
+    /// Makes the table, empty, if that was not done.
+    fn open_table(&mut self) -> Result<(), TaskError> {
+        if self.table.is_some() {
+            return Ok(());
+        }
+        let Context { topology, id, log, .. } = &self.cx;
+        let place = Place {
+            directory: log.dir(),
+            topology,
+            component: &id.component,
+            task: id.task,
+            generation: self.generation.0,
+        };
+        let opened = self.storage.open(&place);
+        let backing = opened.map_err(|fault| self.error(chain(&*fault), fault.may_pass))?;
+        self.table = Some(KeyedTable::over(backing, self.key_groups));
+        Ok(())
+    }
+
     /// Writes what changed, and some of what did not.
     fn write(&mut self, commit: Epoch) -> Result<(), TaskError> {
         let id = &self.cx.id;
         let failed = |why: String, retry| TaskError { task: id.clone(), why, retry };
+        let table = self.table.as_mut().expect(RESTORED);
         let Some(log) = &mut self.log else {
-            self.table.settle();
+            table.settle().map_err(|why| failed(chain(&why), why.may_pass()))?;
             self.time.schedule.settle();
-            let bytes = self.table.memory_bytes() + self.time.schedule.memory_bytes();
+            let bytes = table.memory_bytes() + self.time.schedule.memory_bytes();
             let taken = self.memory.set(bytes);
             return taken.map_err(|why| failed(why, false));
         };
@@ -130,32 +160,35 @@ where
             epoch: commit,
         };
         let schedule = &mut self.time.schedule;
-        let live = self.table.live_bytes() + schedule.live_bytes();
-        let swept = self.table.swept();
+        let live = table.live_bytes() + schedule.live_bytes();
+        let swept = table.swept();
         log.begin_ledger_if_due(live, swept).map_err(|why| failed(why, true))?;
         let mut entries = Vec::new();
         let sweep = |changed| log.sweep_bytes(changed, live);
         let emit = |entry| entries.push(entry);
-        let written = write_commit(&mut self.table, schedule, &head, sweep, emit);
+        let written = write_commit(table, schedule, &head, sweep, emit);
         let written: Written = written.map_err(|error| {
             self.sound = false;
-            failed(chain(&error), false)
+            failed(chain(&error), error.may_pass())
         })?;
         entries.into_iter().for_each(|entry| log.append(commit, entry));
-        log.close(commit, written, self.table.swept());
-        let bytes = self.table.memory_bytes() + schedule.memory_bytes();
+        log.close(commit, written, table.swept());
+        let bytes = table.memory_bytes() + schedule.memory_bytes();
         self.memory.set(bytes).map_err(|why| failed(why, false))
     }
 }
 
-impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> Keyed<F, I, O, B> {
+const RESTORED: &str = "a task is restored before it works";
+
+impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storage> Keyed<F, I, O, B, T> {
     /// The table is as it was at `commit`.
     fn goes_on(&mut self, replayed: Replayed, commit: Epoch) {
+        let table = self.table.as_mut().expect(RESTORED);
         if let Some(log) = &mut self.log {
-            log.restored(replayed, self.table.swept());
+            log.restored(replayed, table.swept());
             if self.undo_bytes_max > 0 {
                 let of_schedule = self.undo_bytes_max / 8;
-                self.table.keep_undo(commit, self.undo_bytes_max - of_schedule);
+                table.keep_undo(commit, self.undo_bytes_max - of_schedule);
                 self.time.schedule.keep_undo(commit, of_schedule);
             }
         }
@@ -163,19 +196,18 @@ impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> Keyed<F, I, O, B> {
 }
 
 /// What a task leaves to the next of its name and number.
-struct Left<K: Key + ?Sized, S> {
-    table: KeyedTable<K, S>,
+struct Left<K: Key + ?Sized, S, B> {
+    table: KeyedTable<K, S, B>,
     schedule: Schedule,
     schema: u64,
 }
 
-impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> Drop for Keyed<F, I, O, B> {
+impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storage> Drop for Keyed<F, I, O, B, T> {
     fn drop(&mut self) {
         let Some(log) = self.log.as_ref().filter(|_| self.replay.is_none() && self.sound) else {
             return;
         };
-        let empty = KeyedTable::new(self.table.key_groups());
-        let table = std::mem::replace(&mut self.table, empty);
+        let Some(table) = self.table.take().filter(KeyedTable::is_sound) else { return };
         let schedule = std::mem::take(&mut self.time.schedule);
         let left = Left { table, schedule, schema: self.schema };
         let (tasks, log_bytes) = (self.cx.tasks, log.bytes());
@@ -183,12 +215,13 @@ impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>> Drop for Keyed<F, I, O, B> {
     }
 }
 
-impl<F, I, O, B> BoltTask for Keyed<F, I, O, B>
+impl<F, I, O, B, T> BoltTask for Keyed<F, I, O, B, T>
 where
     F: KeyFn<I>,
     I: Tuple,
     O: Tuple,
     B: KeyedBolt<F::Key, I, O>,
+    T: Storage,
 {
     fn id(&self) -> &TaskId {
         &self.cx.id
@@ -204,9 +237,11 @@ where
         entry: &[u8],
         takes: &dyn Fn(u32) -> bool,
     ) -> Result<(), TaskError> {
+        self.open_table()?;
+        let table = self.table.as_mut().expect("just opened");
         let replay = self.replay.as_mut().expect("restored before it works");
-        let applied = replay.apply(at, entry, takes, &mut self.table, &mut self.time.schedule);
-        applied.map_err(|error| self.error(chain(&error), false))
+        let applied = replay.apply(at, entry, takes, table, &mut self.time.schedule);
+        applied.map_err(|error| self.error(chain(&error), error.may_pass()))
     }
 
     fn restored_ledger(&mut self) -> Result<(), TaskError> {
@@ -218,7 +253,9 @@ where
         let Some(kept) = self.kept.take(&self.cx.id) else { return false };
         let of_now = kept.tasks == self.cx.tasks && self.log.is_some();
         let Some(table) = Some(kept.table).filter(|_| of_now) else { return false };
-        let Ok(table) = table.downcast::<Left<F::Key, B::State>>() else { return false };
+        let Ok(table) = table.downcast::<Left<F::Key, B::State, T::Backing>>() else {
+            return false;
+        };
         let Left { mut table, mut schedule, schema } = *table;
         let key_groups = table.key_groups();
         if schema != self.schema
@@ -227,20 +264,22 @@ where
         {
             return false;
         }
-        self.table = table;
+        self.table = Some(table);
         self.time.schedule = schedule;
         self.replay = None;
         self.goes_on(Replayed { bytes: kept.log_bytes, records: 0 }, commit);
         true
     }
 
-    fn restored(&mut self, commit: Epoch) {
+    fn restored(&mut self, commit: Epoch) -> Result<(), TaskError> {
+        self.open_table()?;
         let replayed = self.replay.take().expect("a task is restored once").replayed();
         self.goes_on(replayed, commit);
+        Ok(())
     }
 
     fn committed(&mut self, commit: Epoch) {
-        let undos = [self.table.undo(), self.time.schedule.undo()];
+        let undos = [self.table.as_mut().and_then(KeyedTable::undo), self.time.schedule.undo()];
         undos.into_iter().flatten().for_each(|undo| undo.committed(commit));
     }
 
@@ -253,15 +292,16 @@ where
 
     fn go_on(&mut self) -> Result<bool, TaskError> {
         let Keyed { key, bolt, emitter, cx, table, time, work, .. } = self;
+        let table = table.as_mut().expect(RESTORED);
         let hides = time.hides(cx);
         guard(&cx.id, || {
             while !emitter.is_full()
                 && let Some((tuple, hash)) = work.next()
             {
                 if let Some(now) = hides {
-                    key.with(&tuple, |key| time.hide(table, hash, key, now));
+                    key.with(&tuple, |key| time.hide(table, hash, key, now))?;
                 }
-                let slot = key.with(&tuple, |key| table.entry(hash, key));
+                let slot = key.with(&tuple, |key| table.reach(hash, key))?;
                 let (key, state) = table.get_mut(slot);
                 bolt.execute(key, state, tuple, emitter, cx)?;
                 if cx.timers.is_pending() {
@@ -279,6 +319,7 @@ where
             return Ok(false);
         }
         let Keyed { bolt, emitter, cx, table, time, flushed, .. } = self;
+        let table = table.as_mut().expect(RESTORED);
         *flushed = guard(&cx.id, || {
             table.for_each_dirty(*flushed, |key, state| {
                 bolt.flush(key, state, emitter, cx)?;

@@ -1,49 +1,44 @@
 //! Keyed state against a plain map: random operations over several tasks, captured at commits,
 //! restored at any commit, by any number of tasks.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    reason = "a test of a small world"
-)]
-
 use std::collections::BTreeMap;
 
+use crate::commit::restore_set::{RestoreSet, check_slices, groups_of_task, reading_plan};
+use crate::keyed::backing::Backing;
+use crate::keyed::chain::Chain;
+use crate::keyed::changelog::{Head, write_commit};
+use crate::keyed::key::Key;
+use crate::keyed::replay::{Replay, Schema};
+use crate::keyed::schedule::Schedule;
+use crate::keyed::table::KeyedTable;
 use egret_schemas::key::{key_group, task_of_group};
 use egret_schemas::{EntryAddress, EntryId, Epoch, Generation, LedgerId};
-use egret_state::commit::restore_set::{RestoreSet, check_slices, groups_of_task, reading_plan};
-use egret_state::keyed::chain::Chain;
-use egret_state::keyed::changelog::{Head, write_commit};
-use egret_state::keyed::key::Key;
-use egret_state::keyed::replay::{Replay, Schema};
-use egret_state::keyed::schedule::Schedule;
-use egret_state::keyed::table::KeyedTable;
 use proptest::prelude::*;
 
 const KEY_GROUPS: u32 = 8;
 const SCHEMA: u64 = 7;
 
 type Model = BTreeMap<String, Vec<u32>>;
-type Table = KeyedTable<str, Vec<u32>>;
-
-struct Task {
-    table: Table,
+struct Task<B> {
+    table: KeyedTable<str, Vec<u32>, B>,
     chain: Chain,
 }
 
 /// Ledgers with everything that was ever appended, committed or not, and every commit made.
-struct World {
+struct World<'a, B> {
+    open: &'a dyn Fn() -> B,
     ledgers: BTreeMap<LedgerId, Vec<Vec<u8>>>,
     commits: Vec<(RestoreSet, Model)>,
-    tasks: Vec<Task>,
+    tasks: Vec<Task<B>>,
     model: Model,
     generation: u32,
     commit: u32,
 }
 
-impl World {
-    fn new(tasks: u32) -> World {
+impl<'a, B: Backing> World<'a, B> {
+    fn new(open: &'a dyn Fn() -> B, tasks: u32) -> World<'a, B> {
         let mut world = World {
+            open,
             ledgers: BTreeMap::new(),
             commits: vec![(RestoreSet::default(), Model::new())],
             tasks: Vec::new(),
@@ -62,7 +57,7 @@ impl World {
         id
     }
 
-    fn task_of(&mut self, key: &str) -> &mut Task {
+    fn task_of(&mut self, key: &str) -> &mut Task<B> {
         let group = key_group(key.hash64(), KEY_GROUPS);
         let tasks = self.tasks.len() as u32;
         &mut self.tasks[task_of_group(group, KEY_GROUPS, tasks) as usize]
@@ -70,14 +65,14 @@ impl World {
 
     fn change(&mut self, key: &str, value: u32) {
         let table = &mut self.task_of(key).table;
-        let slot = table.entry(key.hash64(), key);
+        let slot = table.reach(key.hash64(), key).unwrap();
         table.get_mut(slot).1.push(value);
         self.model.entry(key.to_owned()).or_default().push(value);
     }
 
     fn remove(&mut self, key: &str) {
         let table = &mut self.task_of(key).table;
-        let slot = table.entry(key.hash64(), key);
+        let slot = table.reach(key.hash64(), key).unwrap();
         table.remove(slot);
         self.model.remove(key);
     }
@@ -129,7 +124,7 @@ impl World {
         self.tasks.clear();
         for task in 0..tasks {
             let slices = set.of_task(task, tasks, KEY_GROUPS);
-            let mut table = Table::new(KEY_GROUPS);
+            let mut table = KeyedTable::over((self.open)(), KEY_GROUPS);
             let mut replay = Replay::new("count", Schema::only(SCHEMA));
             for reading in reading_plan(&slices) {
                 let ledger = reading.range.ledger;
@@ -152,20 +147,25 @@ impl World {
             let chain = Chain::restored(groups, &slices, changed, replay.replayed());
             self.tasks.push(Task { table, chain });
             let ledger = self.new_ledger();
-            self.tasks.last_mut().unwrap().chain.begin_ledger(ledger, Default::default());
+            let Task { table, chain } = self.tasks.last_mut().unwrap();
+            chain.begin_ledger(ledger, table.swept());
         }
         self.check();
     }
 
     /// The tables hold what the model holds, each key with its owner.
-    fn check(&self) {
+    fn check(&mut self) {
         let mut held = Model::new();
         let tasks = self.tasks.len() as u32;
-        for (task, Task { table, .. }) in (0..).zip(&self.tasks) {
-            for (group, key, state) in table.iter() {
+        for (task, Task { table, .. }) in (0..).zip(&mut self.tasks) {
+            let mut found = 0;
+            let each = |group, key: &str, state: &Vec<u32>| {
                 assert_eq!(task_of_group(group, KEY_GROUPS, tasks), task);
                 assert!(held.insert(key.to_owned(), state.clone()).is_none());
-            }
+                found += 1;
+            };
+            table.visit(each).unwrap();
+            assert_eq!(table.len(), found);
         }
         assert_eq!(held, self.model);
     }
@@ -188,8 +188,8 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn run(ops: &[Op], tasks: u32) {
-    let mut world = World::new(tasks);
+fn run<B: Backing>(open: &dyn Fn() -> B, ops: &[Op], tasks: u32) {
+    let mut world = World::new(open, tasks);
     for op in ops {
         match op {
             Op::Change(key, value) => world.change(&format!("key {key}"), *value),
@@ -201,20 +201,21 @@ fn run(ops: &[Op], tasks: u32) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-    #[test]
-    fn state_restored_at_any_commit_by_any_number_of_tasks_is_that_of_the_commit(
-        ops in proptest::collection::vec(op(), 0..80),
-        tasks in 1u32..5,
-    ) {
-        run(&ops, tasks);
-    }
+/// Any operations, any number of tasks, restored at any commit.
+///
+/// # Panics
+/// When a table over such a backing is not what it was.
+pub fn whatever_happens<B: Backing>(open: impl Fn() -> B, cases: u32) {
+    let inputs = (proptest::collection::vec(op(), 0..80), 1u32..5);
+    super::runner(cases).run(&inputs, |(ops, tasks)| Ok(run(&open, &ops, tasks))).unwrap();
 }
 
-#[test]
-fn state_moves_from_one_task_to_three_to_two() {
-    let mut world = World::new(1);
+/// State moves from one task to three to two.
+///
+/// # Panics
+/// When a table over such a backing is not what it was.
+pub fn moves<B: Backing>(open: impl Fn() -> B) {
+    let mut world = World::new(&open, 1);
     for (tasks, how) in [(3, 0b1101), (2, 0b11), (2, 0)] {
         (0..100).for_each(|i| world.change(&format!("key {i}"), i));
         (0..100).step_by(7).for_each(|i| world.remove(&format!("key {i}")));
@@ -230,9 +231,11 @@ fn state_moves_from_one_task_to_three_to_two() {
 
 /// A key was removed long ago and its task rewrote everything since; the old ledger, still needed by a
 /// neighbour, must not bring it back.
-#[test]
-fn an_old_ledger_a_neighbour_needs_does_not_bring_removed_keys_back() {
-    let mut world = World::new(1);
+///
+/// # Panics
+/// When a table over such a backing brings it back.
+pub fn removed<B: Backing>(open: impl Fn() -> B) {
+    let mut world = World::new(&open, 1);
     (0..40).for_each(|i| world.change(&format!("key {i}"), i));
     world.commit(0);
     world.restore(1, 2);
