@@ -95,6 +95,8 @@ pub use egret_state::Guarantee;
 pub use egret_state::commit::Origin;
 pub use egret_state::keyed::{InMemory, ListState, MapState, Storage, Value};
 pub use egret_state::state;
+#[cfg(feature = "large-state")]
+pub use egret_state_large::LargerThanMemory;
 pub use either::Either;
 pub use ends::{exit_code, is_taken_over};
 pub use error::{Error, Result};

@@ -216,7 +216,8 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
     }
 
     /// Like [`keyed`](Self::keyed), and says where state is while the bolt runs: a component whose keys are more
-    /// than memory takes is given `egret_state_large::LargerThanMemory`. What is durable, and where from it
+    /// than memory takes is given `egret_state_large::LargerThanMemory` (or `egret::LargerThanMemory`, with the
+    /// feature `large-state`). What is durable, and where from it
     /// is restored, is the same for every storage, and it may be another one at each start.
     ///
     /// # Errors
