@@ -59,7 +59,8 @@ pub enum Input {
     /// Time passed.
     Tick,
     /// A task emitted for the first time in this epoch. Without it the epoch counts as idle: a spout
-    /// sends it with its first batch of an epoch, before `SpoutDone`.
+    /// sends it with its first batch of an epoch, before `SpoutDone`, and a bolt when something is due there
+    /// although nothing came.
     Active {
         /// The task.
         task: TaskId,
@@ -339,7 +340,9 @@ impl Coordinator {
         match input {
             Input::Tick => {}
             Input::Active { task, epoch } => {
-                if self.is_ours(task, epoch)? {
+                // Once spouts have left the last commit, there is none for what is due at a bolt.
+                let left = self.draining && self.open_epoch().is_some_and(|open| epoch > open);
+                if !left && self.is_ours(task, epoch)? {
                     self.clock_mut().on_active(task, epoch);
                 }
             }

@@ -421,6 +421,24 @@ fn the_coordinator_asks_to_be_woken_once_per_deadline() {
 }
 
 #[test]
+fn what_is_due_at_a_bolt_ends_a_commit_unless_there_is_no_other() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.step(Input::Tick), [Effect::Open(epoch(0, 0))]);
+    rig.now_ms += 1000;
+    assert_eq!(rig.step(Input::Tick), [], "nothing happened");
+    rig.step(Input::Active { task: COUNT[1], epoch: epoch(0, 0) });
+    assert_eq!(rig.step(Input::Tick), [], "the effect was with the message");
+    assert_eq!(rig.coordinator.open_epoch(), Some(epoch(1, 0)));
+    assert_eq!(rig.step(Input::Stop), [Effect::Drain]);
+    // The bolt's frontier is beyond the last commit once the spouts have left it.
+    assert_eq!(rig.step(Input::Active { task: COUNT[1], epoch: epoch(2, 0) }), []);
+    let poisons = |out: Vec<Effect>| matches!(out[..], [Effect::Poison { .. }]);
+    let mut rig = Rig::new();
+    rig.step(Input::Tick);
+    assert!(poisons(rig.step(Input::Active { task: COUNT[1], epoch: epoch(2, 0) })));
+}
+
+#[test]
 fn bounded_input_ends_with_a_last_commit_then_finished() {
     let mut rig = Rig::new();
     rig.through_commit_0();

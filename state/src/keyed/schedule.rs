@@ -542,6 +542,24 @@ mod tests {
         }
     }
 
+    /// A plain state counts as rewritten when it changed, and a restore may begin there.
+    #[test]
+    fn what_is_due_is_written_again_with_every_whole_record_of_its_key() {
+        let mut schedule = Schedule::default();
+        schedule.set(b"k", due(0, 5, 1)).unwrap();
+        schedule.write_changes(KEY_GROUPS, |_| ());
+        schedule.captured(end(1));
+        let mut log = Vec::new();
+        for what in [What::Plain(b"state"), What::Whole(b"")] {
+            log.clear();
+            let record = Record { group: key_group(hash(b"k"), KEY_GROUPS), key: b"k", what };
+            schedule.write_beside(&record, KEY_GROUPS, |record| record.write(&mut log));
+            assert_eq!(replayed(&log), held(&schedule));
+        }
+        let record = Record { group: 0, key: b"k", what: What::Changes(b"") };
+        schedule.write_beside(&record, KEY_GROUPS, |_| panic!("its changes let go of nothing"));
+    }
+
     #[test]
     fn the_bytes_of_timers_are_frozen_and_in_the_order_of_time() {
         let mut body = Vec::new();
