@@ -374,6 +374,7 @@ fn whole(has: &[Due]) -> Vec<u8> {
     body
 }
 
+#[expect(clippy::big_endian_bytes, reason = "the order of bytes is the order of numbers")]
 fn cell(due: &Due, put: bool, out: &mut Vec<u8>) {
     let domain = match due.kind {
         Kind::ProcessingTime => 0,
@@ -395,6 +396,7 @@ fn cell(due: &Due, put: bool, out: &mut Vec<u8>) {
     }
 }
 
+#[expect(clippy::big_endian_bytes, reason = "the order of bytes is the order of numbers")]
 fn timer(subkey: &[u8]) -> Result<Due, StateError> {
     let wrong = || StateError("a timer's subkey is its time, 13 bytes".to_owned());
     let (domain, rest) = subkey.split_first_chunk::<1>().ok_or_else(wrong)?;
