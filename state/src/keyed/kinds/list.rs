@@ -170,7 +170,6 @@ fn subkey(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
-#[expect(clippy::big_endian_bytes, reason = "the order of bytes is the order of numbers")]
 fn number(subkey: &[u8]) -> Result<u64, StateError> {
     let number = subkey.try_into().map(u64::from_be_bytes).ok();
     // The last one would leave no number for the end.
