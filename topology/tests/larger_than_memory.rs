@@ -25,6 +25,11 @@ struct Count {
     falls: Falls,
 }
 
+/// The lowest byte of a count.
+fn low(n: u64) -> u8 {
+    n.to_le_bytes()[0]
+}
+
 impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
     type State = (u64, Vec<u8>);
 
@@ -36,9 +41,9 @@ impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
         out: &mut Emitter<(Blob, u64)>,
         _: &Context,
     ) -> ComponentResult {
-        assert!(ballast.iter().all(|byte| *byte == *n as u8), "the ballast is the count's");
+        assert!(ballast.iter().all(|byte| *byte == low(*n)), "the ballast is the count's");
         *n += 1;
-        *ballast = vec![*n as u8; 400];
+        *ballast = vec![low(*n); 400];
         out.emit((Blob::from(word), *n));
         let seen = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
         assert!(!(self.falls)(seen), "a fall after {seen} words");

@@ -4,11 +4,10 @@
 //! changelog.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use egret_state::keyed::Backing;
-use egret_state::keyed::backing::Fault;
+use egret_state::keyed::backing::{Each, Fault};
 use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
 use lsm_tree::{
     AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, SeqNo, SequenceNumberCounter,
@@ -132,11 +131,7 @@ impl Backing for Files {
         self.changed(change, buffer_bytes)
     }
 
-    fn scan(
-        &mut self,
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Box<Fault>> {
+    fn scan(&mut self, from: &[u8], each: &mut Each<'_>) -> Result<(), Box<Fault>> {
         self.check()?;
         for found in self.tree.range(from.., SeqNo::MAX, None) {
             let (key, value) = found.into_inner().map_err(|why| failed(&self.directory, &why))?;

@@ -13,6 +13,9 @@ use lsm_tree::{AbstractTree, AnyTree, SequenceNumberCounter};
 
 use crate::caps;
 
+/// What a thread does until it is time to end.
+type Work = fn(&Shared, &AnyTree, &SequenceNumberCounter) -> Result<(), lsm_tree::Error>;
+
 /// See the [module](self). Ends the threads when it goes.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -77,8 +80,7 @@ impl Keeper {
     /// Starts the threads for a tree whose changes have these numbers.
     pub(crate) fn start(tree: &AnyTree, changes: &SequenceNumberCounter) -> io::Result<Keeper> {
         let mut keeper = Keeper { shared: Arc::default(), threads: Vec::new() };
-        let work: [(&str, fn(&Shared, &AnyTree, &SequenceNumberCounter) -> _); 2] =
-            [("egret-state-write", write), ("egret-state-merge", merge)];
+        let work = [("egret-state-write", write as Work), ("egret-state-merge", merge as Work)];
         for (name, work) in work {
             let (shared, tree) = (Arc::clone(&keeper.shared), tree.clone());
             let changes = changes.clone();

@@ -15,6 +15,9 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+/// What a [`scan`](Backing::scan) shows keys and values to, until it breaks.
+pub type Each<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Bytes by key, in the order of keys; see the [module](self).
 pub trait Backing: fmt::Debug + Send + 'static {
     /// Whether there is anything at all. Where not, a table never asks.
@@ -45,11 +48,7 @@ pub trait Backing: fmt::Debug + Send + 'static {
     fn remove(&mut self, key: &[u8]) -> Result<(), Box<Fault>>;
 
     /// Shows the keys from `from` on, in order, until `each` breaks.
-    fn scan(
-        &mut self,
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Box<Fault>>;
+    fn scan(&mut self, from: &[u8], each: &mut Each<'_>) -> Result<(), Box<Fault>>;
 }
 
 /// The place in which states lie beneath a table failed.
@@ -138,11 +137,7 @@ impl Backing for InMemory {
         Ok(())
     }
 
-    fn scan(
-        &mut self,
-        _: &[u8],
-        _: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Box<Fault>> {
+    fn scan(&mut self, _: &[u8], _: &mut Each<'_>) -> Result<(), Box<Fault>> {
         Ok(())
     }
 }

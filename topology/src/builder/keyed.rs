@@ -301,6 +301,6 @@ where
         let emitter = self.outlet.lock().expect("no panic while held").make_slicing(targets);
         let bolt = (self.factory)();
         let (key, storage) = (self.key.clone(), Arc::clone(&self.storage));
-        Box::new(Keyed::<F, I, O, B, G>::new(key, bolt, storage, emitter, cx, env, state))
+        Box::new(Keyed::<F, I, O, B, G>::new((key, bolt), storage, emitter, cx, env, state))
     }
 }

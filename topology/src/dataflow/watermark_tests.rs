@@ -49,7 +49,9 @@ impl BoltTask for Due {
     fn revive(&mut self, _: Epoch) -> bool {
         false
     }
-    fn restored(&mut self, _: Epoch) {}
+    fn restored(&mut self, _: Epoch) -> Result<(), TaskError> {
+        Ok(())
+    }
     fn committed(&mut self, _: Epoch) {}
     fn begin(&mut self, batch: Box<dyn AnyBatch>) {
         drop(typed::<Blob>(batch));

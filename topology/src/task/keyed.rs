@@ -60,8 +60,7 @@ where
     T: Storage,
 {
     pub(crate) fn new(
-        key: F,
-        bolt: B,
+        (key, bolt): (F, B),
         storage: Arc<T>,
         emitter: Emitter<O>,
         cx: Context,

@@ -118,7 +118,13 @@ pub(crate) fn calm() -> Trap {
 /// Events of `from..to` ms, out of order by less than the bound within their partition.
 pub(crate) fn events(from: i64, to: i64) -> Vec<(u64, i64)> {
     (from..to)
-        .map(|i| ((i * 7).rem_euclid(11).cast_unsigned(), i + [0, 3, -3][i.rem_euclid(3) as usize]))
+        .map(|i| {
+            (
+                (i * 7).rem_euclid(11).cast_unsigned(),
+                i + [0, 3, -3]
+                    [usize::from(i.rem_euclid(3) != 0) * (1 + usize::from(i.rem_euclid(3) == 2))],
+            )
+        })
         .collect()
 }
 

@@ -89,7 +89,12 @@ struct World<S: State, B> {
 /// When a table over such a backing is not what a map is.
 pub fn whatever_happens<S: Numbers, B: Backing>(open: impl Fn() -> B, cases: u32) {
     let ops = proptest::collection::vec(op(), 0..150);
-    super::runner(cases).run(&ops, |ops| Ok(run::<S, B>(open(), &ops))).unwrap();
+    super::runner(cases)
+        .run(&ops, |ops| {
+            run::<S, B>(open(), &ops);
+            Ok(())
+        })
+        .unwrap();
 }
 
 fn run<S: Numbers, B: Backing>(backing: B, ops: &[Op]) {

@@ -18,11 +18,10 @@ pub mod changes;
 pub mod restores;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use proptest::test_runner::{Config, TestRunner};
 
-use super::backing::{Backing, Fault};
+use super::backing::{Backing, Each, Fault};
 use cells::Bag;
 
 /// Runs everything, each with backings of its own, so many times.
@@ -99,11 +98,7 @@ impl Backing for Shelf {
         Ok(())
     }
 
-    fn scan(
-        &mut self,
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Box<Fault>> {
+    fn scan(&mut self, from: &[u8], each: &mut Each<'_>) -> Result<(), Box<Fault>> {
         self.works()?;
         let range = self.all.range(from.to_vec()..);
         let _ = range.into_iter().try_for_each(|(key, value)| each(key, value));

@@ -207,7 +207,12 @@ fn run<B: Backing>(open: &dyn Fn() -> B, ops: &[Op], tasks: u32) {
 /// When a table over such a backing is not what it was.
 pub fn whatever_happens<B: Backing>(open: impl Fn() -> B, cases: u32) {
     let inputs = (proptest::collection::vec(op(), 0..80), 1u32..5);
-    super::runner(cases).run(&inputs, |(ops, tasks)| Ok(run(&open, &ops, tasks))).unwrap();
+    super::runner(cases)
+        .run(&inputs, |(ops, tasks)| {
+            run(&open, &ops, tasks);
+            Ok(())
+        })
+        .unwrap();
 }
 
 /// State moves from one task to three to two.

@@ -214,7 +214,11 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
     /// A slot took a record: its key is beneath from now on.
     pub(super) fn restored(&mut self, number: u32) -> Result<(), WriteError> {
         let mark = &mut self.beneath.marks[number as usize];
-        if *mark == Mark::Nothing { self.put_beneath(number) } else { Ok(*mark = Mark::Older) }
+        if *mark == Mark::Nothing {
+            return self.put_beneath(number);
+        }
+        *mark = Mark::Older;
+        Ok(())
     }
 
     /// Puts a slot's state beneath.
