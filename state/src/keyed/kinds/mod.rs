@@ -184,8 +184,7 @@ macro_rules! state {
                 &mut self,
                 body: &[u8],
             ) -> ::std::result::Result<(), $crate::keyed::state::StateError> {
-                const PARTS: &[&str] = &[$(stringify!($field)),+];
-                let parts = PARTS.len() as u32;
+                let parts = [$(stringify!($field)),+].iter().fold(0u32, |parts, _| parts + 1);
                 $crate::keyed::kinds::apply_cells(body, stringify!($name), parts, |cell| {
                     let mut part = 0u32;
                     $(
