@@ -1,6 +1,6 @@
 //! Tables over files: what every table must do, memory that is bounded, and disks that fail.
 
-#![expect(clippy::unwrap_used, reason = "a test of a small world")]
+#![expect(clippy::cast_possible_truncation, reason = "a test of a small world")]
 
 use std::fs;
 use std::path::Path;
