@@ -3,7 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
     reason = "a measurement"
 )]
 

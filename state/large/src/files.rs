@@ -19,7 +19,7 @@ use crate::keeper::Keeper;
 use crate::larger::fault;
 use crate::place::{Directory, broken};
 
-/// The files of one task; they go with this. See the [module](self).
+/// Bytes by key in an LSM tree, below a directory of one task; the files go with this.
 pub struct Files {
     // The order counts: the thread ends, then the tree is closed, then its directory goes.
     keeper: Keeper,

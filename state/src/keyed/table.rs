@@ -15,7 +15,7 @@
 //! takes the change back. A [*sweep*](KeyedTable::sweep) goes over the slots, round after round, and hands out the
 //! keys that were not written in this commit anyway: rewritten a few at a time, they let go of old ledgers.
 //!
-//! Over a [backing](super::backing) the table holds the keys in use, and [`beneath`] them lie the others.
+//! Over a [backing](super::backing) the table holds the keys in use, and beneath them lie the others.
 
 mod beneath;
 
