@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use egret::replica::follow::{Beside, Place as _};
 use egret::replica::shown::Range;
-use egret::replica::{Follower, Replica, ReplicaError, ReplicaOptions, schema_key};
+use egret::replica::{Follower, Replica, ReplicaError, ReplicaOptions};
 use egret_integration::sim::dice::Dice;
-use egret_log::{Log, LogConfig, clock};
+use egret_log::clock;
 use egret_schemas::state::{StateEntry, StateFound, StateQuestion};
 use egret_state::keyed::Key as _;
-use egret_state::keyed::format::{Format, Schema, StateFormat};
 use egret_state_server::rpc::client::RpcClient;
 use egret_state_server::{ServerOptions, StateServer};
 use serde_json::{Value, json};
@@ -27,15 +26,6 @@ use serde_json::{Value, json};
 const KEYS: usize = 64;
 const NUMBERS: u64 = 6000;
 const KILLS: usize = 8;
-
-/// The format of what `lockstep` keeps, as it is stored.
-#[derive(serde::Deserialize)]
-struct Steps {
-    #[serde(rename = "count")]
-    _count: u64,
-    #[serde(rename = "last")]
-    _last: Option<u64>,
-}
 
 fn start(dir: &Path, workers: u32, commit_ms: u32, numbers: u64) -> Child {
     Command::new(env!("CARGO_BIN_EXE_lockstep"))
@@ -116,17 +106,6 @@ impl Http {
     }
 }
 
-/// Has the schema beside the state, as a topology would.
-fn keep_schema(dir: &Path) {
-    let state = StateFormat::Plain(Format::of::<Steps>());
-    let schema = Schema { label: String::new(), key: str::format(), state };
-    let log = Log::open(dir, LogConfig::default()).unwrap();
-    let key = schema_key("lockstep", schema.id());
-    let op = egret_log::metadata::Op::Put(key, schema.to_string().into_bytes());
-    log.metadata().txn(&[], &[op]).unwrap();
-    log.close().unwrap();
-}
-
 fn scan_all(shown: &egret::replica::Shown) -> Value {
     let range = Range { limit: usize::MAX, bytes: usize::MAX, ..Range::default() };
     let page = shown.scan("steps", &range).unwrap();
@@ -139,7 +118,6 @@ fn scan_all(shown: &egret::replica::Shown) -> Value {
 fn no_answer_is_of_two_commits_or_of_none_while_the_topology_is_killed() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path();
-    keep_schema(dir);
     let (seen, ending) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
     let replica = Replica::new("lockstep", ReplicaOptions::default());
     let mut child = start(dir, 1, 20, NUMBERS);

@@ -38,7 +38,12 @@ use reading::Cursor;
 
 /// The metadata key of a schema's text.
 pub fn schema_key(topology: &str, id: u64) -> String {
-    format!("/topologies/{topology}/schemas/{id:016x}")
+    format!("{}{id:016x}", schema_prefix(topology))
+}
+
+/// Where the texts of a topology's schemas are kept.
+pub(crate) fn schema_prefix(topology: &str) -> String {
+    format!("/topologies/{topology}/schemas/")
 }
 
 /// Attempts to read a commit while the topology goes on and trims what it needed.

@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use egret::component::{Next, Positions, Replay, Spout};
 use egret::{Args, Blob, ComponentResult, Context, Emitter, KeyedBolt, LogSink, TopologyBuilder};
-use egret_state::keyed::Key;
-use egret_state::keyed::format::{Format, Schema, StateFormat};
 use serde::{Deserialize, Serialize};
 
 /// Numbers of one call.
@@ -69,11 +67,6 @@ struct Step;
 
 impl KeyedBolt<str, (String, u64), Blob> for Step {
     type State = Steps;
-
-    fn schema(&self) -> String {
-        let state = StateFormat::Plain(Format::of::<Steps>());
-        Schema { label: String::new(), key: str::format(), state }.to_string()
-    }
 
     fn execute(
         &mut self,

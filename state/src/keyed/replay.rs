@@ -6,6 +6,7 @@
 //! Values are decoded only under a schema the component declares; anything else is refused, for
 //! `postcard` would read other bytes as something else without complaint.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use egret_schemas::bytes::{DecodeError, Reader};
@@ -30,12 +31,14 @@ pub struct Schema {
     pub id: u64,
     /// Schemas whose bytes its code reads all the same.
     pub accepts: Vec<u64>,
+    /// How others that are known differ, in words.
+    pub differs: BTreeMap<u64, String>,
 }
 
 impl Schema {
     /// A schema that reads only itself.
     pub fn only(id: u64) -> Schema {
-        Schema { id, accepts: Vec::new() }
+        Schema { id, accepts: Vec::new(), differs: BTreeMap::new() }
     }
 
     fn reads(&self, stored: u64) -> bool {
@@ -76,7 +79,7 @@ pub enum ReplayError {
     },
     /// A value was written under a schema the component does not declare.
     #[error(
-        "component `{component}`, key group {group}: state written under schema {stored:016x}, the code has {own:016x} and does not declare that it reads the other: run the old code, or declare it and convert"
+        "component `{component}`, key group {group}: state written under schema {stored:016x}, the code has {own:016x} and does not read the other: {differs}. Run the old code, or give the state a format that reads the old one"
     )]
     Schema {
         /// The component.
@@ -87,6 +90,8 @@ pub enum ReplayError {
         stored: u64,
         /// The schema of the code.
         own: u64,
+        /// How they differ, in words.
+        differs: String,
     },
     /// A key or value does not decode.
     #[error(
@@ -271,7 +276,9 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         let (group, own) = (record.group, self.schema.id);
         if !self.schema.reads(stored) {
             let component = self.component.clone();
-            return Err(ReplayError::Schema { component, group, stored, own });
+            let differs = self.schema.differs.get(&stored).cloned();
+            let differs = differs.unwrap_or_else(|| "its text is not kept".to_owned());
+            return Err(ReplayError::Schema { component, group, stored, own, differs });
         }
         let value_error = |why: String| {
             let component = self.component.clone();
@@ -458,14 +465,14 @@ mod tests {
         let error = apply(&mut Replay::new("count", Schema::only(8)), &entries()).unwrap_err();
         assert!(matches!(error, ReplayError::Schema { stored: 7, own: 8, .. }));
         assert!(error.to_string().contains("component `count`, key group"));
-        let mut declared = Replay::new("count", Schema { id: 8, accepts: vec![7] });
+        let mut declared = Replay::new("count", Schema { accepts: vec![7], ..Schema::only(8) });
         assert!(apply(&mut declared, &entries()).is_ok());
     }
 
     #[test]
     fn a_value_that_does_not_decode_names_component_group_and_both_schemas() {
         let mut table = KeyedTable::<u64, String>::new(16);
-        let mut replay = Replay::new("count", Schema { id: 8, accepts: vec![7] });
+        let mut replay = Replay::new("count", Schema { accepts: vec![7], ..Schema::only(8) });
         let error = replay
             .apply(at(0), &entries()[0], |_| true, &mut table, &mut Schedule::default())
             .unwrap_err();

@@ -5,6 +5,8 @@
 //! a list of a thousand elements that got one more costs one element.
 
 use egret_schemas::bytes::DecodeError;
+
+use super::format::{Format, StateFormat};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -77,6 +79,9 @@ pub trait State: Default + Send + 'static {
     /// When the bytes are not such changes. The state may have taken some.
     fn apply(&mut self, body: &[u8]) -> Result<(), StateError>;
 
+    /// What its bytes are, for those who have not the type, and to tell older bytes from its own.
+    fn format() -> StateFormat;
+
     /// Bytes the whole state has when written, or nearly, if that is known without writing it. A plain
     /// state's are those written last.
     fn bytes(&self) -> Option<usize>;
@@ -101,6 +106,10 @@ impl<S: Serialize + DeserializeOwned + Default + Send + 'static> State for S {
     fn apply(&mut self, body: &[u8]) -> Result<(), StateError> {
         *self = read_value(body)?;
         Ok(())
+    }
+
+    fn format() -> StateFormat {
+        StateFormat::Plain(Format::of::<S>())
     }
 
     fn bytes(&self) -> Option<usize> {

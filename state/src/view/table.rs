@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use crate::keyed::cell::Cell;
 use crate::keyed::record::{Record, What};
+use crate::keyed::schedule::Schedule;
 
 /// What a key takes beside its bytes: its place in the map, and what allocations cost.
 const KEY_BYTES: usize = 80;
@@ -115,6 +116,10 @@ impl Table {
 
     /// Applies a record whose cells were checked.
     pub(super) fn apply(&mut self, schema: u64, record: &Record<'_>) {
+        if Schedule::has(record) {
+            // Timers and the like, beside a key's own state.
+            return;
+        }
         let schema = self.schema(schema);
         let before = self.keys.get(record.key).map(Held::bytes);
         if before.is_some() {

@@ -385,6 +385,22 @@ fn cells_are_put_removed_and_cleared() {
     assert_eq!((view.bytes(), view.component("count").unwrap().len()), (0, 0));
 }
 
+/// Timers of a key whose state is one value are cells beside it.
+#[test]
+fn what_is_due_for_a_key_leaves_its_state_alone() {
+    let (mut ledgers, mut view) = (Ledgers::default(), View::default());
+    let mut timers = Vec::new();
+    Cell::Put { part: crate::keyed::cell::ENGINE_PARTS, subkey: &[0; 13], value: &[] }
+        .write(&mut timers);
+    let group = key_group(hash(b"k"), GROUPS);
+    for (commit, what) in [(0, What::Plain(b"7")), (1, What::Changes(&timers))] {
+        ledgers.append_raw(1, epoch(1, commit), |out| Record { group, key: b"k", what }.write(out));
+        let record = record(RecordKind::Commit, 1, epoch(1, commit), all(vec![ledgers.range(1)]));
+        ledgers.go(&mut view, &record, &Wanted::default()).unwrap();
+    }
+    assert_eq!(view.component("count").unwrap().get(b"k").unwrap().plain(), Some(&b"7"[..]));
+}
+
 #[test]
 fn what_does_not_fit_is_refused_and_what_was_held_stays() {
     let (mut ledgers, mut view) = (Ledgers::default(), View::default());

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use egret_state::keyed::format::Schema;
 use egret_state::keyed::{InMemory, Key, Storage};
 
 use super::parts::{BoltPart, Env, Part};
@@ -13,7 +14,7 @@ use crate::component::{Bolt, Context, KeyedBolt, OutletOf};
 use crate::grouping::fields::Fields;
 use crate::grouping::{Grouping, MakePartitioner, Target};
 use crate::plan::{ComponentPlan, Kind};
-use crate::task::{BoltTask, Keyed, StateLog};
+use crate::task::{BoltTask, Keyed, StateLog, schema};
 use crate::{Either, Result, Tuple};
 
 /// Finds the key of a tuple.
@@ -291,6 +292,10 @@ where
     M: Fn() -> B + Send + Sync,
     G: Storage,
 {
+    fn schema(&self) -> Option<Schema> {
+        Some(schema::<F::Key, B::State>((self.factory)().schema_label()))
+    }
+
     fn make(
         &self,
         env: &Env,

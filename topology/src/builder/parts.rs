@@ -7,6 +7,7 @@ use egret_log::Log;
 use egret_log::stream::TransactionalWriter;
 use egret_schemas::Generation;
 use egret_state::Guarantee;
+use egret_state::keyed::format::Schema;
 
 use crate::Tuple;
 use crate::component::{Bolt, Context, OutletOf, Sink, Spout};
@@ -65,6 +66,11 @@ pub(crate) trait SpoutPart: Send + Sync {
 }
 
 pub(crate) trait BoltPart: Send + Sync {
+    /// What it keeps, if it keeps anything.
+    fn schema(&self) -> Option<Schema> {
+        None
+    }
+
     /// `state` is there for the tasks of a keyed bolt when the guarantee keeps state.
     fn make(
         &self,

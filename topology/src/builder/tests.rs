@@ -255,7 +255,7 @@ fn a_plan_has_every_input_of_a_component() {
     ");
     assert_eq!(
         topology.plan().graph()[2],
-        "both keyed bolt <- [a by fields, b by fields | b by fields | a by fields]; state u64 per [u8]"
+        "both keyed bolt <- [a by fields, b by fields | b by fields | a by fields]; state kept"
     );
     assert_ne!(topology.plan().fingerprint(), joining(true).plan().fingerprint());
     assert_eq!(topology.plan().timed_spouts_of(3), [0], "b says no event times");

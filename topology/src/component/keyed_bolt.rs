@@ -17,10 +17,21 @@ pub trait KeyedBolt<K: ?Sized, I, O>: 'static {
         Ok(())
     }
 
-    /// Names the schema of key and state. Kept with the state; a topology whose bolt names another one
-    /// is refused before anything is written. Change it when the meaning of the bytes changes.
-    fn schema(&self) -> String {
-        format!("{} {}", std::any::type_name::<K>(), std::any::type_name::<Self::State>())
+    /// Says of the state what its format does not, such as a version: change it when the meaning of the state
+    /// changes and its types do not.
+    ///
+    /// The formats of key and state are traced from their types and kept with the state, under a number that
+    /// each entry of state carries. A topology whose code has another format is refused, with the difference
+    /// in words, before any state is written; unless the code reads the old one all the same: a state of
+    /// several parts that got another, an enum that got another variant at its end.
+    fn schema_label(&self) -> String {
+        String::new()
+    }
+
+    /// The texts of older schemas that the code reads although their formats differ, as metadata keeps them and
+    /// a refusal names them.
+    fn accepts(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Takes one tuple.

@@ -117,9 +117,10 @@ impl LogicalPlan {
         (0..=component).filter(timed).collect()
     }
 
-    /// What must stay the same for a commit of this topology to be restored: names, kinds, wiring and
-    /// state types, as `name kind <- sources; state` per component, with `|` between the inputs of one that
-    /// joins. Parallelism may change, and so may event time.
+    /// What must stay the same for a commit of this topology to be restored: names, kinds, wiring and who has
+    /// state, as `name kind <- sources; state kept` per component, with `|` between the inputs of one that
+    /// joins. Parallelism may change, and so may event time; what state looks like is told from its format, not
+    /// from the names of types.
     pub fn graph(&self) -> Vec<String> {
         self.components
             .iter()
@@ -136,7 +137,7 @@ impl LogicalPlan {
                     let from = &self.components[input.from].name;
                     sources.push_str(&format!("{from} by {}", input.grouping));
                 }
-                let state = c.state.as_deref().unwrap_or("none");
+                let state = if c.state.is_some() { "kept" } else { "none" };
                 format!("{} {} <- [{sources}]; state {state}", c.name, c.kind)
             })
             .collect()

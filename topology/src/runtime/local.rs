@@ -26,7 +26,7 @@ use crate::budget::Budget;
 use crate::builder::{Env, Outputs, Part as BuiltPart, Topology};
 use crate::dataflow::{Compiled, Failure, Shared, run_workers};
 use crate::plan::{Kind, LogicalPlan, PhysicalPlan};
-use crate::task::OpenStateLedger;
+use crate::task::{OpenStateLedger, keep_schema};
 use crate::{Error, Result};
 
 /// Processes beyond this are a mistake: each is connected to every other.
@@ -308,6 +308,7 @@ impl Topology {
         if options.faults.forget_watermarks {
             opened.record.watermarks.clear();
         }
+        self.keep_schemas(log)?;
         self.claim_outputs(&env, &plan, &opened.record)?;
         env.generation = opened.topology.generation;
         let (commit_plan, _) =
@@ -363,6 +364,21 @@ impl Topology {
             commits: Some((coordinator, commit_log, store)),
         };
         Ok((self.compile(env, plan, &begin, part, progress), begins))
+    }
+
+    /// Keeps what state looks like, before any is written.
+    fn keep_schemas(&self, log: &Log) -> Result<()> {
+        if !self.plan.guarantee.commits() {
+            return Ok(());
+        }
+        for part in &self.parts {
+            if let BuiltPart::Bolt(bolt) = part
+                && let Some(schema) = bolt.schema()
+            {
+                keep_schema(log, &self.plan.name, &schema)?;
+            }
+        }
+        Ok(())
     }
 
     fn env(&self, log: &Log, kept: &Arc<Kept>) -> Env {

@@ -11,13 +11,15 @@ use egret_schemas::key::hash;
 use egret_schemas::{EntryAddress, Epoch, Generation};
 use egret_state::commit::Slice;
 use egret_state::keyed::backing::{Place, Storage};
-use egret_state::keyed::changelog::{Head, Written, schema_id, write_commit};
+use egret_state::keyed::changelog::{Head, Written, write_commit};
+use egret_state::keyed::format;
 use egret_state::keyed::key::Key;
 use egret_state::keyed::replay::{Replay, Replayed, Schema};
 use egret_state::keyed::schedule::Schedule;
 use egret_state::keyed::table::KeyedTable;
 
 use super::by_time::ByTime;
+use super::schemas;
 use super::{BoltTask, StateLog, TaskError, chain, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
@@ -39,7 +41,10 @@ pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storag
     time: ByTime,
     replay: Option<Replay<F::Key, B::State>>,
     log: Option<StateLog>,
-    schema: u64,
+    schema: format::Schema,
+    schema_id: u64,
+    /// Whether the replay knows what else it may read.
+    declared: bool,
     kept: Arc<Kept>,
     memory: MemoryShare,
     undo_bytes_max: usize,
@@ -69,8 +74,9 @@ where
     ) -> Self {
         let cx = Context { timers: TimerQueue::of_keys(), ..cx };
         let time = ByTime::new(bolt.time_to_live());
-        let schema = schema_id(&bolt.schema());
-        let replay = Replay::new(&cx.id.component, Schema::only(schema));
+        let schema = schemas::schema::<F::Key, B::State>(bolt.schema_label());
+        let replay = Replay::new(&cx.id.component, Schema::only(schema.id()));
+        let schema_id = schema.id();
         let work = Vec::new().into_iter().zip(Vec::new());
         let replay = Some(replay);
         let (kept, memory) = (Arc::clone(&env.kept), env.kept.share());
@@ -88,6 +94,8 @@ where
             replay,
             log,
             schema,
+            schema_id,
+            declared: false,
             kept,
             memory,
             undo_bytes_max,
@@ -155,7 +163,7 @@ where
             component: id.component.to_string(),
             task: id.task,
             tasks: self.cx.tasks,
-            schema: self.schema,
+            schema: self.schema_id,
             epoch: commit,
         };
         let schedule = &mut self.time.schedule;
@@ -208,7 +216,7 @@ impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storage> Drop for Keyed<F
         };
         let Some(table) = self.table.take().filter(KeyedTable::is_sound) else { return };
         let schedule = std::mem::take(&mut self.time.schedule);
-        let left = Left { table, schedule, schema: self.schema };
+        let left = Left { table, schedule, schema: self.schema_id };
         let (tasks, log_bytes) = (self.cx.tasks, log.bytes());
         self.kept.put(self.cx.id.clone(), KeptTable { tasks, table: Box::new(left), log_bytes });
     }
@@ -237,6 +245,13 @@ where
         takes: &dyn Fn(u32) -> bool,
     ) -> Result<(), TaskError> {
         self.open_table()?;
+        if !self.declared {
+            let (log, own, accepts) = (&self.cx.log, &self.schema, self.bolt.accepts());
+            let readable = schemas::readable(log, &self.cx.topology, own, &accepts);
+            let readable = readable.map_err(|error| self.error(chain(&error), error.may_pass()))?;
+            self.replay = Some(Replay::new(&self.cx.id.component, readable));
+            self.declared = true;
+        }
         let table = self.table.as_mut().expect("just opened");
         let replay = self.replay.as_mut().expect("restored before it works");
         let applied = replay.apply(at, entry, takes, table, &mut self.time.schedule);
@@ -257,7 +272,7 @@ where
         };
         let Left { mut table, mut schedule, schema } = *table;
         let key_groups = table.key_groups();
-        if schema != self.schema
+        if schema != self.schema_id
             || !table.back_to(commit).is_ok_and(|went| went)
             || !schedule.back_to(commit, key_groups).is_ok_and(|went| went)
         {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::keyed::cell::{Cell, cells};
+use crate::keyed::format::{Format, Part, StateFormat};
 use crate::keyed::state::{Extent, Form, State, StateError};
 
 const PART: u32 = 3;
@@ -76,6 +77,10 @@ impl State for Bag {
             }
         }
         Ok(())
+    }
+
+    fn format() -> StateFormat {
+        StateFormat::parts(vec![Part::map(PART, "", Format::map_of::<u8, [u8; 4]>())])
     }
 
     fn bytes(&self) -> Option<usize> {

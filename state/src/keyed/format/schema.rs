@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::differences::{self, Difference};
+use super::differences::{self, Difference, Effect};
 use super::json::{Show, ShowError, hex, is_name};
 use super::key::KeyFormat;
 use super::text::{Name, ParseFormatError, Parser, Quoted};
@@ -107,6 +107,16 @@ impl Schema {
     /// How what is stored under `old` differs from this, in words; nothing when they are the same.
     pub fn differences(&self, old: &Schema) -> Vec<Difference> {
         differences::between(old, self)
+    }
+
+    /// Whether this reads what was stored under `old`.
+    ///
+    /// # Errors
+    /// What stands in the way, in words.
+    pub fn reads(&self, old: &Schema) -> Result<(), String> {
+        let breaks = self.differences(old).into_iter().filter(|d| d.effect == Effect::Breaks);
+        let words: Vec<_> = breaks.map(|difference| difference.to_string()).collect();
+        if words.is_empty() { Ok(()) } else { Err(words.join("; ")) }
     }
 
     /// A plain state as JSON. Bytes that are none of the format come out as `{"bytes", "why"}`.

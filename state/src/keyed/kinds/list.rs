@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Before, Kind, encoded, no_cell, put_bytes, state_of_one_part, value_bytes};
 use crate::keyed::cell::Cell;
+use crate::keyed::format;
 use crate::keyed::state::{Extent, StateError, read_value, write_value};
 
 /// A list under one key. It grows at its end and is taken from at both; a commit costs the elements that changed in
@@ -332,6 +333,10 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Kind for ListState<T> {
             self.changes().torn = true;
         }
         Ok(())
+    }
+
+    fn format(part: u32, name: &str) -> format::Part {
+        format::Part::list(part, name, format::Format::seq_of::<T>())
     }
 
     fn bytes(&self) -> usize {

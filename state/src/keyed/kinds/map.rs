@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Before, Kind, encoded, put_bytes, state_of_one_part, value_bytes};
 use crate::keyed::cell::Cell;
+use crate::keyed::format;
 use crate::keyed::state::{Extent, StateError, read_value, write_value};
 
 /// A map from `K` to `V` under one key, in the order of `K`. A commit costs the entries that changed in it, however
@@ -314,6 +315,10 @@ where
             }
         }
         Ok(())
+    }
+
+    fn format(part: u32, name: &str) -> format::Part {
+        format::Part::map(part, name, format::Format::map_of::<K, V>())
     }
 
     fn bytes(&self) -> usize {

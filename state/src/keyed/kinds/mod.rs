@@ -23,6 +23,7 @@ pub use value::Value;
 use serde::Serialize;
 
 use super::cell::{Cell, cells};
+use super::format;
 use super::state::{Extent, StateError, write_value};
 
 /// What can be one part of a state: it writes and takes the cells of one number.
@@ -46,6 +47,9 @@ pub trait Kind: Default + Send + 'static {
     /// When it is no cell of such a part.
     fn take(&mut self, cell: Cell<'_>) -> Result<(), StateError>;
 
+    /// What its cells are.
+    fn format(part: u32, name: &str) -> format::Part;
+
     /// Bytes of its cells as they were last written or read.
     fn bytes(&self) -> usize;
 }
@@ -59,7 +63,7 @@ pub trait Kind: Default + Send + 'static {
 pub fn apply_cells(
     body: &[u8],
     of: &str,
-    parts: u32,
+    parts: usize,
     mut take: impl FnMut(Cell<'_>) -> Result<bool, StateError>,
 ) -> Result<(), StateError> {
     for cell in cells(body) {
@@ -104,6 +108,11 @@ macro_rules! state_of_one_part {
                     0 => $crate::keyed::kinds::Kind::take(self, cell).map(|()| true),
                     _ => Ok(false),
                 })
+            }
+
+            fn format() -> $crate::keyed::format::StateFormat {
+                let part = <Self as $crate::keyed::kinds::Kind>::format(0, "");
+                $crate::keyed::format::StateFormat::parts(vec![part])
             }
 
             fn bytes(&self) -> Option<usize> {
@@ -184,8 +193,8 @@ macro_rules! state {
                 &mut self,
                 body: &[u8],
             ) -> ::std::result::Result<(), $crate::keyed::state::StateError> {
-                let parts = [$(stringify!($field)),+].iter().fold(0u32, |parts, _| parts + 1);
-                $crate::keyed::kinds::apply_cells(body, stringify!($name), parts, |cell| {
+                const PARTS: &[&str] = &[$(stringify!($field)),+];
+                $crate::keyed::kinds::apply_cells(body, stringify!($name), PARTS.len(), |cell| {
                     let mut part = 0u32;
                     $(
                         if cell.part() == part {
@@ -197,6 +206,17 @@ macro_rules! state {
                     let _ = part;
                     ::std::result::Result::Ok(false)
                 })
+            }
+
+            fn format() -> $crate::keyed::format::StateFormat {
+                let (mut parts, mut number) = (::std::vec::Vec::new(), 0u32);
+                $(
+                    let name = stringify!($field);
+                    parts.push(<$type as $crate::keyed::kinds::Kind>::format(number, name));
+                    number += 1;
+                )+
+                let _ = number;
+                $crate::keyed::format::StateFormat::parts(parts)
             }
 
             fn bytes(&self) -> ::std::option::Option<usize> {

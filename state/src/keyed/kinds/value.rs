@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Before, Kind, encoded, no_cell, put_bytes, state_of_one_part};
 use crate::keyed::cell::Cell;
+use crate::keyed::format;
 use crate::keyed::state::{Extent, StateError, read_value, write_value};
 
 /// One value, reached through `*`: to reach it mutably counts as a change. For states of several parts; a state
@@ -84,6 +85,10 @@ impl<T: Serialize + DeserializeOwned + Default + Send + 'static> Kind for Value<
             }
         }
         Ok(())
+    }
+
+    fn format(part: u32, name: &str) -> format::Part {
+        format::Part::value(part, name, format::Format::of::<T>())
     }
 
     fn bytes(&self) -> usize {
