@@ -312,8 +312,8 @@ fn run_until(place: &Place, topology: Topology, done: impl Fn(&Said) -> bool) {
     std::thread::scope(|scope| {
         let running = Arc::clone(&progress);
         let run = scope.spawn(move || topology.run(&place.log, &options(2), &running));
-        let end = std::time::Instant::now() + Duration::from_secs(60);
-        while std::time::Instant::now() < end && !run.is_finished() {
+        let end = egret_log::clock::now() + Duration::from_secs(60);
+        while egret_log::clock::now() < end && !run.is_finished() {
             let there = place.log.streams().unwrap().iter().any(|stream| stream.name == "out");
             if there && done(&place.said()) {
                 break;
