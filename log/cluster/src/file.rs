@@ -220,4 +220,15 @@ mod tests {
             assert!(said().contains(why), "{text}: {}", said());
         }
     }
+
+    /// Whoever is placed by rank has nothing else to be known by.
+    #[test]
+    fn worker_processes_need_a_certificate_and_are_told_which() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cluster.toml");
+        std::fs::write(&path, "cluster = \"blue\"\nmetadata = \"redb:m\"\n").unwrap();
+        let said = worker_tls(&path).unwrap_err().to_string();
+        assert!(said.contains("cluster.toml") && said.contains("give `tls` in it"), "{said}");
+        assert!(said.contains("`egret init cert --role worker`"), "{said}");
+    }
 }
