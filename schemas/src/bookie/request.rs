@@ -441,6 +441,9 @@ mod tests {
             assert_eq!(role.to_string().parse(), Ok(*role));
         }
         let error = "root".parse::<Role>().unwrap_err();
-        assert_eq!(error.to_string(), "`root` is no role: write `client`, `bookie` or `admin`");
+        assert_eq!(
+            error.to_string(),
+            "`root` is no role: write `client`, `bookie`, `admin` or `worker`"
+        );
     }
 }
