@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod placed;
+mod rolls;
 mod timed;
 mod words;
 
@@ -76,7 +77,6 @@ fn what_a_task_says_is_told_though_every_process_gives_up() {
     log.close().unwrap();
 }
 
-/// Where the number of tasks changes, each begins a new image at once: members ask for ledgers.
 #[test]
 fn state_of_any_number_of_tasks_and_processes_is_restored_by_any_other() {
     let (_dir, log) = open();
@@ -159,5 +159,32 @@ fn a_takeover_begins_one_segment_of_each_partition_whoever_writes_it() {
         }
     }
     assert_eq!(counted(&log), (expected(&lines), 0));
+    log.close().unwrap();
+}
+
+/// A member's tasks go on in new ledgers, which the leader lists for them.
+#[test]
+fn members_go_on_in_ledgers_that_the_leader_lists() {
+    let (_dir, log) = open();
+    let expected = rolls::write(&log, 300);
+    let first = std::thread::scope(|scope| {
+        let run = scope.spawn(|| run(&log, 3, &options(1), rolls::topology).0.unwrap());
+        let mut first = rolls::listed(&log);
+        while first.is_empty() && !run.is_finished() {
+            std::thread::yield_now();
+            first = rolls::listed(&log);
+        }
+        run.join().unwrap();
+        first
+    });
+    assert_eq!(first.len(), 3, "one for each task");
+    let last = rolls::listed(&log);
+    let new = last.difference(&first).count();
+    assert!(new >= 2, "one of them at least is a member's: {first:?}, then {last:?}");
+    assert_eq!(counted(&log), (expected, 0));
+    // And what was written last is restored by any number.
+    rolls::write_more(&log, 300..330);
+    run(&log, 2, &options(1), rolls::topology).0.unwrap();
+    assert_eq!(counted(&log), (rolls::expected(330), 0));
     log.close().unwrap();
 }
