@@ -13,3 +13,4 @@ pub mod history;
 pub mod input;
 pub mod program;
 pub mod reader;
+pub mod windows;

@@ -10,7 +10,8 @@
 //! is started, and the first goes on as a zombie. Where it runs in several processes, one of those it
 //! started is killed or stopped while the others go on; and none may be left when the first is gone. A reader follows the output all the time. In the end the
 //! counts equal coreutils', no count was written twice, everything the reader ever saw is there, and all of
-//! it is of an epoch that was committed. A positive control must fail: at-least-once repeats output.
+//! it is of an epoch that was committed. `--program joined_windows` is killed the same way: keyed, windowed and
+//! joining, in the end equal to what one thread says. A positive control must fail: at-least-once repeats output.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -27,12 +28,16 @@ use egret_integration::kill::follower::{Follower, read_all};
 use egret_integration::kill::history::{repeats, totals, unkept};
 use egret_integration::kill::input;
 use egret_integration::kill::program::{Moment, Place, Program, beside};
+use egret_integration::kill::windows;
 use egret_integration::words::Numbers;
 use egret_log::clock;
 use rustix::process::{Signal, kill_process};
 
-/// The topology's name.
-const TOPOLOGY: &str = "word_count";
+/// The topology that is killed unless another is asked for.
+const WORD_COUNT: &str = "word_count";
+
+/// The other one, which is keyed, windowed and joining.
+const JOINED_WINDOWS: &str = "joined_windows";
 
 const BOOKIES: usize = 3;
 
@@ -60,13 +65,18 @@ struct Options {
     /// Text to count in each round
     #[arg(long, default_value_t = 24)]
     megabytes: u64,
+    /// What is killed: `word_count`, or `joined_windows`
+    #[arg(long, default_value = WORD_COUNT, value_parser = [WORD_COUNT, JOINED_WINDOWS])]
+    program: String,
     /// Where the moments come from; printed, and good for running the same again
     #[arg(long)]
     seed: Option<u64>,
 }
 
 struct World {
-    word_count: PathBuf,
+    /// The topology's name, and its program.
+    topology: String,
+    binary: PathBuf,
     files: Vec<PathBuf>,
     reference: Vec<u8>,
     /// How long one run takes that nobody disturbs.
@@ -81,7 +91,7 @@ impl World {
         guarantee: &'static str,
     ) -> Result<Program> {
         Ok(Program {
-            binary: self.word_count.clone(),
+            binary: self.binary.clone(),
             place: Place::Cluster(cluster.file()?),
             files: self.files.clone(),
             workers,
@@ -267,16 +277,16 @@ fn round(
     let (mut tally, mut commits) = (Tally::default(), Commits::default());
     while tally.deeds() < kills {
         let over = disturb(world, &mut cluster, &program, numbers, &mut tally)?;
-        commits.read(&log, TOPOLOGY)?;
+        commits.read(&log, &world.topology)?;
         if over {
             break;
         }
     }
     let out = program.finish()?;
-    commits.read(&log, TOPOLOGY)?;
+    commits.read(&log, &world.topology)?;
     let (seen, whole) = (follower.end()?, read_all(&log)?);
-    ensure!(out == world.reference, "the counts differ from coreutils'");
-    ensure!(totals(&whole.rows) == world.reference, "the stream differs from coreutils'");
+    ensure!(out == world.reference, "the counts differ from the reference");
+    ensure!(totals(&whole.rows) == world.reference, "the stream differs from the reference");
     let repeated = repeats(&whole.rows);
     ensure!(repeated.is_empty(), "output was repeated: {repeated:?}");
     let lost = unkept(&seen.rows, &whole.rows);
@@ -286,7 +296,7 @@ fn round(
         ensure!(uncovered.is_empty(), "{who} what was never committed: {uncovered:?}");
     }
     println!(
-        "{processes} process(es) of {workers} worker(s): {:?}: equal to coreutils; {} records, {} of them seen by a reader \
+        "{processes} process(es) of {workers} worker(s): {:?}: equal to the reference; {} records, {} of them seen by a reader \
          meanwhile, none of them twice or gone, all in the commits of {} generations",
         tally.0,
         whole.rows.len(),
@@ -334,17 +344,20 @@ fn main() -> Result<()> {
         .tempdir_in(egret_integration::scratch())
         .context("making a scratch directory")?;
     let files = input::collect(dir.path(), options.megabytes << 20, 3)?;
-    let reference = input::reference(&files)?;
-    let word_count = beside("word_count")?;
-    let mut world = World { word_count, files, reference, whole: Duration::ZERO };
+    let reference = match options.program.as_str() {
+        JOINED_WINDOWS => windows::reference(&files)?,
+        _ => input::reference(&files)?,
+    };
+    let (topology, binary) = (options.program.clone(), beside(&options.program)?);
+    let mut world = World { topology, binary, files, reference, whole: Duration::ZERO };
     let begun = clock::now();
     {
         let cluster = cluster()?;
         let started = clock::now();
         let out = world.program(&cluster, (1, 1), "effectively-once")?.finish()?;
-        ensure!(out == world.reference, "without any kill the counts differ from coreutils'");
+        ensure!(out == world.reference, "without any kill the counts differ from the reference");
         world.whole = started.elapsed();
-        println!("{:.1} s without kills, equal to coreutils", world.whole.as_secs_f64());
+        println!("{:.1} s without kills, equal to the reference", world.whole.as_secs_f64());
     }
     control(&world, &mut numbers)?;
     let mut done = Tally::default();
