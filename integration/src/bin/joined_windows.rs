@@ -6,10 +6,12 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Parser;
+use egret::runtime::Children;
 use egret::{
     Blob, ComponentResult, Context, Either, Emitter, EventTime, KeyedBolt, LogSink, LogSpout,
     MapState, Processes, Progress, RunArgs, Stream, Timer, Topology, TopologyBuilder,
@@ -150,7 +152,20 @@ fn topology(run: &RunArgs) -> egret::Result<Topology> {
     t.finish()
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // What ended a member its leader says.
+        Err(error) => {
+            if !Children::is_one() {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let options = Options::parse();
     let processes = options.run.spread()?;
     let log = options.run.open_log()?;
