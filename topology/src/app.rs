@@ -109,6 +109,12 @@ impl RunArgs {
                 tell: say,
             }));
         }
+        // Running alone instead would count everything on every host.
+        if let Some(rank) = self.rank {
+            let allowed = "a --rank only with --cluster and --leader, and without --data or EGRET_DATA: processes on \
+                           several hosts share a cluster's streams";
+            return Err(Error::Option { what: "rank", value: u64::from(rank), allowed });
+        }
         let seat = Children::seat().map_err(Error::other)?;
         Ok(match (seat, self.processes) {
             (Some(seat), _) => Processes::Other(seat),
@@ -234,4 +240,23 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
     }
     log.close()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It ran alone, and so on every host, each of which counted everything.
+    #[test]
+    fn a_rank_without_a_cluster_is_refused_wherever_the_data_directory_is_said() {
+        let rank = ["--rank", "1", "--processes", "2", "--leader", "a:7600"];
+        for place in [&["--data", "d"][..], &[]] {
+            let words = ["x"].iter().chain(place).chain(&rank);
+            let refused = match Args::try_parse_from(words) {
+                Ok(args) => exit_code(&args.run.spread().unwrap_err()) == ExitCode::from(2),
+                Err(error) => error.exit_code() == 2,
+            };
+            assert!(refused, "{place:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use egret_log::Log;
 use egret_log::client::LedgerWriter;
 use egret_log::stream::User;
+use egret_log::stream::error::CatalogError;
 use egret_schemas::{Epoch, Generation};
 use egret_state::Guarantee;
 use egret_state::commit::{
@@ -292,8 +293,8 @@ impl Topology {
         (restarted, mesh): (bool, Vec<SocketAddr>),
     ) -> Result<(Arc<Compiled>, Vec<Begin>)> {
         let mut env = Env { faults: options.faults, ..self.env(log, kept) };
-        let (plan, partitions) = self.resolve(&env)?;
         self.check_fork(&env, options.from.as_ref())?;
+        let (plan, partitions) = self.resolve(&env)?;
         let stateful = stateful_tasks(&plan);
         let wanted = u32::try_from(stateful.len()).expect("tasks are counted in u32");
         // Once: a generation that failed is followed by one from its last commit.
@@ -537,10 +538,18 @@ impl Topology {
     /// whoever owns them.
     fn check_fork(&self, env: &Env, from: Option<&Origin>) -> Result<()> {
         let Some(from) = from else { return Ok(()) };
+        // Before any stream is made or claimed for it.
+        if takeover::newest_generation(&env.log, &env.topology)?.is_none() {
+            takeover::check_parent(&env.log, from)?;
+        }
         for part in &self.parts {
             let BuiltPart::Sink(sink) = part else { continue };
             let Some(stream) = sink.stream() else { continue };
-            let producers = env.log.users(stream)?.producers;
+            let producers = match env.log.users(stream) {
+                Ok(users) => users.producers,
+                Err(CatalogError::NoStream { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
             if producers.iter().any(|user| user.topology == from.topology) {
                 let (stream, topology) = (stream.to_owned(), from.topology.clone());
                 return Err(Error::ForkOutput { stream, topology });

@@ -9,8 +9,8 @@ use egret_log::metadata::{Compare, Op, TxnOutcome};
 use egret_log::stream::Owner;
 use egret_schemas::{EntryId, Generation, LedgerId, Term};
 use egret_state::commit::{
-    Claimant, CommitRecord, Fact, Graph, Opened, Origin, Recovery, SinkPosition, StateEnd, Step,
-    TopologyRecord, Wanted,
+    Claimant, CommitRecord, Fact, Graph, Opened, Origin, Recovery, RecoveryError, SinkPosition,
+    StateEnd, Step, TopologyRecord, Wanted,
 };
 
 use super::Faults;
@@ -40,6 +40,20 @@ pub(crate) fn graph(plan: &LogicalPlan) -> Graph {
 /// The generation that a topology is in, whoever runs it.
 pub(crate) fn newest_generation(log: &Log, topology: &str) -> Result<Option<Generation>> {
     Ok(read_record(log, topology)?.map(|(record, _)| record.generation))
+}
+
+/// Refuses to fork what is not there, or has no commit of that name.
+pub(crate) fn check_parent(log: &Log, from: &Origin) -> Result<()> {
+    let refused = |why| Err(Error::Recovery(Box::new(why)));
+    let Some((parent, _)) = read_record(log, &from.topology)? else {
+        return refused(RecoveryError::NoParent { topology: from.topology.clone() });
+    };
+    let proposal = log.ledgers().proposal();
+    let claimant = Claimant { process: proposal.process, operation: proposal.operation };
+    match parent.forked(claimant, from.clone()) {
+        Ok(_) => Ok(()),
+        Err(why) => refused(why.into()),
+    }
 }
 
 fn read_record(log: &Log, topology: &str) -> Result<Option<(TopologyRecord, u64)>> {

@@ -350,6 +350,8 @@ fn what_cannot_be_forked_is_refused_and_nothing_is_there_then() {
     assert!(why.contains("its guarantee is effectively-once"), "{why}");
     let why = refused("words", "words-counts", exactly, "words:forty");
     assert!(why.contains("was not forked from") || why.contains("is forked"), "{why}");
+    // A stream that was made for it would shut out whoever it belongs to.
+    assert!(log.stream("other").is_err());
     assert!(log.metadata().get("/topology/what-if").unwrap().is_none());
     assert!(record(&log, "words").names.commits["forty"].forks.is_empty());
     for text in ["words", ":forty", "words:", "words:a b"] {
