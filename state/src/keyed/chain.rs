@@ -78,17 +78,22 @@ impl Chain {
 
     /// Whether it is time to go on in a new ledger, when this many bytes live.
     pub fn ledger_due(&self, live_bytes: u64) -> bool {
-        self.is_filled(live_bytes, 1)
+        self.is_filled(live_bytes, 2)
     }
 
     /// Whether a new ledger will soon be due: half of the current one is written.
     pub fn ledger_due_soon(&self, live_bytes: u64) -> bool {
-        self.is_filled(live_bytes, 2)
+        self.is_filled(live_bytes, 1)
     }
 
-    fn is_filled(&self, live_bytes: u64, parts: u64) -> bool {
-        let enough = (live_bytes / caps::LEDGER_PARTS).max(caps::LEDGER_BYTES_MIN);
-        self.own.last().is_some_and(|own| own.bytes >= enough / parts)
+    /// Whether the current ledger is twice what it should be.
+    pub fn ledger_late(&self, live_bytes: u64) -> bool {
+        self.is_filled(live_bytes, 4)
+    }
+
+    fn is_filled(&self, live_bytes: u64, halves: u64) -> bool {
+        let half = (live_bytes / caps::LEDGER_PARTS).max(caps::LEDGER_BYTES_MIN) / 2;
+        self.own.last().is_some_and(|own| own.bytes >= half.saturating_mul(halves))
     }
 
     /// How many bytes of unchanged keys to rewrite with a commit in which `changed` bytes did, when this many
@@ -197,6 +202,24 @@ mod tests {
         assert_eq!(chain.bytes(), 20);
         chain.swept(rounds(2));
         assert_eq!(chain.slices(), [slice(0..8, &[(6, 3)])]);
+    }
+
+    /// A ledger of little that lives once counted as late as soon as it was due, and its commit waited for the next.
+    #[test]
+    fn a_ledger_is_due_soon_due_and_late_one_after_the_other_however_little_lives() {
+        for live in [0, 1 << 30] {
+            let enough = caps::LEDGER_BYTES_MIN.max(live / caps::LEDGER_PARTS);
+            let mut chain = Chain::restored(0..8, &[], false, Replayed::default());
+            chain.begin_ledger(LedgerId(1), rounds(0));
+            let mut at = |entry| {
+                chain.appended(EntryId(entry), written(enough / 2));
+                [chain.ledger_due_soon(live), chain.ledger_due(live), chain.ledger_late(live)]
+            };
+            assert_eq!(at(0), [true, false, false]);
+            assert_eq!(at(1), [true, true, false]);
+            assert_eq!(at(2), [true, true, false]);
+            assert_eq!(at(3), [true, true, true]);
+        }
     }
 
     #[test]

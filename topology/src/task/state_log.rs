@@ -128,7 +128,7 @@ impl StateLog {
         }
         // One that is not there yet is waited for only when the current one is twice what it should be.
         let due = self.chain().ledger_due(live_bytes);
-        let late = self.chain().ledger_due(live_bytes.saturating_mul(2));
+        let late = self.chain().ledger_late(live_bytes);
         if let Some(next) = self.next.take_if(|next| due && (next.is_there() || late)) {
             self.writer = next.get()?;
             self.last = None;
