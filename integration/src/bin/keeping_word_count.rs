@@ -1,7 +1,9 @@
 //! The word count with a defect on purpose: its takeover keeps output that was durable and never
 //! committed. `crash_and_kill` kills it as it kills the real one, and must find repeats.
 //!
-//! The defect is a run option that no shipped program sets.
+//! Its commits are late on purpose, too: a kill at any moment finds output that is in no commit.
+//!
+//! The defects are run options that no shipped program sets.
 
 #![expect(clippy::print_stderr, reason = "a program that is watched by what it says")]
 
@@ -100,7 +102,7 @@ fn main() -> Result<()> {
     })?;
     let counts = words.fields(|word| word.as_bytes()).keyed("count", tasks, || Count)?;
     counts.sink("counts", LogSink::to_stream("counts"))?;
-    let faults = Faults { keep_uncommitted_output: true, ..Faults::default() };
+    let faults = Faults { keep_uncommitted_output: true, commits_late: true, ..Faults::default() };
     let run = RunOptions { faults, ..options.run.options() };
     eprintln!("counting");
     t.finish()?.run(&log, &run, &Arc::new(Progress::default()))?;

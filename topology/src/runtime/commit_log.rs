@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use egret_log::client::LedgerWriter;
@@ -12,6 +13,7 @@ use egret_log::message::Wake;
 use egret_schemas::LedgerId;
 use egret_state::commit::{CommitRecord, Outcome};
 
+use super::Faults;
 use super::topology_store::{TopologyStore, append_first};
 use crate::dataflow::Failure;
 use crate::task::chain;
@@ -19,6 +21,9 @@ use crate::task::chain;
 /// Records in a commit ledger before the next one begins: the old one can then be deleted, and a
 /// recovery finds the end of a short ledger.
 const RECORDS_MAX: u32 = 20_000;
+
+/// How late a commit is that [`Faults::commits_late`] delays.
+const LATE: Duration = Duration::from_millis(50);
 
 /// The commit whose record was acknowledged, or why it was not.
 pub(crate) type CommitAck = Result<u32, (String, Outcome)>;
@@ -55,6 +60,7 @@ pub(crate) struct CommitLog {
     left: BTreeSet<LedgerId>,
     /// Those of them that names need: tried again when names went.
     named: BTreeSet<LedgerId>,
+    faults: Faults,
 }
 
 impl CommitLog {
@@ -64,6 +70,7 @@ impl CommitLog {
         store: Arc<TopologyStore>,
         first: CommitRecord,
         retired: BTreeSet<LedgerId>,
+        faults: Faults,
     ) -> CommitLog {
         CommitLog {
             writer,
@@ -75,6 +82,7 @@ impl CommitLog {
             retired,
             left: BTreeSet::new(),
             named: BTreeSet::new(),
+            faults,
         }
     }
 
@@ -87,6 +95,9 @@ impl CommitLog {
     pub(crate) fn append(&mut self, record: &CommitRecord) -> Result<(), Failure> {
         if self.records >= RECORDS_MAX {
             self.roll()?;
+        }
+        if self.faults.commits_late {
+            std::thread::sleep(LATE);
         }
         self.records += 1;
         let acks = Arc::clone(&self.acks);

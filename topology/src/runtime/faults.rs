@@ -25,4 +25,7 @@ pub struct Faults {
     pub cut_where_published: bool,
     /// A generation begins without the watermarks of the commit it goes on from.
     pub forget_watermarks: bool,
+    /// A commit's record is appended a while after everything it says is durable. Not wrong, only slow: a
+    /// kill at any moment then finds output that no commit has, which it otherwise finds by luck.
+    pub commits_late: bool,
 }

@@ -348,7 +348,7 @@ impl Topology {
         }
         let commit_log = taken.commit_writer.map(|writer| {
             let (store, record) = (Arc::clone(&store), opened.record.clone());
-            CommitLog::new(writer, store, record, opened.retired)
+            CommitLog::new(writer, store, record, opened.retired, options.faults)
         });
         let config = CommitConfig {
             epoch_ms: options.epoch_ms.min(options.commit_ms),
