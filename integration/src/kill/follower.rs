@@ -81,11 +81,8 @@ fn follow(log: &Log, over: &AtomicBool) -> Result<Seen> {
             let partitions = log.stream(STREAM).map_or(0, |info| info.config.partitions);
             places = (0..partitions).map(|_| Place { reader: None, next: None }).collect();
         }
-        if places
-            .iter_mut()
-            .zip(0..)
-            .all(|(place, partition)| place.reader(log, partition).is_none())
-        {
+        let each = places.iter_mut().zip(0..);
+        if each.filter_map(|(place, partition)| place.reader(log, partition)).count() == 0 {
             std::thread::park_timeout(PATIENCE);
         }
         for (place, partition) in places.iter_mut().zip(0..) {
