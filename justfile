@@ -60,8 +60,10 @@ bookie-kill kills="kills=200":
 # `just topology-kill kills=200`. Needs protoc and etcd.
 topology-kill kills="kills=100":
     cargo build --release -p egret-examples --features etcd --example word_count
-    cargo build --release -p egret-integration --features etcd --bin topology_kill
+    cargo build --release -p egret-integration --features etcd --bin topology_kill --bin joined_windows
     target/release/topology_kill --kills {{ trim_start_match(kills, 'kills=') }}
+    target/release/topology_kill --program joined_windows --processes 4 --kills {{ trim_start_match(kills, 'kills=') }}
+    target/release/topology_kill --program joined_windows --processes 2 --state-kb 64 --kills 20
 
 # Hands every decoder bytes that nobody wrote: `just fuzz --seconds 600 --seed 7 --target manifest`.
 fuzz *options="--seconds 60":

@@ -82,6 +82,7 @@ impl World {
             processes,
             commit_ms: 20,
             guarantee,
+            more: Vec::new(),
         }
     }
 }

@@ -22,6 +22,7 @@ use egret_integration::kill::windows;
 use egret_log::Log;
 use egret_log::stream::error::CreateStreamError;
 use egret_log::stream::{Producer, Record, StreamConfig};
+use egret_state_large::LargerThanMemory;
 
 /// Lines of one append.
 const LINES: usize = 1000;
@@ -36,6 +37,12 @@ struct Options {
     /// As the other programs have it; this one always prints everything
     #[arg(long)]
     all: bool,
+    /// Keep the state in files, with so many KiB of memory for each task
+    #[arg(long, requires = "state_dir")]
+    state_kb: Option<usize>,
+    /// Where those files are
+    #[arg(long, requires = "state_kb")]
+    state_dir: Option<PathBuf>,
     files: Vec<PathBuf>,
 }
 
@@ -141,13 +148,21 @@ fn word((word, _): &Word) -> &[u8] {
     word.as_bytes()
 }
 
-fn topology(run: &RunArgs) -> egret::Result<Topology> {
+fn topology(options: &Options) -> egret::Result<Topology> {
+    let run = &options.run;
     let mut t = TopologyBuilder::new("joined_windows");
     t.guarantee(run.guarantee);
     let tasks = run.tasks();
     let [even, odd] = SIDES.map(|name| side(&mut t, name, tasks));
     let (even, odd) = (even?, odd?);
-    let joined = even.fields(word).join(odd.fields(word))?.keyed("join", tasks, || Join)?;
+    let both = even.fields(word).join(odd.fields(word))?;
+    let joined = match (options.state_kb, &options.state_dir) {
+        (Some(kb), Some(dir)) => {
+            let storage = LargerThanMemory::with_cache_bytes(kb << 10).at(dir);
+            both.keyed_with("join", tasks, storage, || Join)?
+        }
+        _ => both.keyed("join", tasks, || Join)?,
+    };
     joined.sink("counts", LogSink::to_stream("counts").partitions(3))?;
     t.finish()
 }
@@ -173,7 +188,7 @@ fn run() -> Result<()> {
         load(&log, &options.files)?;
         eprintln!("counting");
     }
-    let topology = topology(&options.run)?;
+    let topology = topology(&options)?;
     let progress = Arc::new(Progress::default());
     topology.run_among(&log, &options.run.options(), &progress, &processes)?;
     if !matches!(processes, Processes::Other(_)) {

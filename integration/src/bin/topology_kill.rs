@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! cargo build --release -p egret-examples --features etcd --example word_count
-//! cargo build --release -p egret-integration --features etcd --bin topology_kill
-//! target/release/topology_kill [--kills 100] [--megabytes 24] [--workers 1,2] [--processes 1,3] [--seed 7]
+//! cargo build --release -p egret-integration --features etcd --bin topology_kill --bin joined_windows
+//! target/release/topology_kill [--kills 100] [--megabytes 24] [--workers 1,2] [--processes 1,3] [--seed 7] [--state-kb 64]
 //! ```
 //! The topology is killed with `SIGKILL` at moments spread over loading, taking over, counting and committing;
 //! sometimes a bookie or etcd is killed while it runs; sometimes it is stopped with `SIGSTOP`, another one
@@ -11,11 +11,12 @@
 //! started is killed or stopped while the others go on; and none may be left when the first is gone. A reader follows the output all the time. In the end the
 //! counts equal coreutils', no count was written twice, everything the reader ever saw is there, and all of
 //! it is of an epoch that was committed. `--program joined_windows` is killed the same way: keyed, windowed and
-//! joining, in the end equal to what one thread says. A positive control must fail: at-least-once repeats output.
+//! joining, in the end equal to what one thread says; with `--state-kb`, most of its state is in files. A positive control must fail: at-least-once repeats output.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use clap::Parser;
 use egret_integration::cluster::{Cluster, Parts, serve_if_asked};
 use egret_integration::kill::commits::Commits;
 use egret_integration::kill::follower::{Follower, read_all};
-use egret_integration::kill::history::{repeats, totals, unkept};
+use egret_integration::kill::history::{Rows, repeats, totals, unkept};
 use egret_integration::kill::input;
 use egret_integration::kill::program::{Moment, Place, Program, beside};
 use egret_integration::kill::windows;
@@ -68,6 +69,9 @@ struct Options {
     /// What is killed: `word_count`, or `joined_windows`
     #[arg(long, default_value = WORD_COUNT, value_parser = [WORD_COUNT, JOINED_WINDOWS])]
     program: String,
+    /// Keep the state of `joined_windows` in files, with so many KiB of memory for each task
+    #[arg(long)]
+    state_kb: Option<usize>,
     /// Where the moments come from; printed, and good for running the same again
     #[arg(long)]
     seed: Option<u64>,
@@ -78,6 +82,8 @@ struct World {
     topology: String,
     binary: PathBuf,
     files: Vec<PathBuf>,
+    /// What the program alone is told.
+    more: Vec<OsString>,
     reference: Vec<u8>,
     /// How long one run takes that nobody disturbs.
     whole: Duration,
@@ -98,6 +104,7 @@ impl World {
             processes,
             commit_ms: 20,
             guarantee,
+            more: self.more.clone(),
         })
     }
 
@@ -291,6 +298,10 @@ fn round(
     ensure!(repeated.is_empty(), "output was repeated: {repeated:?}");
     let lost = unkept(&seen.rows, &whole.rows);
     ensure!(lost.is_empty(), "a reader saw what is gone now: {lost:?}");
+    let partitions = |rows: &Rows| rows.keys().map(|(partition, _)| *partition).collect();
+    let (read, written): (BTreeSet<u32>, BTreeSet<u32>) =
+        (partitions(&seen.rows), partitions(&whole.rows));
+    ensure!(read == written, "the reader read of {read:?} and not of all of {written:?}");
     for (who, epochs) in [("a reader saw", &seen.epochs), ("the stream holds", &whole.epochs)] {
         let uncovered = commits.uncovered(epochs);
         ensure!(uncovered.is_empty(), "{who} what was never committed: {uncovered:?}");
@@ -349,7 +360,13 @@ fn main() -> Result<()> {
         _ => input::reference(&files)?,
     };
     let (topology, binary) = (options.program.clone(), beside(&options.program)?);
-    let mut world = World { topology, binary, files, reference, whole: Duration::ZERO };
+    let mut more = Vec::new();
+    if let Some(kb) = options.state_kb {
+        ensure!(options.program == JOINED_WINDOWS, "only {JOINED_WINDOWS} has its state in files");
+        more.extend(["--state-kb".into(), kb.to_string().into()]);
+        more.extend(["--state-dir".into(), dir.path().join("state").into_os_string()]);
+    }
+    let mut world = World { topology, binary, files, more, reference, whole: Duration::ZERO };
     let begun = clock::now();
     {
         let cluster = cluster()?;

@@ -1,6 +1,6 @@
 //! The word count as a process: started, watched by what it says, killed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -32,6 +32,8 @@ pub struct Program {
     pub commit_ms: u64,
     /// The guarantee, as it is written on the command line.
     pub guarantee: &'static str,
+    /// What this program alone takes.
+    pub more: Vec<OsString>,
 }
 
 /// Where its streams are.
@@ -86,6 +88,7 @@ impl Program {
             .args(["--commit-ms", &self.commit_ms.to_string()])
             .args(["--guarantee", self.guarantee])
             .arg("--all")
+            .args(&self.more)
             .args(&self.files)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
