@@ -103,8 +103,8 @@ impl<T: std::fmt::Debug + Send> Keep for T {}
 
 impl Way {
     /// Attaches, or holds; waits for a holder that is starting or ending. Who just `yielded` leaves the
-    /// directory to the other for a while.
-    fn find(dir: &Path, yielded: bool) -> Result<Way, DirectoryError> {
+    /// directory to the other for a while. One that has to be there already is not made.
+    fn find(dir: &Path, yielded: bool, existing: bool) -> Result<Way, DirectoryError> {
         let deadline = clock::now() + HOLDER_WAIT;
         let only_attach = Duration::from_millis(if yielded { caps::YIELDED_MS } else { 0 });
         let only_attach = clock::now() + only_attach;
@@ -121,7 +121,8 @@ impl Way {
             }
             let asked = Arc::new(Bell::default());
             let lent = Some(Arc::clone(&asked));
-            match Log::open(dir, LogConfig { serve: true, lent, ..LogConfig::default() }) {
+            let config = LogConfig { serve: true, lent, existing, ..LogConfig::default() };
+            match Log::open(dir, config) {
                 Ok(log) => return Ok(Way::Held(Lent::new(log, asked))),
                 // It is about to serve, or to let go, or it never will.
                 Err(OpenError::Lock(LockError::Held { pid, .. })) => {
@@ -238,7 +239,15 @@ pub struct Read {
 impl Directory {
     /// Attaches to the holder of `dir`, or holds it, creating it if need be.
     pub fn open(dir: &Path) -> Result<Directory, DirectoryError> {
-        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir, false)? })
+        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir, false, false)? })
+    }
+
+    /// As [`open`](Directory::open), of one that is there; where none is, nothing is made.
+    ///
+    /// # Errors
+    /// [`OpenError::NoDirectory`] when there is none.
+    pub fn open_existing(dir: &Path) -> Result<Directory, DirectoryError> {
+        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir, false, true)? })
     }
 
     /// The same over a log that is in no directory: a cluster's. `name` is what errors call it, `keep`
@@ -391,7 +400,8 @@ impl Directory {
             match self.call_once(request.clone(), payload.clone(), wait) {
                 Err(error) if error.holder_is_gone() && may_repeat(&error, &request, &payload) => {
                     let yielded = self.is_held();
-                    self.way = Way::find(&self.dir, yielded)?;
+                    // It was there: if it is not any more, another would be a stranger.
+                    self.way = Way::find(&self.dir, yielded, true)?;
                 }
                 done => return done,
             }

@@ -74,6 +74,7 @@ impl Ends for ReplicaError {
         match self {
             ReplicaError::Key(_) => How::Usage,
             ReplicaError::Meta(error) => error.how(),
+            ReplicaError::Place(error) => error.how(),
             refusal if refusal.is_refusal() => How::Refused,
             _ => How::Failed,
         }

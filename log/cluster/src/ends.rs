@@ -57,6 +57,12 @@ pub trait Ends: fmt::Display {
     fn how(&self) -> How;
 }
 
+impl<E: Ends> Ends for &E {
+    fn how(&self) -> How {
+        (**self).how()
+    }
+}
+
 /// How an error ends a program, if it is one of the log's or of a cluster's; its causes are not looked at.
 pub fn of(error: &(dyn Error + 'static)) -> Option<How> {
     macro_rules! first_of {
@@ -106,7 +112,9 @@ impl Ends for OpenError {
         match self {
             OpenError::Lock(error) => error.how(),
             OpenError::Bookie(error) => error.how(),
-            OpenError::Halves(HalvesError::Strangers { .. }) => How::Refused,
+            OpenError::Halves(HalvesError::Strangers { .. }) | OpenError::NoDirectory { .. } => {
+                How::Refused
+            }
             OpenError::Metadata(error) => error.how(),
             OpenError::Halves(_)
             | OpenError::Directory { .. }

@@ -64,6 +64,23 @@ pub enum HalvesError {
     },
 }
 
+/// Whether there is anything of a data directory: its metadata at `file`, or a bookie in `place`.
+pub(super) fn is_there(disk: &dyn Disk, place: &Path, file: &Path) -> io::Result<bool> {
+    let there = || -> io::Result<bool> {
+        if disk.exists(file)? {
+            return Ok(true);
+        }
+        // What cannot be read as an identity is one all the same: to be told of, not to be made anew.
+        let identity = |disk| !matches!(Identity::load(disk, place), Ok(None));
+        Ok(disk.exists(place)? && (identity(disk) || Identity::data(disk, place)?.is_some()))
+    };
+    match there() {
+        // A file stands where the directory should.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        told => told,
+    }
+}
+
 /// Opens the metadata at `file`, or makes it for an empty directory, and sees to it that the bookie in
 /// `place` is the one it tells of.
 pub(super) fn join(

@@ -51,6 +51,8 @@ pub struct LogConfig {
     /// Rung when another process needs the directory. With it this process has it only for a command,
     /// and closes the log then; without, it keeps it, and asks such a one for it.
     pub lent: Option<Arc<Bell>>,
+    /// Whether it has to be there already: then nothing is made where it is not.
+    pub existing: bool,
     /// The bookie's sizes and limits.
     pub bookie: BookieConfig,
     /// The disk the directory is on; the real one when absent. On another nobody is locked out.
@@ -60,6 +62,15 @@ pub struct LogConfig {
 /// Why a data directory cannot be held.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// It was to be there.
+    #[error(
+        "{dir}: there is no data directory: create a stream in it first, or name the one that is meant",
+        dir = .dir.display()
+    )]
+    NoDirectory {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The directory cannot be made.
     #[error("{}", located(.dir, .source))]
     Directory {
@@ -99,17 +110,21 @@ pub struct LogCloseError {
 }
 
 impl Log {
-    /// Holds `dir` and opens what is in it, creating it if need be.
+    /// Holds `dir` and opens what is in it, creating it if need be, unless it has to be there already.
     pub fn open(dir: &Path, config: LogConfig) -> Result<Log, OpenError> {
         let told = |source| OpenError::Directory { dir: dir.to_owned(), source };
         let real = config.disk.is_none();
         let disk = config.disk.unwrap_or_else(|| Arc::new(RealDisk));
+        let (place, file) = (dir.join("bookie"), dir.join("meta.redb"));
+        // Before the lock, which is a file there, too.
+        if config.existing && !halves::is_there(&*disk, &place, &file).map_err(told)? {
+            return Err(OpenError::NoDirectory { dir: dir.to_owned() });
+        }
         disk.create_dir(dir).map_err(told)?;
         let lent = config.lent;
         let lock = real.then(|| take(dir, lent.is_some())).transpose()?;
         let lock = Arc::new(Mutex::new(lock));
-        let place = dir.join("bookie");
-        let meta = halves::join(&*disk, &place, &dir.join("meta.redb"), config.bookie.shards)?;
+        let meta = halves::join(&*disk, &place, &file, config.bookie.shards)?;
         let bookie = Bookie::open(Arc::clone(&disk), &place, config.bookie)?;
         let incarnation = bookie.incarnation();
         let mut log = Log::assemble(

@@ -8,7 +8,7 @@ use egret_log::{Log, LogConfig};
 use egret_log_cluster::Cluster;
 use egret_schemas::bookie::Role;
 
-use super::exit::{self, Done, Exit};
+use super::exit::{self, Exit};
 
 /// Where the topologies are.
 #[derive(Debug)]
@@ -23,8 +23,7 @@ impl Place {
         if let Some(file) = &self.cluster {
             return on_cluster(file, what);
         }
-        self.check()?;
-        let (attached, log) = Attached::over(Directory::open(&self.dir)?);
+        let (attached, log) = Attached::over(Directory::open_existing(&self.dir)?);
         let done = what(&log);
         drop(log);
         // What was answered is durable; see `egret stream`.
@@ -39,8 +38,8 @@ impl Place {
         if let Some(file) = &self.cluster {
             return on_cluster(file, what);
         }
-        self.check()?;
-        let log = match Log::open(&self.dir, LogConfig { serve: true, ..LogConfig::default() }) {
+        let config = LogConfig { serve: true, existing: true, ..LogConfig::default() };
+        let log = match Log::open(&self.dir, config) {
             Err(OpenError::Lock(held @ LockError::Held { .. })) => {
                 return Err(Exit::Refused(format!(
                     "{held}; a topology that runs there goes back when it is started with --restore NAME --yes"
@@ -53,14 +52,6 @@ impl Place {
             exit::warn(error);
         }
         done
-    }
-
-    pub(super) fn check(&self) -> Done {
-        if self.dir.is_dir() {
-            return Ok(());
-        }
-        let dir = self.dir.display();
-        Err(Exit::Refused(format!("{dir}: there is no data directory: give --data DIR")))
     }
 }
 

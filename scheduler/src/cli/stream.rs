@@ -98,18 +98,12 @@ struct Place {
 }
 
 impl Place {
-    /// Opens the directory, which must be one.
+    /// Opens the directory, which must be there.
     fn open(&self) -> Result<Directory, Exit> {
         if let Some(file) = &self.cluster {
             return open_cluster(file);
         }
-        if !self.dir.is_dir() {
-            return Err(Exit::Refused(format!(
-                "{}: there is no data directory: create a stream in it first, or give --data DIR",
-                self.dir.display()
-            )));
-        }
-        Ok(Directory::open(&self.dir)?)
+        Ok(Directory::open_existing(&self.dir)?)
     }
 
     /// Opens the directory, making it if need be.

@@ -119,7 +119,7 @@ impl Source {
         if shown.mark().is_some() {
             return Ok(());
         }
-        let why = self.follower.freshness().error;
+        let why = self.follower.freshness().why();
         let why = why.unwrap_or_else(|| "the newest commit is being read: ask again".to_owned());
         Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "nothing-held", why))
     }
@@ -138,7 +138,7 @@ async fn health(State(source): State<Source>) -> Response {
     let freshness = source.follower.freshness();
     let shown = source.shown();
     let held = shown.mark().is_some();
-    let found = json!({ "held": held, "error": freshness.error });
+    let found = json!({ "held": held, "error": freshness.why() });
     let mut response = source.answer(&shown, found);
     if !held {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -2,6 +2,7 @@
 
 use egret_log::client::ReadError;
 use egret_log::client::error::RecordError as LedgerError;
+use egret_log::directory::DirectoryError;
 use egret_log::metadata::MetaError;
 use egret_schemas::{EntryId, LedgerId};
 use egret_state::commit::RecordError;
@@ -77,8 +78,8 @@ pub enum ReplicaError {
         topology: String,
     },
     /// The place the topology is in cannot be reached.
-    #[error("{0}")]
-    Place(String),
+    #[error(transparent)]
+    Place(Box<DirectoryError>),
     /// No thread.
     #[error("no thread to follow a topology with: {0}")]
     Thread(std::io::Error),

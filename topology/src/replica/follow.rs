@@ -1,7 +1,9 @@
 //! A thread that keeps a replica at the newest commit.
 //!
 //! It looks often while there is something new, and less often while there is not. When it cannot read, what
-//! is held stays and is answered from; [`Freshness`] says since when, and why.
+//! is held stays and is answered from; [`Freshness`] says since when, and why. It says so once for each new
+//! reason, and tries again, each time a while later, up to [`AFTER_ERRORS`]: a directory that was moved away
+//! is not made anew, and when it is back it is read again.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,8 @@ const SOON: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_millis(160);
 /// How soon to look again after an error.
 const AFTER_ERROR: Duration = Duration::from_millis(500);
+/// And after many.
+const AFTER_ERRORS: Duration = Duration::from_secs(10);
 /// How often to look at a directory that nobody holds, which takes opening it: whoever works there holds it,
 /// and is seen, unless it was for a moment.
 const UNHELD: Duration = Duration::from_secs(10);
@@ -91,9 +95,9 @@ impl Place for Beside {
             return None;
         }
         if self.attached.is_none() {
-            match Directory::open(&self.dir) {
+            match Directory::open_existing(&self.dir) {
                 Ok(directory) => self.attached = Some(Attached::over(directory)),
-                Err(error) => return Some(Err(ReplicaError::Place(error.to_string()))),
+                Err(error) => return Some(Err(ReplicaError::Place(Box::new(error)))),
             }
         }
         let (_, log) = self.attached.as_ref()?;
@@ -119,13 +123,18 @@ pub struct Freshness {
     /// When it was last known to be the newest commit.
     pub known_at: Option<Instant>,
     /// Why it could not be looked since; `None` when it could.
-    pub error: Option<String>,
+    pub error: Option<Arc<ReplicaError>>,
 }
 
 impl Freshness {
     /// For how long it has not been known to be the newest.
     pub fn age(&self) -> Option<Duration> {
         self.known_at.map(|at| clock::now().duration_since(at))
+    }
+
+    /// Why it could not be looked since, in words.
+    pub fn why(&self) -> Option<String> {
+        self.error.as_deref().map(|error| crate::task::chain(error))
     }
 }
 
@@ -194,8 +203,8 @@ impl Follower {
     /// Waits until a commit is held, or something goes wrong, or `time` is over.
     ///
     /// # Errors
-    /// What went wrong, in words.
-    pub fn wait_first(&self, time: Duration) -> Result<bool, String> {
+    /// What went wrong.
+    pub fn wait_first(&self, time: Duration) -> Result<bool, Arc<ReplicaError>> {
         let until = clock::now() + time;
         let mut state = self.shared.state();
         loop {
@@ -203,7 +212,7 @@ impl Follower {
                 return Ok(true);
             }
             if let Some(error) = &state.freshness.error {
-                return Err(error.clone());
+                return Err(Arc::clone(error));
             }
             let left = until.saturating_duration_since(clock::now());
             if left.is_zero() {
@@ -227,8 +236,33 @@ impl Drop for Follower {
     }
 }
 
+/// What went wrong of late, time after time.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// What was said last.
+    said: Option<String>,
+    pause: Duration,
+}
+
+impl Trouble {
+    /// It cannot be read. Whether that is to be said, and how long to wait before the next look.
+    fn on_error(&mut self, why: &str) -> (bool, Duration) {
+        let is_news = self.said.as_deref() != Some(why);
+        if is_news {
+            self.said = Some(why.to_owned());
+        }
+        self.pause = (self.pause * 2).clamp(AFTER_ERROR, AFTER_ERRORS);
+        (is_news, self.pause)
+    }
+
+    /// It can be read. Whether it could not before.
+    fn on_read(&mut self) -> bool {
+        std::mem::take(self).said.is_some()
+    }
+}
+
 fn follow(replica: &mut Replica, place: &mut dyn Place, shared: &Shared) {
-    let mut pause = SOON;
+    let (mut pause, mut trouble) = (SOON, Trouble::default());
     loop {
         let looked = place.look(&mut |log| replica.catch_up(log));
         let mut state = shared.state();
@@ -236,11 +270,18 @@ fn follow(replica: &mut Replica, place: &mut dyn Place, shared: &Shared) {
             Some(Ok(news)) => {
                 state.freshness = Freshness { known_at: Some(clock::now()), error: None };
                 pause = if news { SOON } else { (pause * 2).min(LATE) };
+                if trouble.on_read() {
+                    tracing::warn!("the newest commit can be read again");
+                }
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "the newest commit cannot be read");
-                state.freshness.error = Some(crate::task::chain(&error));
-                pause = AFTER_ERROR;
+                let why = crate::task::chain(&error);
+                let is_news;
+                (is_news, pause) = trouble.on_error(&why);
+                if is_news {
+                    tracing::warn!(error = why, "the newest commit cannot be read: looking on");
+                }
+                state.freshness.error = Some(Arc::new(error));
             }
             // Nothing new was seen, which is not to say that it was looked for.
             None => pause = LATE,
@@ -250,5 +291,25 @@ fn follow(replica: &mut Replica, place: &mut dyn Place, shared: &Shared) {
         if shared.wait(pause) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was said every half second, for as long as the server ran.
+    #[test]
+    fn what_stays_wrong_is_said_once_and_looked_at_ever_less_often() {
+        let mut trouble = Trouble::default();
+        let looks: Vec<_> = (0..7).map(|_| trouble.on_error("it is gone")).collect();
+        let said: Vec<_> = looks.iter().map(|(said, _)| *said).collect();
+        assert_eq!(said, [true, false, false, false, false, false, false]);
+        let ms: Vec<_> = looks.iter().map(|(_, pause)| pause.as_millis()).collect();
+        assert_eq!(ms, [500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+        assert!(trouble.on_error("something else").0, "another reason is news");
+        assert!(trouble.on_read(), "that it is over is news, too");
+        assert!(!trouble.on_read());
+        assert_eq!(trouble.on_error("it is gone"), (true, AFTER_ERROR));
     }
 }

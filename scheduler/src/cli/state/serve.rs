@@ -32,7 +32,9 @@ POST /v1/state/COMPONENT {\"keys\": [..]}        many keys, of one commit
 GET /v1/health                                 whether it answers, and how new it is
 
 Every answer names the commit it is of. All state is held in memory; a topology that restarts elsewhere, or \
-with another number of tasks, is followed. Whoever can reach the address can read the state: off this host it \
+with another number of tasks, is followed. While the newest commit cannot be read, \
+because the directory was moved away say, what is held is answered, /v1/health says why, and it is tried again, after \
+ten seconds at most. Whoever can reach the address can read the state: off this host it \
 takes certificates on both sides (`egret init cert`), or --in-the-open.")]
 pub(super) struct Serve {
     /// The topology.
@@ -84,16 +86,13 @@ impl Serve {
                 _cluster = Some(cluster);
                 Follower::start(replica, log)?
             }
-            None => {
-                place.check()?;
-                Follower::start(replica, Beside::new(&place.dir))?
-            }
+            None => Follower::start(replica, Beside::new(&place.dir))?,
         };
         // What cannot be shown at all is said at once, and not to every client.
         match follower.wait_first(FIRST_WAIT) {
             Ok(true) => {}
             Ok(false) => exit::warn("reading takes long: until it is done there is no answer"),
-            Err(error) => return Err(Exit::Failed(error)),
+            Err(error) => return Err(Exit::from(&*error)),
         }
         let options = ServerOptions {
             listen: self.listen,

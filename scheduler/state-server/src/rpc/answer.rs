@@ -22,7 +22,7 @@ impl AnswersState for Answers {
             Some(_) => found(&shown, question).unwrap_or_else(failure),
             None => {
                 let reading = || "the newest commit is being read: ask again".to_owned();
-                let error = freshness.error.unwrap_or_else(reading);
+                let error = freshness.why().unwrap_or_else(reading);
                 StateFound::Failure { code: "nothing-held".to_owned(), error }
             }
         };
