@@ -64,8 +64,8 @@ struct List {
     /// The topology.
     topology: String,
     /// How much memory may be used, in MiB: everything is read.
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
-    memory_mb: usize,
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    memory_mb: u32,
     /// How to answer.
     #[arg(short, long, value_enum, default_value_t = Form::Table)]
     output: Form,
@@ -81,8 +81,8 @@ struct Get {
     #[arg(allow_hyphen_values = true)]
     key: String,
     /// How much memory may be used, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
-    memory_mb: usize,
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    memory_mb: u32,
     /// How to answer.
     #[arg(short, long, value_enum, default_value_t = Form::Table)]
     output: Form,
@@ -104,8 +104,8 @@ struct Scan {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
     /// How much memory may be used, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
-    memory_mb: usize,
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    memory_mb: u32,
     /// How to answer.
     #[arg(short, long, value_enum, default_value_t = Form::Table)]
     output: Form,
@@ -123,15 +123,19 @@ impl State {
     }
 }
 
-fn replica(topology: &str, component: Option<&str>, memory_mb: usize) -> Replica {
-    let component = component.map(str::to_owned);
-    let memory_bytes = Some(memory_mb.saturating_mul(1 << 20));
+fn replica(topology: &str, component: Option<&str>, memory_bytes: usize) -> Replica {
+    let (component, memory_bytes) = (component.map(str::to_owned), Some(memory_bytes));
     Replica::new(topology, ReplicaOptions { component, memory_bytes })
+}
+
+/// So many MiB, in bytes.
+fn mib(n: u32) -> usize {
+    (n as usize).saturating_mul(1 << 20)
 }
 
 impl List {
     fn run(self, place: &Place) -> Done {
-        let mut replica = replica(&self.topology, None, self.memory_mb);
+        let mut replica = replica(&self.topology, None, mib(self.memory_mb));
         place.beside(|log| Ok(replica.catch_up(log)?))?;
         let shown = replica.read();
         let names: Vec<&str> = shown.view().components().map(|(name, _)| name).collect();
@@ -175,7 +179,7 @@ impl List {
 impl Get {
     fn run(self, place: &Place) -> Done {
         let Get { topology, component, key, memory_mb, output } = self;
-        let mut replica = replica(&topology, Some(&component), memory_mb);
+        let mut replica = replica(&topology, Some(&component), mib(memory_mb));
         place.beside(|log| {
             replica.only_key(log, &component, &key)?;
             Ok(replica.catch_up(log)?)
@@ -202,7 +206,7 @@ impl Get {
 
 impl Scan {
     fn run(self, place: &Place) -> Done {
-        let mut replica = replica(&self.topology, Some(&self.component), self.memory_mb);
+        let mut replica = replica(&self.topology, Some(&self.component), mib(self.memory_mb));
         place.beside(|log| Ok(replica.catch_up(log)?))?;
         let shown = replica.read();
         let (from, prefix) = (self.from, self.prefix);

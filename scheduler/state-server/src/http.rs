@@ -4,30 +4,35 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use egret::replica::shown::{Component, Range};
+use egret::replica::shown::{Component, Held, Range};
 use egret::replica::{Follower, ReplicaError, Shown};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use crate::budget::{Budget, Share};
 use crate::caps;
 
 /// What answers are made from.
 #[derive(Clone)]
 struct Source {
     follower: Arc<Follower>,
-    /// Places for answers of many keys.
-    large: Arc<Semaphore>,
+    /// Memory for answers that are not small.
+    answers: Budget,
+    /// Places for bodies of requests.
+    bodies: Arc<Semaphore>,
 }
 
-pub(crate) fn router(follower: &Arc<Follower>) -> Router {
-    let large = Arc::new(Semaphore::new(caps::LARGE_ANSWERS_MAX));
-    let source = Source { follower: Arc::clone(follower), large };
+pub(crate) fn router(follower: &Arc<Follower>, answers_bytes_max: usize) -> Router {
+    let answers = Budget::new(answers_bytes_max);
+    let bodies = Arc::new(Semaphore::new(caps::BODIES_MAX));
+    let source = Source { follower: Arc::clone(follower), answers, bodies };
     Router::new()
         .route("/v1/health", get(health))
         .route("/v1/state", get(components))
@@ -63,8 +68,23 @@ impl IntoResponse for Refusal {
         if let Value::Object(body) = &mut body {
             body.extend(self.more);
         }
-        said(self.status, &body)
+        said(self.status, body.to_string())
     }
+}
+
+fn wrong(why: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why)
+}
+
+fn busy(what: &str) -> Refusal {
+    let why = format!("too many {what} are under way: ask again later");
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why)
+}
+
+/// What is in a path.
+fn words<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Refusal> {
+    // The way itself is right, so it is what stands in it: bytes that are no text.
+    path.map(|Path(words)| words).map_err(|why| wrong(why.body_text()))
 }
 
 impl From<ReplicaError> for Refusal {
@@ -84,8 +104,8 @@ impl From<ReplicaError> for Refusal {
     }
 }
 
-fn said(status: StatusCode, body: &Value) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
+fn said(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -97,14 +117,22 @@ impl Source {
         self.follower.shown().read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An answer with what it is of.
+    /// What an answer is of.
+    fn of(&self, shown: &Shown) -> Value {
+        json!({ "topology": shown.topology(), "epoch": shown.epoch(), "age_ms": self.age_ms() })
+    }
+
+    /// A small answer, with what it is of.
     fn answer(&self, shown: &Shown, mut found: Value) -> Response {
-        if let Value::Object(fields) = &mut found {
-            fields.insert("topology".to_owned(), Value::from(shown.topology()));
-            fields.insert("epoch".to_owned(), shown.epoch());
-            fields.insert("age_ms".to_owned(), self.age_ms());
+        if let (Value::Object(fields), Value::Object(of)) = (&mut found, self.of(shown)) {
+            fields.extend(of);
         }
-        said(StatusCode::OK, &found)
+        said(StatusCode::OK, found.to_string())
+    }
+
+    /// Waits for the room that so many bytes of an answer take.
+    async fn room(&self, bytes: usize) -> Result<Share, Refusal> {
+        self.answers.reserve(bytes).await.ok_or_else(|| busy("large answers"))
     }
 
     fn age_ms(&self) -> Value {
@@ -124,13 +152,49 @@ impl Source {
         Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "nothing-held", why))
     }
 
+    /// A place for a body on its way in.
     async fn place(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        let busy = || {
-            let why = "too many large answers are being made: ask again later";
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why)
-        };
-        let place = timeout(caps::ANSWER_WAIT, self.large.acquire()).await;
-        place.map_err(|_| busy())?.map_err(|_| busy())
+        let place = timeout(caps::ANSWER_WAIT, self.bodies.acquire()).await;
+        place.map_err(|_| busy("requests"))?.map_err(|_| busy("requests"))
+    }
+}
+
+/// An answer of many keys in the making, as the JSON it will be.
+struct Entries {
+    out: String,
+    n: usize,
+}
+
+impl Entries {
+    fn new(component: &str) -> Entries {
+        let out = format!("{{\"component\":{},\"entries\":[", Value::from(component));
+        Entries { out, n: 0 }
+    }
+
+    /// Adds an entry if there is room for it; there always is for the first.
+    fn add(&mut self, entry: &Value) -> bool {
+        let before = self.out.len();
+        if self.n > 0 {
+            self.out.push(',');
+        }
+        self.out.push_str(&entry.to_string());
+        if self.out.len() > caps::ANSWER_BYTES && self.n > 0 {
+            self.out.truncate(before);
+            return false;
+        }
+        self.n += 1;
+        true
+    }
+
+    /// The answer, with all else there is to say.
+    fn end(mut self, share: Share, rest: Value) -> Result<Response, Refusal> {
+        let rest = rest.to_string();
+        self.out.push_str("],");
+        self.out.push_str(&rest[1..]);
+        let mut bytes = self.out.into_bytes();
+        bytes.shrink_to_fit();
+        let body = share.hold(bytes).ok_or_else(|| busy("large answers"))?;
+        Ok(said(StatusCode::OK, body))
     }
 }
 
@@ -166,10 +230,21 @@ async fn components(State(source): State<Source>) -> Result<Response, Refusal> {
 
 async fn one(
     State(source): State<Source>,
-    Path((component, key)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Refusal> {
+    let (component, key) = words(path)?;
+    let bytes = {
+        let shown = source.shown();
+        source.check(&shown)?;
+        let found = shown.component(&component)?;
+        let bytes = found.key_of_word(&key)?;
+        found.table.get(&bytes).map_or(0, Held::len)
+    };
+    let share = match bytes {
+        0..=caps::SMALL_STATE_BYTES => None,
+        more => Some(source.room(caps::json_bytes(more).max(more)).await?),
+    };
     let shown = source.shown();
-    source.check(&shown)?;
     let found = shown.component(&component)?;
     let bytes = found.key_of_word(&key)?;
     let key = found.key_json(&bytes);
@@ -179,7 +254,19 @@ async fn one(
         return Err(refusal.with("key", key).with("epoch", shown.epoch()));
     };
     let value = found.state_json(held);
-    Ok(source.answer(&shown, json!({ "component": component, "key": key, "value": value })))
+    let mut answer = json!({ "component": component, "key": key, "value": value });
+    if let (Value::Object(fields), Value::Object(of)) = (&mut answer, source.of(&shown)) {
+        fields.extend(of);
+    }
+    let body = answer.to_string();
+    let share = match share {
+        None if body.len() <= caps::SMALL_ANSWER_BYTES => return Ok(said(StatusCode::OK, body)),
+        // It grew, or its key is long.
+        None => source.answers.reserve_now(body.len()),
+        some => some,
+    };
+    let held = share.and_then(|share| share.hold(body.into_bytes()));
+    Ok(said(StatusCode::OK, held.ok_or_else(|| busy("large answers"))?))
 }
 
 /// Many keys.
@@ -191,36 +278,37 @@ struct Batch {
 
 async fn batch(
     State(source): State<Source>,
-    Path(component): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Refusal> {
+    let component = words(path)?;
+    let place = source.place().await?;
     let body = body_of(request).await?;
-    let wrong = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why);
     let Batch { keys } = serde_json::from_slice(&body)
         .map_err(|why| wrong(format!("the body is not {{\"keys\": [..]}}: {why}")))?;
+    drop(body);
     if keys.len() > caps::BATCH_KEYS_MAX {
         let (n, max) = (keys.len(), caps::BATCH_KEYS_MAX);
         return Err(wrong(format!("{n} keys are over the limit of {max}: ask more often")));
     }
-    let _place = source.place().await?;
+    let share = source.room(caps::ANSWER_BYTES + caps::ANSWER_FRAME_BYTES).await?;
+    drop(place);
     let shown = source.shown();
     source.check(&shown)?;
     let found = shown.component(&component)?;
-    let (mut entries, mut bytes) = (Vec::with_capacity(keys.len()), 0);
-    for key in &keys {
+    let mut entries = Entries::new(&component);
+    for (n, key) in keys.iter().enumerate() {
         let held = found.table.get(&found.key_bytes(key)?);
-        bytes += held.map_or(0, egret::replica::shown::Held::len);
-        if bytes > caps::ANSWER_BYTES && entries.len() > 1 {
-            let (n, max) = (entries.len(), caps::ANSWER_BYTES);
+        // What is not there is `null`, and `found` says that it is not.
+        let value = held.map_or(Value::Null, |held| found.state_json(held));
+        if !entries.add(&json!({ "key": key, "found": held.is_some(), "value": value })) {
+            let max = caps::ANSWER_BYTES;
             return Err(wrong(format!(
                 "the states of the first {n} keys are all that fits into an answer of {max} bytes: ask for fewer"
             )));
         }
-        // What is not there is `null`, and `found` says that it is not.
-        let value = held.map_or(Value::Null, |held| found.state_json(held));
-        entries.push(json!({ "key": key, "found": held.is_some(), "value": value }));
     }
-    Ok(source.answer(&shown, json!({ "component": component, "entries": entries })))
+    entries.end(share, source.of(&shown))
 }
 
 async fn body_of(request: Request) -> Result<Bytes, Refusal> {
@@ -245,24 +333,28 @@ struct ScanQuery {
 
 async fn scan(
     State(source): State<Source>,
-    Path(component): Path<String>,
-    query: Result<Query<ScanQuery>, axum::extract::rejection::QueryRejection>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<ScanQuery>, QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let wrong = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why);
+    let component = words(path)?;
     let Query(ScanQuery { prefix, from, limit }) = query.map_err(|why| wrong(why.body_text()))?;
     let limit = limit.unwrap_or(caps::SCAN_KEYS);
     if !(1..=caps::SCAN_KEYS_MAX).contains(&limit) {
         return Err(wrong(format!("limit is 1 to {}", caps::SCAN_KEYS_MAX)));
     }
-    let _place = source.place().await?;
+    let share = source.room(caps::ANSWER_BYTES + caps::ANSWER_FRAME_BYTES).await?;
     let shown = source.shown();
     source.check(&shown)?;
-    let range = Range { from, prefix, limit, bytes: caps::ANSWER_BYTES };
-    let page = shown.scan(&component, &range)?;
-    let entry = |(key, value): (Value, Value)| json!({ "key": key, "value": value });
-    let entries: Vec<Value> = page.entries.into_iter().map(entry).collect();
-    let found = json!({ "component": component, "entries": entries, "next": page.next });
-    Ok(source.answer(&shown, found))
+    let range = Range { from, prefix, limit, bytes: usize::MAX };
+    let mut entries = Entries::new(&component);
+    let next = shown.scan_each(&component, &range, |found| {
+        entries.add(&json!({ "key": found.key(), "value": found.value() }))
+    })?;
+    let mut rest = source.of(&shown);
+    if let Value::Object(rest) = &mut rest {
+        rest.insert("next".to_owned(), Value::from(next));
+    }
+    entries.end(share, rest)
 }
 
 async fn nothing_here() -> Refusal {

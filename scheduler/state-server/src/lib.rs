@@ -29,12 +29,13 @@
 //!
 //! # What always holds
 //! * All of one answer is of one commit, and nothing in it is of none.
-//! * Connections, requests under way, their sizes and those of answers are bounded, and whoever takes no
-//!   answer is let go of ([`caps`]).
+//! * Connections, requests under way, their sizes and those of answers are bounded, one by one and together,
+//!   and whoever does not take an answer, or takes it too slowly, is let go of ([`caps`]).
 //! * Off this host only those are answered who have a certificate of the cluster, unless it is asked for in
 //!   the open.
 
 mod accept;
+mod budget;
 pub mod caps;
 mod http;
 mod patience;

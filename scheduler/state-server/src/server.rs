@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::tls::Tls;
-use crate::{accept, http, rpc};
+use crate::{accept, caps, http, rpc};
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -21,6 +21,9 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Where to answer Cap'n Proto RPC besides.
     pub rpc_listen: Option<SocketAddr>,
+    /// Bytes that answers over HTTP may take together, in the making and until they are taken; small ones
+    /// ([`caps::SMALL_ANSWER_BYTES`]) besides.
+    pub answers_bytes_max: usize,
     /// Threads that answer HTTP.
     pub threads: NonZeroUsize,
     /// With whose certificate; `None` answers everybody, in the open.
@@ -35,6 +38,7 @@ impl ServerOptions {
         ServerOptions {
             listen,
             rpc_listen: None,
+            answers_bytes_max: caps::ANSWERS_BYTES,
             threads: NonZeroUsize::MIN,
             tls: None,
             in_the_open: false,
@@ -115,7 +119,7 @@ impl StateServer {
                 runtime.block_on(rpc::serve::serve(listener, tls, follower, ended));
             })?;
         }
-        let router = http::router(&follower);
+        let router = http::router(&follower, options.answers_bytes_max);
         let tls = options.tls;
         server.spawn("egret-state-http", move || {
             runtime.block_on(accept::serve(listener, tls, router, ended));

@@ -115,6 +115,31 @@ impl Shown {
     /// # Errors
     /// When the component, or a key of the range, is none.
     pub fn scan(&self, component: &str, range: &Range) -> Result<Page, ReplicaError> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let next = self.scan_each(component, range, |found| {
+            let more = found.bytes();
+            if bytes + more > range.bytes && !entries.is_empty() {
+                return false;
+            }
+            bytes += more;
+            entries.push((found.key(), found.value()));
+            true
+        })?;
+        Ok(Page { entries, next })
+    }
+
+    /// Shows keys and their states one by one, up to the limit of the range or until one is not `taken`, which
+    /// says whether there was room for it: where the next page begins with it, as [`Shown::scan`] takes it.
+    /// Bytes are left to whoever takes them.
+    ///
+    /// # Errors
+    /// When the component, or a key of the range, is none.
+    pub fn scan_each(
+        &self,
+        component: &str,
+        range: &Range,
+        mut taken: impl FnMut(&Entry<'_>) -> bool,
+    ) -> Result<Option<String>, ReplicaError> {
         let component = self.component(component)?;
         let prefix = match &range.prefix {
             Some(prefix) => key_of(component.schema(), prefix)?,
@@ -125,21 +150,38 @@ impl Shown {
             None => prefix.clone(),
         };
         let keys = component.table.range(Bound::Included(&from));
-        let mut keys = keys.take_while(|(key, _)| key.starts_with(&prefix)).peekable();
-        let (mut page, mut bytes) = (Page { entries: Vec::new(), next: None }, 0);
-        while let Some((key, held)) = keys.peek() {
-            let more = key.len() + held.len();
-            if page.entries.len() >= range.limit
-                || (bytes + more > range.bytes && !page.entries.is_empty())
-            {
-                page.next = Some(component.key_word(key));
-                break;
+        let keys = keys.take_while(|(key, _)| key.starts_with(&prefix));
+        for (n, (key, held)) in keys.enumerate() {
+            if n >= range.limit || !taken(&Entry { component, key, held }) {
+                return Ok(Some(component.key_word(key)));
             }
-            bytes += more;
-            page.entries.push((component.key_json(key), component.state_json(held)));
-            keys.next();
         }
-        Ok(page)
+        Ok(None)
+    }
+}
+
+/// A key and its state, as they are held.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    component: Component<'a>,
+    key: &'a [u8],
+    held: &'a Held,
+}
+
+impl Entry<'_> {
+    /// The bytes of both.
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.held.len()
+    }
+
+    /// The key as JSON.
+    pub fn key(&self) -> Value {
+        self.component.key_json(self.key)
+    }
+
+    /// The state as JSON.
+    pub fn value(&self) -> Value {
+        self.component.state_json(self.held)
     }
 }
 

@@ -15,13 +15,16 @@ use egret_log_cluster::signals::when_asked_to_end;
 use egret_schemas::bookie::Role;
 use egret_state_server::{ServerOptions, StateServer, Tls};
 
-use super::replica;
+use super::{mib, replica};
 use crate::cli::exit::{self, Done, Exit};
 use crate::cli::output;
 use crate::cli::place::Place;
 
 /// How long to read before saying that it takes longer.
 const FIRST_WAIT: Duration = Duration::from_secs(600);
+
+/// What part of the memory is for answers that are on their way.
+const ANSWERS_PART: usize = 8;
 
 /// Answer over HTTP.
 #[derive(Debug, Args)]
@@ -48,9 +51,9 @@ pub(super) struct Serve {
     /// Hold only this component.
     #[arg(long, value_name = "COMPONENT")]
     component: Option<String>,
-    /// How much memory the state may take, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
-    memory_mb: usize,
+    /// How much memory the state and answers over HTTP may take together, in MiB; an eighth of it is for answers.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    memory_mb: u32,
     /// Threads that answer HTTP.
     #[arg(long, value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
@@ -76,7 +79,10 @@ impl Serve {
         };
         when_asked_to_end(ask).map_err(|why| Exit::Failed(why.to_string()))?;
         let tls = self.tls()?;
-        let replica = replica(&self.topology, self.component.as_deref(), self.memory_mb);
+        let memory_bytes = mib(self.memory_mb);
+        let answers_bytes_max = memory_bytes / ANSWERS_PART;
+        let state_bytes_max = memory_bytes - answers_bytes_max;
+        let replica = replica(&self.topology, self.component.as_deref(), state_bytes_max);
         // Held until the server has ended: its log goes through it.
         let mut _cluster = None;
         let follower = match &place.cluster {
@@ -97,6 +103,7 @@ impl Serve {
         let options = ServerOptions {
             listen: self.listen,
             rpc_listen: self.rpc_listen,
+            answers_bytes_max,
             threads: self.threads,
             tls,
             in_the_open: self.in_the_open,

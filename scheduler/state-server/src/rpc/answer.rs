@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use egret::replica::shown::{Held, Range};
+use egret::replica::shown::Range;
 use egret::replica::{Follower, ReplicaError, Shown};
 use egret_schemas::state::{
     AnswersState, StateAnswer, StateComponent, StateEntry, StateFound, StateQuestion,
@@ -72,32 +72,54 @@ fn found(shown: &Shown, question: StateQuestion) -> Result<StateFound, ReplicaEr
                 return Ok(wrong(format!("{n} keys are over the limit of {max}: ask more often")));
             }
             let component = shown.component(&component)?;
-            let (mut entries, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+            let mut room = Room::default();
+            let mut entries = Vec::with_capacity(keys.len());
             for word in &keys {
                 let key = component.key_of_word(word)?;
                 let held = component.table.get(&key);
-                bytes += held.map_or(0, Held::len);
-                if bytes > caps::ANSWER_BYTES && !entries.is_empty() {
-                    let (n, max) = (entries.len(), caps::ANSWER_BYTES);
+                let value = held.map(|held| component.state_json(held).to_string());
+                let entry = StateEntry { key: component.key_json(&key).to_string(), value };
+                if !room.has(&entry) {
+                    let (n, max) = (entries.len(), caps::RPC_ANSWER_BYTES);
                     return Ok(wrong(format!(
                         "the states of the first {n} keys are all that fits into an answer of {max} bytes: ask for fewer"
                     )));
                 }
-                let value = held.map(|held| component.state_json(held).to_string());
-                entries.push(StateEntry { key: component.key_json(&key).to_string(), value });
+                entries.push(entry);
             }
             Ok(StateFound::Entries { entries, next: None })
         }
         StateQuestion::Scan { component, prefix, from, limit } => {
             let limit = if limit == 0 { caps::SCAN_KEYS } else { limit as usize };
             let limit = limit.min(caps::SCAN_KEYS_MAX);
-            let range = Range { from, prefix, limit, bytes: caps::ANSWER_BYTES };
-            let page = shown.scan(&component, &range)?;
-            let entries = page.entries.into_iter().map(|(key, value)| StateEntry {
-                key: key.to_string(),
-                value: Some(value.to_string()),
-            });
-            Ok(StateFound::Entries { entries: entries.collect(), next: page.next })
+            let range = Range { from, prefix, limit, bytes: usize::MAX };
+            let (mut room, mut entries) = (Room::default(), Vec::new());
+            let next = shown.scan_each(&component, &range, |found| {
+                let value = Some(found.value().to_string());
+                let entry = StateEntry { key: found.key().to_string(), value };
+                let fits = room.has(&entry);
+                if fits {
+                    entries.push(entry);
+                }
+                fits
+            })?;
+            Ok(StateFound::Entries { entries, next })
         }
+    }
+}
+
+/// What an answer takes.
+#[derive(Default)]
+struct Room {
+    bytes: usize,
+}
+
+impl Room {
+    /// Whether there is room for one more; there always is for the first.
+    fn has(&mut self, entry: &StateEntry) -> bool {
+        let more = entry.key.len() + entry.value.as_ref().map_or(0, String::len);
+        let first = self.bytes == 0;
+        self.bytes += more;
+        first || self.bytes <= caps::RPC_ANSWER_BYTES
     }
 }

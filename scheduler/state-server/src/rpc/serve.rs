@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use capnp::message::ReaderOptions;
 use capnp_rpc::RpcSystem;
@@ -12,19 +11,17 @@ use egret::replica::Follower;
 use egret_schemas::state::{StateClient, StateService};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::compat::{TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
 
 use super::answer::Answers;
+use crate::accept::Door;
 use crate::caps;
-use crate::patience::Patient;
+use crate::patience::{Patient, WAITS};
 use crate::tls::Tls;
-
-/// How long to wait when the system gives no more files.
-const NO_FILES_WAIT: Duration = Duration::from_millis(100);
 
 /// Serves until it is told to end; connections end then.
 pub(crate) async fn serve(
@@ -52,18 +49,9 @@ pub(crate) async fn serve(
 async fn accept(listener: TcpListener, tls: Option<Tls>, follower: Arc<Follower>) {
     let acceptor = tls.map(|tls| tls.acceptor());
     let state: StateClient = capnp_rpc::new_client(StateService(Answers(follower)));
-    let places = Arc::new(Semaphore::new(caps::RPC_CONNECTIONS_MAX));
+    let door = Door::new(listener, caps::RPC_CONNECTIONS_MAX);
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
-                tokio::time::sleep(NO_FILES_WAIT).await;
-                continue;
-            }
-        };
-        // Who comes when all places are taken is told by the end of the connection.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (stream, place) = door.next().await;
         let (acceptor, state) = (acceptor.clone(), state.clone());
         spawn_local(async move {
             if let Err(error) = shake_hands(stream, acceptor, state).await {
@@ -80,7 +68,7 @@ async fn shake_hands(
     state: StateClient,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let stream = Patient::one_at_a_time(stream, caps::READER_WAIT);
+    let stream = Patient::one_at_a_time(stream, WAITS);
     let Some(acceptor) = acceptor else { return converse(stream, state).await };
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long");
     let stream = timeout(caps::HANDSHAKE_WAIT, acceptor.accept(stream)).await.map_err(late)??;
