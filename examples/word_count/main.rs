@@ -180,7 +180,7 @@ fn run(options: &Options, begun: &mut bool) -> Result<()> {
     results::print(&log, options.all, options.top)?;
     say(format_args!(
         "look at the streams `lines` and `counts` with `egret stream {} list`",
-        options.run.place()
+        options.run.place_flags()
     ));
     if let Err(error) = log.close() {
         // Everything is printed and durable; the next start reads the journal instead.

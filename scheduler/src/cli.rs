@@ -12,7 +12,7 @@
 //! | [`state`] | `egret state …`: what topologies keep for their keys |
 //! | [`stream`] | `egret stream …`: the log from the shell |
 //! | [`exit`] | errors and what the process ends with |
-//! | `place` | where topologies are |
+//! | `place` | where streams and topologies are |
 //! | `output` | tables, JSON, and the end of a pipe |
 
 pub mod bookie;

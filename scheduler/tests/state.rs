@@ -154,3 +154,28 @@ fn a_server_whose_directory_is_moved_away_says_so_once_and_is_there_when_it_is_b
     let said = serving.end();
     assert_eq!(said.matches("there is no data directory").count(), 1, "{said}");
 }
+
+/// The flag was not looked at, or was a usage error.
+#[test]
+fn a_flag_beats_a_variable() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    run(&dir, &["a", "b", "a"]);
+    let flag = dir.to_str().unwrap();
+    let ask = |flags: &[&str], variable: (&str, &str)| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_egret"));
+        command.args(["state", "get", "words", "count", "a"]).args(flags).stdin(Stdio::null());
+        command.env_remove("EGRET_DATA").env_remove("EGRET_CLUSTER").env(variable.0, variable.1);
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, err) = ask(&["--data", flag], ("EGRET_CLUSTER", "none.toml"));
+    assert_eq!((code, &*out), (0, "2\n"), "{err}");
+    let (code, _, err) = ask(&["--cluster", "none.toml"], ("EGRET_DATA", flag));
+    assert!(code == 2 && err.contains("none.toml"), "it goes to the cluster: {code} {err}");
+    let (code, out, err) = ask(&[], ("EGRET_DATA", flag));
+    assert_eq!((code, &*out), (0, "2\n"), "{err}");
+    let (code, _, err) = ask(&["--cluster", "none.toml", "--data", flag], ("X", "x"));
+    assert!(code == 2 && err.contains("cannot be used with"), "{code} {err}");
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Parser;
 use egret_log::{Log, LogConfig};
 use egret_log_cluster::signals::when_asked_to_end;
-use egret_log_cluster::{Cluster, worker_tls};
+use egret_log_cluster::{Cluster, Place, worker_tls};
 use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
 use egret_state::commit::Origin;
@@ -19,11 +19,12 @@ use crate::{Error, Result, TopologyBuilder, exit_code, is_taken_over};
 /// The options every topology program has.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunArgs {
-    /// The data directory; created if it does not exist
-    #[arg(long, value_name = "DIR", default_value = "egret-data", env = "EGRET_DATA")]
-    pub data: PathBuf,
-    /// Run on the streams of a cluster instead of a data directory; the file that says where it is
-    #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER", conflicts_with = "data")]
+    /// The data directory; created if it does not exist [env: EGRET_DATA] [default: egret-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Run on the streams of a cluster instead of a data directory; the file that says where it is [env:
+    /// EGRET_CLUSTER]
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub cluster: Option<PathBuf>,
     /// Worker threads, in each process
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
@@ -37,7 +38,7 @@ pub struct RunArgs {
     pub state_mb: Option<u32>,
     /// Which of the --processes this is, from 0 on, where each was placed on some host and is started again
     /// there when it ends. They know each other by certificates of role `worker`, which the cluster's file names
-    #[arg(long, value_name = "R", env = "EGRET_RANK", requires = "cluster", requires = "leader")]
+    #[arg(long, value_name = "R", env = "EGRET_RANK", requires = "leader")]
     pub rank: Option<u32>,
     /// Where the process of rank 0 is reached
     #[arg(long, value_name = "HOST:PORT", env = "EGRET_LEADER", requires = "rank")]
@@ -73,11 +74,16 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
+    /// Where the streams are: as the flags say, or the variables where none does.
+    pub fn place(&self) -> Place {
+        Place::of(self.data.as_deref(), self.cluster.as_deref())
+    }
+
     /// How the `egret` command is told of the streams: `--cluster FILE`, or `--data DIR`.
-    pub fn place(&self) -> String {
-        match &self.cluster {
-            Some(file) => format!("--cluster {}", file.display()),
-            None => format!("--data {}", self.data.display()),
+    pub fn place_flags(&self) -> String {
+        match self.place() {
+            Place::Cluster(file) => format!("--cluster {}", file.display()),
+            Place::Directory(dir) => format!("--data {}", dir.display()),
         }
     }
 
@@ -94,7 +100,8 @@ impl RunArgs {
     /// When this process was started to be one of several, and not told which; when it has no certificate to show
     /// to the others.
     pub fn spread(&self) -> Result<Processes> {
-        if let (Some(rank), Some(cluster), Some(leader)) = (self.rank, &self.cluster, &self.leader)
+        if let (Some(rank), Place::Cluster(cluster), Some(leader)) =
+            (self.rank, self.place(), &self.leader)
         {
             if rank >= self.processes {
                 let (what, value) = ("rank", u64::from(rank));
@@ -105,14 +112,14 @@ impl RunArgs {
                 count: self.processes,
                 leader: leader.clone(),
                 listen: self.listen.clone(),
-                tls: worker_tls(cluster)?,
+                tls: worker_tls(&cluster)?,
                 tell: say,
             }));
         }
         // Running alone instead would count everything on every host.
         if let Some(rank) = self.rank {
-            let allowed = "a --rank only with --cluster and --leader, and without --data or EGRET_DATA: processes on \
-                           several hosts share a cluster's streams";
+            let allowed = "a --rank only with --cluster and --leader, and without --data: processes on several hosts \
+                           share a cluster's streams";
             return Err(Error::Option { what: "rank", value: u64::from(rank), allowed });
         }
         let seat = Children::seat().map_err(Error::other)?;
@@ -151,15 +158,22 @@ impl RunArgs {
     /// When the cluster cannot be reached; when the directory is held by another process, damaged, or not
     /// writable. When a named commit is to be gone back to, and `--yes` is missing.
     pub fn open_log(&self) -> Result<Log> {
+        self.open_log_of(false)
+    }
+
+    /// As [`open_log`](RunArgs::open_log); where the directory has to be an `existing` one, none is made.
+    fn open_log_of(&self, existing: bool) -> Result<Log> {
         self.check_restore()?;
-        if let Some(file) = &self.cluster {
-            return Ok(Cluster::open(file, Role::Client)?.log()?);
-        }
+        let dir = match self.place() {
+            Place::Cluster(file) => return Ok(Cluster::open(&file, Role::Client)?.log()?),
+            Place::Directory(dir) => dir,
+        };
         if Children::is_one() {
-            return Ok(Log::attach(&self.data)?);
+            return Ok(Log::attach(&dir)?);
         }
         let shared = self.processes > 1;
-        Ok(Log::open(&self.data, LogConfig { serve: true, shared, ..LogConfig::default() })?)
+        let config = LogConfig { serve: true, shared, existing, ..LogConfig::default() };
+        Ok(Log::open(&dir, config)?)
     }
 }
 

@@ -3,8 +3,6 @@
 //! Each verb but `restore` works beside a topology that runs: over a data directory through whoever holds it,
 //! over a cluster like anybody else. `restore` takes the topology over, so it holds the directory itself.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use egret::runtime::NamedCommit;
 use egret::runtime::named;
@@ -28,18 +26,8 @@ Examples:
   egret checkpoint delete words before-upgrade"
 )]
 pub struct Checkpoint {
-    /// The data directory.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "EGRET_DATA",
-        default_value = "./egret-data",
-        global = true
-    )]
-    data: PathBuf,
-    /// The topologies of a cluster instead: the file that says where it is.
-    #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER", global = true)]
-    cluster: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -103,7 +91,7 @@ struct Restore {
 
 impl Checkpoint {
     pub(super) fn run(self) -> Done {
-        let place = Place { dir: self.data, cluster: self.cluster };
+        let place = self.place;
         match self.verb {
             Verb::List(verb) => verb.run(&place),
             Verb::Create(verb) => verb.run(&place),

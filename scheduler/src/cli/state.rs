@@ -5,8 +5,6 @@
 
 mod serve;
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use egret::replica::shown::Range;
 use egret::replica::{Replica, ReplicaOptions, Shown};
@@ -31,18 +29,8 @@ Examples:
   egret state serve words --listen 127.0.0.1:7070"
 )]
 pub struct State {
-    /// The data directory.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "EGRET_DATA",
-        default_value = "./egret-data",
-        global = true
-    )]
-    data: PathBuf,
-    /// The topologies of a cluster instead: the file that says where it is.
-    #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER", global = true)]
-    cluster: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -113,7 +101,7 @@ struct Scan {
 
 impl State {
     pub(super) fn run(self) -> Done {
-        let place = Place { dir: self.data, cluster: self.cluster };
+        let place = self.place;
         match self.verb {
             Verb::List(verb) => verb.run(&place),
             Verb::Get(verb) => verb.run(&place),

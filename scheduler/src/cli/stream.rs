@@ -17,31 +17,18 @@ mod manage;
 pub(super) mod since;
 pub(super) mod text;
 
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand};
 use egret_log::directory::Directory;
-use egret_schemas::bookie::Role;
 
-use super::exit::{self, Done, Exit};
-use egret_log_cluster::Cluster;
+use super::exit::{self, Done};
+use super::place::Place;
 
 /// The log from the shell.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub struct Stream {
-    /// The data directory.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "EGRET_DATA",
-        default_value = "./egret-data",
-        global = true
-    )]
-    data: PathBuf,
-    /// The streams of a cluster instead: the file that says where it is.
-    #[arg(long, value_name = "FILE", env = "EGRET_CLUSTER", global = true)]
-    cluster: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -68,7 +55,7 @@ enum Verb {
 
 impl Stream {
     pub(super) fn run(self) -> Done {
-        let place = Place { dir: self.data, cluster: self.cluster };
+        let place = self.place;
         match self.verb {
             Verb::Create(verb) => verb.run(&place),
             Verb::List(verb) => verb.run(&place),
@@ -88,35 +75,4 @@ fn close(directory: Directory) {
     if let Err(error) = directory.close() {
         exit::warn(error);
     }
-}
-
-/// Where the data is.
-#[derive(Debug)]
-struct Place {
-    dir: PathBuf,
-    cluster: Option<PathBuf>,
-}
-
-impl Place {
-    /// Opens the directory, which must be there.
-    fn open(&self) -> Result<Directory, Exit> {
-        if let Some(file) = &self.cluster {
-            return open_cluster(file);
-        }
-        Ok(Directory::open_existing(&self.dir)?)
-    }
-
-    /// Opens the directory, making it if need be.
-    fn open_or_create(&self) -> Result<Directory, Exit> {
-        if let Some(file) = &self.cluster {
-            return open_cluster(file);
-        }
-        Ok(Directory::open(&self.dir)?)
-    }
-}
-
-fn open_cluster(file: &Path) -> Result<Directory, Exit> {
-    let cluster = Cluster::open(file, Role::Client)?;
-    let log = cluster.log()?;
-    Ok(Directory::over(file, log, Box::new(cluster)))
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use egret::replica::Follower;
 use egret::replica::follow::Beside;
 use egret_log_cluster::Cluster;
+use egret_log_cluster::place;
 use egret_log_cluster::signals::when_asked_to_end;
 use egret_schemas::bookie::Role;
 use egret_state_server::{ServerOptions, StateServer, Tls};
@@ -85,14 +86,14 @@ impl Serve {
         let replica = replica(&self.topology, self.component.as_deref(), state_bytes_max);
         // Held until the server has ended: its log goes through it.
         let mut _cluster = None;
-        let follower = match &place.cluster {
-            Some(file) => {
-                let cluster = Cluster::open(file, Role::Client)?;
+        let follower = match place.said() {
+            place::Place::Cluster(file) => {
+                let cluster = Cluster::open(&file, Role::Client)?;
                 let log = cluster.log()?;
                 _cluster = Some(cluster);
                 Follower::start(replica, log)?
             }
-            None => Follower::start(replica, Beside::new(&place.dir))?,
+            place::Place::Directory(dir) => Follower::start(replica, Beside::new(&dir))?,
         };
         // What cannot be shown at all is said at once, and not to every client.
         match follower.wait_first(FIRST_WAIT) {
