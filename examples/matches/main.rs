@@ -16,11 +16,11 @@ const TO: &str = "matches";
 
 fn wire(t: &mut TopologyBuilder, args: &Args) -> egret::Result<()> {
     let [word] = &args.rest[..] else {
-        return Err(Error::other("which word? Give one, as in `matches error`"));
+        return Err(Error::usage("which word? Give one, as in `matches error`"));
     };
     let word = word.clone().into_bytes();
     if word.is_empty() {
-        return Err(Error::other("an empty word is in every line: give another one"));
+        return Err(Error::usage("an empty word is in every line: give another one"));
     }
     let tasks = args.run.tasks();
     let lines = t.spout("lines", tasks, LogSpout::<Blob>::from_stream(FROM))?;

@@ -144,7 +144,9 @@ fn say(what: impl Display) {
 fn run(options: &Options, begun: &mut bool) -> Result<()> {
     if options.run.processes > 1 && !options.run.guarantee.commits() {
         // Where a run begins is known to the process that loads, and told to no other.
-        anyhow::bail!("{} runs in one process: leave out --processes", options.run.guarantee);
+        let guarantee = options.run.guarantee;
+        let why = format!("{guarantee} runs in one process: leave out --processes");
+        return Err(egret::Error::usage(why).into());
     }
     let processes = options.run.spread()?;
     if !processes.leads() {

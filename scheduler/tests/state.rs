@@ -179,3 +179,27 @@ fn a_flag_beats_a_variable() {
     let (code, _, err) = ask(&["--cluster", "none.toml", "--data", flag], ("X", "x"));
     assert!(code == 2 && err.contains("cannot be used with"), "{code} {err}");
 }
+
+/// Each ended with 1, or with 3 where it may go better later.
+#[test]
+fn what_cannot_be_served_ends_with_the_code_it_has_everywhere() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    run(&dir, &["a", "b", "a"]);
+    let (code, err) = not_done(&dir, &["state", "serve", "nosuch", "--listen", "127.0.0.1:0"]);
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("there is no topology `nosuch` here: there are `words`"), "{err}");
+    for verb in [&["list", "words"][..], &["get", "words", "count", "a"], &["serve", "words"]] {
+        let (code, err) = not_done(&dir, &[&["state"], verb, &["--memory-mb", "0"]].concat());
+        assert_eq!(code, 2, "{verb:?}: {err}");
+    }
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap().to_string();
+    let (code, err) = not_done(&dir, &["state", "serve", "words", "--listen", &taken]);
+    assert_eq!(code, 1, "it may be free later: {err}");
+    assert!(err.contains("cannot be listened on"), "{err}");
+    drop(held);
+    let open = ["state", "serve", "words", "--listen", "0.0.0.0:0"];
+    let (code, err) = not_done(&dir, &open);
+    assert_eq!(code, 3, "{err}");
+}

@@ -22,18 +22,23 @@ use crate::runtime::named::NameError;
 impl Ends for Error {
     fn how(&self) -> How {
         match self {
-            Error::Option { .. } => How::Usage,
+            Error::Option { .. } | Error::Usage(_) => How::Usage,
             Error::Build(_)
             | Error::StreamFormat(_)
             | Error::StreamNotTransactional { .. }
             | Error::StreamOwned { .. }
             | Error::StreamTransactional { .. }
             | Error::StreamMadeAgain { .. }
-            | Error::ForkOutput { .. } => How::Refused,
-            Error::Recovery(why) => match **why {
+            | Error::ForkOutput { .. }
+            | Error::Unconfirmed { .. } => How::Refused,
+            Error::Recovery(why) => match &**why {
+                RecoveryError::Name(NameError::Wrong { .. }) => How::Usage,
+                RecoveryError::Name(_) => How::Refused,
                 RecoveryError::Graph { .. }
                 | RecoveryError::KeyGroups { .. }
                 | RecoveryError::Guarantee { .. }
+                | RecoveryError::NothingNamed { .. }
+                | RecoveryError::Lost { .. }
                 | RecoveryError::NoFork { .. }
                 | RecoveryError::OwnFork { .. }
                 | RecoveryError::NoParent { .. }
@@ -219,6 +224,7 @@ mod tests {
             let source = std::io::Error::from(std::io::ErrorKind::NotFound);
             ClusterError::Read { file: "none.toml".into(), source }
         };
+        let named = |why| Error::Recovery(Box::new(RecoveryError::Name(why)));
         let cases: Vec<(Box<dyn StdError>, How)> = vec![
             (Box::new(second()), How::Refused),
             (Box::new(Error::from(second())), How::Refused),
@@ -237,6 +243,14 @@ mod tests {
                 How::Failed,
             ),
             (Box::new(Error::Option { what: "workers", value: 0, allowed: "1" }), How::Usage),
+            (Box::new(Error::usage("which word?")), How::Usage),
+            // As `egret checkpoint restore` says them.
+            (Box::new(Error::Unconfirmed { name: "n".into() }), How::Refused),
+            (
+                Box::new(named(NameError::Unknown { name: "n".into(), names: Vec::new() })),
+                How::Refused,
+            ),
+            (Box::new(named(NameError::Wrong { name: "a/b".into() })), How::Usage),
             (Box::new(taken_over()), How::Failed),
             (Box::new(fmt::Error), How::Failed),
         ];

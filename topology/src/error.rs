@@ -26,6 +26,9 @@ pub enum Error {
         /// What may be given.
         allowed: &'static str,
     },
+    /// What the program was called with cannot be meant.
+    #[error("{0}")]
+    Usage(String),
     /// Generation after generation failed.
     #[error(
         "topology `{topology}` failed {tries} time(s) without a commit between: {why}; nothing after its last commit is kept, and running it again goes on from there"
@@ -198,6 +201,11 @@ impl Error {
     /// Whether another process of the same run tells the user: this one has nothing to add.
     pub fn is_said_elsewhere(&self) -> bool {
         matches!(self, Error::Mesh(why) if matches!(**why, MeshError::Stopped { .. }))
+    }
+
+    /// What the program was called with cannot be meant: it ends with 2, having said so.
+    pub fn usage(why: impl Into<String>) -> Error {
+        Error::Usage(why.into())
     }
 
     /// Wraps an error of the application.

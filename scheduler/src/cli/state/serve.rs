@@ -14,7 +14,7 @@ use egret_log_cluster::Cluster;
 use egret_log_cluster::place;
 use egret_log_cluster::signals::when_asked_to_end;
 use egret_schemas::bookie::Role;
-use egret_state_server::{ServerOptions, StateServer, Tls};
+use egret_state_server::{ServeError, ServerOptions, StateServer, Tls};
 
 use super::{mib, replica};
 use crate::cli::exit::{self, Done, Exit};
@@ -72,6 +72,15 @@ pub(super) struct Serve {
     in_the_open: bool,
 }
 
+/// As everywhere: an address that is taken now may be free later, and what is not to be is not.
+fn unserved(error: ServeError) -> Exit {
+    let words = error.to_string();
+    match error {
+        ServeError::Open(_) => Exit::Refused(words),
+        ServeError::Listen { .. } | ServeError::Thread(_) => Exit::Failed(words),
+    }
+}
+
 impl Serve {
     pub(super) fn run(self, place: &Place) -> Done {
         let (tell, told) = mpsc::sync_channel(1);
@@ -110,8 +119,7 @@ impl Serve {
             in_the_open: self.in_the_open,
         };
         let https = if options.tls.is_some() { "https" } else { "http" };
-        let server = StateServer::start(follower, options)
-            .map_err(|error| Exit::Refused(error.to_string()))?;
+        let server = StateServer::start(follower, options).map_err(unserved)?;
         output::line(&format!("{https}://{}/v1/state", server.address()))?;
         if let Some(address) = server.rpc_address() {
             output::line(&format!("Cap'n Proto RPC on {address}"))?;
