@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use egret_log::stream::{ReadFrom, Record, StreamConfig};
@@ -139,18 +139,51 @@ fn it_is_watched_while_it_runs_ends_when_asked_and_goes_on_where_it_stopped() {
     log.close().unwrap();
 }
 
+/// Each ended with 1, and what reads a stream that is not there left an output stream behind, and a directory.
 #[test]
-fn wrong_calls_say_what_is_wrong() {
+fn wrong_calls_say_what_is_wrong_end_with_its_code_and_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let said = |output: Output| {
-        assert!(!output.status.success());
-        String::from_utf8(output.stderr).unwrap()
+    let data = dir.path().join("data");
+    let said = |mut command: Command| {
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    let run = |processes, word: &[&str]| {
-        said(program(&dir.path().join("data"), processes, word).output().unwrap())
-    };
-    assert_eq!(run(1, &[]), "error: which word? Give one, as in `matches error`\n");
-    assert_eq!(run(1, &[""]), "error: an empty word is in every line: give another one\n");
-    let nothing = run(2, &["error"]);
-    assert!(nothing.starts_with("error: ") && nothing.contains("`log`"), "{nothing}");
+    let run = |processes, word: &[&str]| said(program(&data, processes, word));
+    let which = "error: which word? Give one, as in `matches error`\n";
+    assert_eq!(run(1, &[]), (2, which.to_owned()));
+    let empty = "error: an empty word is in every line: give another one\n";
+    assert_eq!(run(1, &[""]), (2, empty.to_owned()));
+    let (code, nowhere) = run(1, &["error"]);
+    assert_eq!(code, 3);
+    assert!(nowhere.contains("there is no data directory"), "{nowhere}");
+    assert!(!data.exists(), "a directory was made for it");
+
+    let log = Log::open(&data, LogConfig::default()).unwrap();
+    log.create_stream("other", StreamConfig::default()).unwrap();
+    log.close().unwrap();
+    for processes in [1, 2] {
+        let (code, nothing) = run(processes, &["error"]);
+        assert_eq!(code, 3, "{nothing}");
+        assert!(nothing.starts_with("error: ") && nothing.contains("`log`"), "{nothing}");
+    }
+    let log = Log::open(&data, LogConfig::default()).unwrap();
+    let streams: Vec<_> = log.streams().unwrap().into_iter().map(|info| info.name).collect();
+    assert_eq!(streams, ["other"], "nothing was made");
+    log.close().unwrap();
+    // Where the directory is, its streams are not looked for on a cluster.
+    let mut beaten = program(&data, 1, &["error"]);
+    beaten.env("EGRET_CLUSTER", "none.toml");
+    assert!(said(beaten).1.contains("`log`"));
+    let mut other = program(&data, 1, &["error"]);
+    other.args(["--restore", "n"]);
+    let (code, unconfirmed) = said(other);
+    assert_eq!(code, 3, "an option behind a word is one: {unconfirmed}");
+    assert!(unconfirmed.contains("add --yes if that is meant"), "{unconfirmed}");
+    let mut unknown = program(&data, 1, &["error"]);
+    unknown.args(["--no-such-option"]);
+    assert_eq!(said(unknown).0, 2);
+    let mut fork = program(&data, 1, &["error"]);
+    fork.args(["--name", "mine", "--from", "matches:nope"]);
+    let (code, nobody) = said(fork);
+    assert_eq!(code, 3, "{nobody}");
 }

@@ -202,4 +202,8 @@ fn what_cannot_be_served_ends_with_the_code_it_has_everywhere() {
     let open = ["state", "serve", "words", "--listen", "0.0.0.0:0"];
     let (code, err) = not_done(&dir, &open);
     assert_eq!(code, 3, "{err}");
+    // What is advised is there.
+    let help = egret(&dir, &["state", "scan", "--help"]).stdout;
+    let help = String::from_utf8(help).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("as a text or in hexadecimal with 0x before"), "{help}");
 }

@@ -191,8 +191,8 @@ pub struct Args {
     /// Print the plan and leave
     #[arg(long)]
     pub explain: bool,
-    /// What is left for the topology itself
-    #[arg(value_name = "ARG", trailing_var_arg = true)]
+    /// What is left for the topology itself; options may follow, and what begins like one comes behind `--`
+    #[arg(value_name = "ARG")]
     pub rest: Vec<String>,
 }
 
@@ -245,7 +245,7 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
     if processes.leads() {
         when_asked_to_end(move || asked.stop()).map_err(Error::other)?;
     }
-    let log = args.run.open_log()?;
+    let log = args.run.open_log_of(topology.needs_streams())?;
     let ran = topology.run_among(&log, &args.run.options(), &progress, &processes);
     if let Err(error) = ran {
         let topology = topology.name().to_owned();
@@ -260,17 +260,41 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
 mod tests {
     use super::*;
 
+    fn args(words: &[&str]) -> std::result::Result<Args, clap::Error> {
+        Args::try_parse_from(["x"].iter().chain(words))
+    }
+
     /// It ran alone, and so on every host, each of which counted everything.
     #[test]
     fn a_rank_without_a_cluster_is_refused_wherever_the_data_directory_is_said() {
         let rank = ["--rank", "1", "--processes", "2", "--leader", "a:7600"];
         for place in [&["--data", "d"][..], &[]] {
-            let words = ["x"].iter().chain(place).chain(&rank);
-            let refused = match Args::try_parse_from(words) {
+            let refused = match args(&[place, &rank].concat()) {
                 Ok(args) => exit_code(&args.run.spread().unwrap_err()) == ExitCode::from(2),
                 Err(error) => error.exit_code() == 2,
             };
             assert!(refused, "{place:?}");
         }
+    }
+
+    #[test]
+    fn both_places_are_a_usage_error_only_when_both_are_said_here() {
+        assert_eq!(args(&["--data", "d", "--cluster", "c"]).unwrap_err().exit_code(), 2);
+        let on = args(&["--cluster", "c"]).unwrap().run;
+        assert_eq!(on.place(), Place::Cluster("c".into()));
+        let here = args(&["--data", "d"]).unwrap().run;
+        assert_eq!(here.place(), Place::Directory("d".into()));
+        assert_eq!(here.place_flags(), "--data d");
+    }
+
+    /// They were words for the topology, and nobody said so.
+    #[test]
+    fn options_behind_a_word_are_options() {
+        let words = args(&["error", "--workers", "3", "--", "--data"]).unwrap();
+        assert_eq!(
+            (words.run.workers, &words.rest[..]),
+            (3, &["error".into(), "--data".into()][..])
+        );
+        assert!(args(&["error", "--no-such-option"]).is_err());
     }
 }

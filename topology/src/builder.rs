@@ -40,7 +40,7 @@ pub use keyed::{ComputedKey, EitherKey, KeyField, KeyFn, KeyedStream};
 #[cfg(test)]
 pub(crate) use parts::BoltPart;
 pub use parts::SpoutSource;
-pub(crate) use parts::{Env, Outputs, Part, SinkPart};
+pub(crate) use parts::{Env, Outputs, Part, SinkPart, SpoutPart};
 pub(crate) use stream::SinkParts;
 pub use stream::{Grouped, SinkSpec, Stream};
 pub use topology::Topology;

@@ -190,10 +190,15 @@ pub enum OpenWriterError {
     },
     /// The commit names a segment the partition never had.
     #[error(
-        "the commit names {segment}, which this partition never had: the stream was deleted and made \
-         again since; restore it from a copy, or begin anew under another name or in another directory"
+        "the commit names {segment}, which partition {partition} of stream `{stream}` never had: the stream was \
+         deleted and made again since; restore it from a copy, or begin anew under another name or in another \
+         directory"
     )]
     UnknownSegment {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: u32,
         /// The segment.
         segment: SegmentId,
     },

@@ -263,7 +263,9 @@ fn only_the_owner_writes() {
     let error = world.log.transactional_writer("s", 0, &owner(1), None).unwrap_err();
     assert!(matches!(error, OpenWriterError::NotTransactional { .. }));
     let never = world.log.transactional_writer("t", 0, &owner(1), Some((SegmentId(7), None)));
-    assert!(matches!(never, Err(OpenWriterError::UnknownSegment { .. })));
+    let never = never.unwrap_err();
+    assert!(matches!(never, OpenWriterError::UnknownSegment { .. }));
+    assert!(never.to_string().contains("S7, which partition 0 of stream `t` never had"), "{never}");
 }
 
 #[test]

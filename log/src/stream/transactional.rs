@@ -305,7 +305,8 @@ fn cut(
     if let Some((segment, _)) = committed
         && segment >= record.next_segment
     {
-        return Err(OpenWriterError::UnknownSegment { segment });
+        let (stream, partition) = (partition.stream_name().to_owned(), partition.number());
+        return Err(OpenWriterError::UnknownSegment { stream, partition, segment });
     }
     let mut kept = BTreeSet::new();
     let mut number = all.first().map_or(record.base_number, |s| s.first_number);

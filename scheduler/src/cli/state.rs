@@ -82,7 +82,7 @@ struct Scan {
     topology: String,
     /// The component.
     component: String,
-    /// Only keys that begin so; of keys that are bytes, in hexadecimal.
+    /// Only keys that begin so; of keys that are bytes, as a text or in hexadecimal with 0x before.
     #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
     prefix: Option<String>,
     /// From this key on.

@@ -103,7 +103,7 @@ pub enum ViewError {
     },
     /// It does not fit.
     #[error(
-        "the state takes more than the {limit_mb} MiB allowed here, of which {held_mb} are what is shown while the rest is read: allow more (--memory-mb), or hold one component only (--component)"
+        "the state takes more than the {limit_mb} MiB allowed here, of which {held_mb} are what is shown while the rest is read: allow more (--memory-mb), or ask for less (one component, one key)"
     )]
     Memory {
         /// The limit.

@@ -62,6 +62,9 @@ pub(crate) trait SpoutPart: Send + Sync {
     /// Refuses a source that cannot be read.
     fn check(&self, env: &Env) -> crate::Result<()>;
 
+    /// The stream it reads, which has to be there.
+    fn stream(&self) -> Option<&str>;
+
     fn make(&self, cx: Context, targets: &[Target]) -> Box<dyn SpoutTask>;
 }
 
@@ -110,6 +113,10 @@ pub trait SpoutSource<T>: Send + Sync + 'static {
         let _ = log;
         Ok(())
     }
+    /// The stream it reads, if it reads one: it has to be there.
+    fn stream(&self) -> Option<&str> {
+        None
+    }
     /// What it reads, in words, for `explain`.
     fn detail(&self) -> String {
         String::new()
@@ -141,6 +148,10 @@ impl<T, S> SpoutOf<T, S> {
 impl<T: Tuple, S: SpoutSource<T>> SpoutPart for SpoutOf<T, S> {
     fn check(&self, env: &Env) -> crate::Result<()> {
         self.source.check(&env.log)
+    }
+
+    fn stream(&self) -> Option<&str> {
+        self.source.stream()
     }
 
     fn make(&self, cx: Context, targets: &[Target]) -> Box<dyn SpoutTask> {

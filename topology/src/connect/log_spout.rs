@@ -274,6 +274,10 @@ impl<T: FromRecord> SpoutSource<T> for LogSpout<T> {
         Ok(log.stream(&self.stream)?.expect_format(&T::format())?)
     }
 
+    fn stream(&self) -> Option<&str> {
+        Some(&self.stream)
+    }
+
     fn detail(&self) -> String {
         match self.bounded {
             true => format!("reads stream {} to its present end", self.stream),

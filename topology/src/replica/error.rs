@@ -71,7 +71,7 @@ pub enum ReplicaError {
     Meta(#[from] MetaError),
     /// It trims faster than can be read.
     #[error(
-        "topology `{topology}` trimmed what was being read at every attempt: let it commit less often, or hold one component only (--component)"
+        "topology `{topology}` trimmed what was being read at every attempt: let it commit less often, or ask for less (one component, one key)"
     )]
     Busy {
         /// The topology.

@@ -33,7 +33,7 @@ pub struct Page {
 pub struct Range {
     /// From this key on, as it is written in words; `None` for the first.
     pub from: Option<String>,
-    /// Only keys that begin so: characters of a text, or bytes in hexadecimal.
+    /// Only keys that begin so, as keys are written in words: a text, or bytes in hexadecimal with `0x` before.
     pub prefix: Option<String>,
     /// So many at most.
     pub limit: usize,

@@ -24,7 +24,7 @@ use super::takeover::OwnedPartitions;
 use super::topology_store::TopologyStore;
 use super::{CommitLog, Faults, Kept, Progress, Restored, RunOptions, takeover};
 use crate::budget::Budget;
-use crate::builder::{Env, Outputs, Part as BuiltPart, Topology};
+use crate::builder::{Env, Outputs, Part as BuiltPart, SpoutPart, Topology};
 use crate::dataflow::{Compiled, Failure, Shared, run_workers};
 use crate::plan::{Kind, LogicalPlan, PhysicalPlan};
 use crate::task::{OpenStateLedger, keep_schema};
@@ -579,8 +579,31 @@ impl Topology {
         Ok(())
     }
 
+    /// The spouts that read streams that the topology does not make itself.
+    fn reads_of_others(&self) -> impl Iterator<Item = &dyn SpoutPart> {
+        let makes = |stream: &str| {
+            let sink = |part: &BuiltPart| matches!(part, BuiltPart::Sink(sink) if sink.stream() == Some(stream));
+            self.parts.iter().any(sink)
+        };
+        self.parts.iter().filter_map(move |part| match part {
+            BuiltPart::Spout(spout) if spout.stream().is_some_and(|stream| !makes(stream)) => {
+                Some(&**spout)
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether it can only begin where something is already: it reads streams that it does not make.
+    pub(crate) fn needs_streams(&self) -> bool {
+        self.reads_of_others().next().is_some()
+    }
+
     /// The plan with the parallelism streams dictate, and the partitions the topology owns.
     fn resolve(&self, env: &Env) -> Result<(LogicalPlan, OwnedPartitions)> {
+        // Before any stream is made: where one that is read is not there, nothing is.
+        for spout in self.reads_of_others() {
+            spout.check(env)?;
+        }
         let mut plan = self.plan.clone();
         let mut owned = BTreeMap::new();
         for (component, part) in plan.components.iter_mut().zip(&self.parts) {
@@ -593,7 +616,7 @@ impl Topology {
                 owned.extend(partitions.map(|p| ((stream.to_owned(), p), component.name.clone())));
             }
         }
-        // Last: a topology may read what it writes.
+        // Again, all of them: a topology may read what it writes.
         for part in &self.parts {
             if let BuiltPart::Spout(spout) = part {
                 spout.check(env)?;
