@@ -207,3 +207,31 @@ fn what_cannot_be_served_ends_with_the_code_it_has_everywhere() {
     let help = String::from_utf8(help).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(help.contains("as a text or in hexadecimal with 0x before"), "{help}");
 }
+
+/// A reader could not tell a commit that was gone back to from a stale answer.
+#[test]
+fn answers_say_which_generation_wrote_what_they_are_of() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let done = |args: &[&str]| {
+        let output = egret(&dir, args);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {err}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default()
+    };
+    let get = ["state", "get", "words", "count", "a", "-o", "json"];
+    run(&dir, &["a"]);
+    done(&["checkpoint", "create", "words", "one"]);
+    run(&dir, &["a", "a"]);
+    let number = |of: &Value, name: &str| of["epoch"][name].as_u64().unwrap();
+    let before = done(&get);
+    assert_eq!(before["value"], 3);
+    let serving = Serving::start(&dir, &[]);
+    done(&["checkpoint", "restore", "words", "one", "--yes"]);
+    let after = done(&get);
+    assert_eq!(after["value"], 1);
+    let commit = |of: &Value| (number(of, "generation"), number(of, "commit"));
+    assert!(commit(&after) < commit(&before), "it went back: {after}");
+    assert!(number(&after, "written_by") > number(&before, "written_by"), "and says so: {after}");
+    serving.until("it does not go back", |health| health["epoch"] == after["epoch"]);
+}

@@ -24,7 +24,10 @@ struct Answer {
   topology @0 :Text;
   generation @1 :UInt32;
   commit @2 :UInt32;
-  # The commit it is of.
+  # The commit it is of. It goes back when the topology does, to a commit that has a name.
+  writtenBy @7 :UInt32;
+  # The generation that made it the topology's last commit, or found it so: that never goes back. Between two answers
+  # of the same, the commit does not either.
   ageMs @3 :UInt64;
   # For how long it has not been known to be of the newest commit.
   union {

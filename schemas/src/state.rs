@@ -40,6 +40,9 @@ pub struct StateAnswer {
     pub generation: u32,
     /// Its number in the generation.
     pub commit: u32,
+    /// The generation that made it the last commit, or found it so: above that of the commit after a restart, and
+    /// after a commit that was gone back to.
+    pub written_by: u32,
     /// For how long it has not been known to be the newest.
     pub age_ms: u64,
     /// What was found.
@@ -160,6 +163,7 @@ impl StateAnswer {
         out.set_topology(&self.topology);
         out.set_generation(self.generation);
         out.set_commit(self.commit);
+        out.set_written_by(self.written_by);
         out.set_age_ms(self.age_ms);
         match &self.found {
             StateFound::Failure { code, error } => {
@@ -236,6 +240,7 @@ impl StateAnswer {
             topology: answer.get_topology()?.to_string()?,
             generation: answer.get_generation(),
             commit: answer.get_commit(),
+            written_by: answer.get_written_by(),
             age_ms: answer.get_age_ms(),
             found,
         })

@@ -14,7 +14,9 @@
 //! | [`error`] | why there is nothing to show |
 //!
 //! # What always holds
-//! * An answer is of one commit, and names it. Later answers are of that one or of later ones.
+//! * An answer is of one commit, and names it. Later answers are of that one or of later ones, or of an earlier one
+//!   that the topology went back to: then the generation that wrote it is a later one
+//!   ([`Mark::written_by`](egret_state::view::Mark)).
 //! * Reading shuts nobody out: not the topology, not its trimming. What was trimmed while it was read is
 //!   looked for again, from the newest commit.
 //! * What is held is bounded where a limit is given.

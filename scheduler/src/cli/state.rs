@@ -18,7 +18,11 @@ use super::place::Place;
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
-    after_help = "Keys are written as words: a text as it is, a number in decimal, bytes as the text they are or in \
+    after_help = "Every answer is of one commit. With -o json it says which: `epoch` has the commit's `generation` and \
+`commit`, which go back when the topology goes back to a named commit, and `written_by`, the generation that made it \
+the last one or found it so, which never does.
+
+Keys are written as words: a text as it is, a number in decimal, bytes as the text they are or in \
 hexadecimal with 0x before, a pair as a JSON list. Keys come in the order of their encodings: texts in that of their bytes, numbers in that of their \
 little-endian ones.
 

@@ -12,8 +12,11 @@
 //! | `GET /v1/state/COMPONENT?prefix=&from=&limit=` | keys and states in the order of the keys |
 //! | `GET /v1/health` | whether there is something to answer, and how new it is |
 //!
-//! An answer has `topology`, `epoch` (`generation`, `commit`) and `age_ms`: for how long it has not been known
-//! to be of the newest commit. An error has `error` in words and `code` for programs.
+//! An answer has `topology`, `epoch` (`generation`, `commit`, `written_by`) and `age_ms`: for how long it has not
+//! been known to be of the newest commit. A topology that goes back to a named commit takes `generation` and `commit`
+//! back with it; `written_by` is the generation that did, and only rises. Of two answers the later one, by
+//! `written_by` and then the other two, is of what the topology holds to. An error has `error` in words and `code`
+//! for programs.
 //!
 //! ```no_run
 //! use egret::replica::{Follower, Replica, ReplicaOptions};

@@ -62,12 +62,17 @@ impl Shown {
         self.view.mark()
     }
 
-    /// The commit, for an answer: `{"generation", "commit"}`.
+    /// The commit, for an answer: `{"generation", "commit", "written_by"}`. The first two say which commit it is,
+    /// and go back when the topology goes back to a named one; `written_by` is the generation that made it the
+    /// last one, or found it so, and never goes back.
     pub fn epoch(&self) -> Value {
-        self.mark().map_or(
-            Value::Null,
-            |mark| json!({ "generation": mark.last.generation().0, "commit": mark.last.commit() }),
-        )
+        self.mark().map_or(Value::Null, |mark| {
+            json!({
+                "generation": mark.last.generation().0,
+                "commit": mark.last.commit(),
+                "written_by": mark.written_by.0,
+            })
+        })
     }
 
     pub(super) fn unknown_schemas(&self, staged: &Staged) -> Vec<u64> {

@@ -27,10 +27,12 @@ impl AnswersState for Answers {
             }
         };
         let last = shown.mark().map(|mark| mark.last);
+        let written_by = shown.mark().map_or(0, |mark| mark.written_by.0);
         StateAnswer {
             topology: shown.topology().to_owned(),
             generation: last.map_or(0, |last| last.generation().0),
             commit: last.map_or(0, |last| last.commit()),
+            written_by,
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             found,
         }
