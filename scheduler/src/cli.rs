@@ -11,6 +11,7 @@
 //! | [`ledger`] | `egret ledger …`: the ledgers of a cluster |
 //! | [`state`] | `egret state …`: what topologies keep for their keys |
 //! | [`stream`] | `egret stream …`: the log from the shell |
+//! | [`topology`] | `egret topology …`: which there are, and the end of one |
 //! | [`exit`] | errors and what the process ends with |
 //! | `place` | where streams and topologies are |
 //! | `output` | tables, JSON, and the end of a pipe |
@@ -27,6 +28,7 @@ mod output;
 mod place;
 pub mod state;
 pub mod stream;
+pub mod topology;
 
 use std::process::ExitCode;
 
@@ -47,6 +49,8 @@ enum Verb {
     Stream(stream::Stream),
     /// Named commits of topologies: what to come back to.
     Checkpoint(checkpoint::Checkpoint),
+    /// The topologies that ran here, and the end of one.
+    Topology(topology::Topology),
     /// What topologies keep for their keys, as of their last commit.
     State(state::State),
     /// The ledgers of a cluster: what there is, what lacks copies, repair.
@@ -71,6 +75,7 @@ impl Cli {
         let done = match self.verb {
             Verb::Stream(stream) => stream.run(),
             Verb::Checkpoint(checkpoint) => checkpoint.run(),
+            Verb::Topology(topology) => topology.run(),
             Verb::State(state) => state.run(),
             Verb::Ledger(ledger) => ledger.run(),
             Verb::Bookie(bookie) => bookie.run(),

@@ -18,6 +18,7 @@ use crate::Error;
 use crate::replica::ReplicaError;
 use crate::runtime::NamedError;
 use crate::runtime::named::NameError;
+use crate::runtime::topologies::TopologyError;
 
 impl Ends for Error {
     fn how(&self) -> How {
@@ -38,6 +39,7 @@ impl Ends for Error {
                 | RecoveryError::KeyGroups { .. }
                 | RecoveryError::Guarantee { .. }
                 | RecoveryError::NothingNamed { .. }
+                | RecoveryError::BeingDeleted
                 | RecoveryError::Lost { .. }
                 | RecoveryError::NoFork { .. }
                 | RecoveryError::OwnFork { .. }
@@ -68,6 +70,17 @@ impl Ends for NamedError {
         match self {
             NamedError::Name(NameError::Wrong { .. }) => How::Usage,
             NamedError::Meta(error) => error.how(),
+            refusal if refusal.is_refusal() => How::Refused,
+            _ => How::Failed,
+        }
+    }
+}
+
+impl Ends for TopologyError {
+    fn how(&self) -> How {
+        match self {
+            TopologyError::Meta(error) => error.how(),
+            TopologyError::Catalog(error) => error.how(),
             refusal if refusal.is_refusal() => How::Refused,
             _ => How::Failed,
         }

@@ -3,6 +3,7 @@
 //! * `takeover`: the driver of the recovery core: claim, fence, close at the last commit, restate;
 //! * `go_back`: its steps on the way back to a named commit; `sources`: what that reads again;
 //! * [`named`]: commits given names, by whoever wants to come back to them;
+//! * [`topologies`]: those there are, and the deletion of one;
 //! * `kept`: tables that survive a generation in memory, and the bound on all of them;
 //! * `restored`: what tasks begin with: positions, changelogs, writers;
 //! * `commit_log`: where commit records go, and the trimming that follows them;
@@ -22,6 +23,7 @@ mod progress;
 mod restored;
 mod sources;
 mod takeover;
+pub mod topologies;
 mod topology_store;
 
 pub(crate) use commit_log::CommitLog;

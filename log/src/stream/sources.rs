@@ -96,6 +96,27 @@ impl Log {
         Ok(Sources { topology: topology.to_owned(), streams })
     }
 
+    /// Names a topology nowhere any more: neither what it reads nor what its named commits keep is kept for it, and no
+    /// stream is one that it wrote.
+    ///
+    /// # Errors
+    /// When a note cannot be changed; doing it again changes the rest.
+    pub fn forget_topology(&self, topology: &str) -> Result<(), UseError> {
+        let all = users_key("");
+        for (key, _) in self.metadata().list(&all).map_err(CatalogError::Meta)? {
+            let forgotten = users::change(self.catalog(), &key[all.len()..], |users| {
+                users.consumers.retain(|user, _| user.topology != topology);
+                users.producers.retain(|user| user.topology != topology);
+            });
+            match forgotten {
+                // It is being deleted, and so is the note.
+                Err(UseError::Catalog(CatalogError::NoStream { .. })) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
     /// Has a consumer need what comes after these positions again, as far as named commits kept it: who
     /// went back to one reads from there. What nobody kept may be gone; there it needs what it needed.
     ///

@@ -152,7 +152,9 @@ impl Restore {
                  again when it is run: add --yes if that is meant"
             )));
         }
-        let restored = place.alone(|log| Ok(named::restore(log, topology, name)?))?;
+        let instead =
+            "a topology that runs there goes back when it is started with --restore NAME --yes";
+        let restored = place.alone(instead, |log| Ok(named::restore(log, topology, name)?))?;
         let at = commit(&restored.commit);
         output::line(&format!(
             "{topology} is back at {name}, {at}, as generation {}: run it, and it goes on from there",

@@ -61,8 +61,13 @@ impl Place {
         done
     }
 
-    /// Does something with a log that nobody else uses; of a cluster, that nobody else may go on using.
-    pub(super) fn alone<T>(&self, what: impl FnOnce(&Log) -> Result<T, Exit>) -> Result<T, Exit> {
+    /// Does something with a log that nobody else uses; of a cluster, that nobody else may go on using. `instead` is
+    /// what may be done while somebody does.
+    pub(super) fn alone<T>(
+        &self,
+        instead: &str,
+        what: impl FnOnce(&Log) -> Result<T, Exit>,
+    ) -> Result<T, Exit> {
         let dir = match self.said() {
             place::Place::Cluster(file) => return on_cluster(&file, what),
             place::Place::Directory(dir) => dir,
@@ -70,9 +75,7 @@ impl Place {
         let config = LogConfig { serve: true, existing: true, ..LogConfig::default() };
         let log = match Log::open(&dir, config) {
             Err(OpenError::Lock(held @ LockError::Held { .. })) => {
-                return Err(Exit::Refused(format!(
-                    "{held}; a topology that runs there goes back when it is started with --restore NAME --yes"
-                )));
+                return Err(Exit::Refused(format!("{held}; {instead}")));
             }
             opened => opened?,
         };

@@ -8,12 +8,14 @@
 //! | [`topology_record`] | what metadata keeps of a topology, and how it may change |
 //! | [`named`] | commits that have names, and what those keep |
 //! | [`fork`] | topologies that begin at a named commit of another |
+//! | [`deletion`] | a topology that is being deleted |
 //! | [`restore_set`] | which ledgers hold a component's state, key group by key group |
 //! | [`plan`], [`report`] | who takes part in a commit, and what each says |
 //! | [`watermark`] | how far event time has come as of a commit |
 //! | [`guarantee`] | what a topology promises |
 
 pub mod coordinator;
+pub mod deletion;
 mod epoch_clock;
 pub mod fork;
 mod gather;

@@ -336,6 +336,9 @@ impl Recovery {
 
     /// Compares what is stored with what is wanted, before anything is written.
     fn on_found(&mut self, found: Option<(TopologyRecord, u64)>) -> Result<Step, RecoveryError> {
+        if found.as_ref().is_some_and(|(stored, _)| stored.deleting) {
+            return Err(RecoveryError::BeingDeleted);
+        }
         if let Some((origin, own)) = &self.wanted.fork {
             match &found {
                 None => return self.read_parent(),

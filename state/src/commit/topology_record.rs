@@ -14,7 +14,7 @@
 //! partitions      count u32 × { stream | partition u32 | component }, ascending
 //! names           in version 2, which a record has once its [names](super::named) were changed
 //! fork            0 u8, or 1 u8 and the [fork](super::fork): in version 3, which a record has once a name is kept
-//!                 for a fork, or it is one
+//!                 for a fork, or it is one; and in version 4, which is as 3, of one that is being [deleted](super::deletion)
 //! crc32c of everything before u32
 //! ```
 
@@ -35,7 +35,9 @@ const MAGIC: &[u8; 4] = b"EGTR";
 /// Of a record whose names were never changed.
 const WITHOUT_NAMES: u16 = 1;
 const WITHOUT_FORKS: u16 = 2;
-const VERSION: u16 = 3;
+const WITHOUT_DELETION: u16 = 3;
+/// Of a record whose topology is being deleted, and of no other.
+const VERSION: u16 = 4;
 const WHAT: &str = "topology record";
 
 /// Who proposed a value: a process, by the random number it drew at start, and its operation.
@@ -117,6 +119,8 @@ pub struct TopologyRecord {
     pub names: Names,
     /// Where it was forked from, if it was; see [`fork`](super::fork).
     pub fork: Option<Fork>,
+    /// Whether it is being deleted: then it is never run again; see [`deletion`](super::deletion).
+    pub deleting: bool,
 }
 
 /// Why a change of the topology record may not be proposed.
@@ -178,6 +182,7 @@ impl TopologyRecord {
             partitions: BTreeMap::new(),
             names: Names::default(),
             fork: None,
+            deleting: false,
         }
     }
 
@@ -338,8 +343,9 @@ impl TopologyRecord {
     /// The lowest that has all it says, so that one record has one encoding.
     fn version(&self) -> u16 {
         match (&self.fork, self.names.untouched()) {
-            (Some(_), _) => VERSION,
-            (None, _) if self.names.are_forked() => VERSION,
+            _ if self.deleting => VERSION,
+            (Some(_), _) => WITHOUT_DELETION,
+            (None, _) if self.names.are_forked() => WITHOUT_DELETION,
             (None, false) => WITHOUT_FORKS,
             (None, true) => WITHOUT_NAMES,
         }
@@ -416,6 +422,7 @@ fn decode_body(version: u16, body: &[u8]) -> Result<TopologyRecord, DecodeError>
         partitions,
         names,
         fork,
+        deleting: version == VERSION,
     };
     if record.version() == version { Ok(record) } else { Err(at) }
 }
@@ -462,6 +469,7 @@ mod tests {
                 partitions,
                 names: Names::default(),
                 fork: None,
+                deleting: false,
             })
     }
 

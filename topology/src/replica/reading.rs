@@ -44,6 +44,9 @@ impl Cursor {
             let topology = topology.clone();
             ReplicaError::Record { topology, why: Box::new(why) }
         })?;
+        if record.deleting {
+            return Err(self.no_topology(log)?);
+        }
         for &ledger in record.commit_ledgers.iter().rev() {
             let Some(entry) = last_acknowledged(log, ledger)? else { continue };
             let commit = commit(log, ledger, entry)?;

@@ -28,6 +28,7 @@ pub use error::NamedError;
 use super::Faults;
 use super::sources::{check_sources, kept_by, still_needed};
 use super::takeover::{self, Here};
+use super::topologies;
 use super::topology_store::key;
 use crate::builder::Outputs;
 use crate::task::chain;
@@ -173,7 +174,7 @@ pub fn restore(log: &Log, topology: &str, name: &str) -> Result<Restored, NamedE
     Ok(Restored { commit, generation: taken.opened.topology.generation.0 })
 }
 
-fn claimant(log: &Log) -> Claimant {
+pub(super) fn claimant(log: &Log) -> Claimant {
     let proposal = log.ledgers().proposal();
     Claimant { process: proposal.process, operation: proposal.operation }
 }
@@ -185,11 +186,15 @@ fn read(log: &Log, topology: &str) -> Result<(TopologyRecord, u64), NamedError> 
             .map_err(|why| NamedError::Record { topology: topology.to_owned(), why: Box::new(why) })
     };
     match log.metadata().get(&key(topology))? {
-        Some(held) => Ok((decode(&held.value)?, held.revision)),
+        Some(held) => {
+            let record = decode(&held.value)?;
+            match record.deleting {
+                true => Err(NamedError::Deleting { topology: topology.to_owned() }),
+                false => Ok((record, held.revision)),
+            }
+        }
         None => {
-            let all = key("");
-            let found = log.metadata().list(&all)?.entries.into_iter();
-            let topologies = found.map(|(key, _)| key[all.len()..].to_owned()).collect();
+            let topologies = topologies::names(log)?;
             Err(NamedError::NoTopology { topology: topology.to_owned(), topologies })
         }
     }
@@ -216,7 +221,10 @@ fn change(
 }
 
 /// The newest commit that is known to be acknowledged. `None`: there is none.
-fn newest_commit(log: &Log, record: &TopologyRecord) -> Result<Option<CommitRecord>, NamedError> {
+pub(super) fn newest_commit(
+    log: &Log,
+    record: &TopologyRecord,
+) -> Result<Option<CommitRecord>, NamedError> {
     for &ledger in record.commit_ledgers.iter().rev() {
         let Some(entry) = last_acknowledged(log, ledger).map_err(NamedError::Ledger)? else {
             continue;

@@ -184,6 +184,12 @@ pub enum RecoveryError {
         /// Its claimant.
         process: u128,
     },
+    /// It is being deleted.
+    #[error(
+        "the topology is being deleted, and some of its state may be gone: finish that (`egret topology delete`), and it \
+         begins anew, or give this one another name (`--name`)"
+    )]
+    BeingDeleted,
     /// The topology record vanished.
     #[error("the topology record was deleted meanwhile: submit the topology again")]
     Deleted,

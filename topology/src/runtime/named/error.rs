@@ -21,6 +21,14 @@ pub enum NamedError {
         /// The topologies there are.
         topologies: Vec<String>,
     },
+    /// It is being deleted.
+    #[error(
+        "topology `{topology}` is being deleted, and has no names any more: `egret topology delete` finishes that"
+    )]
+    Deleting {
+        /// The topology.
+        topology: String,
+    },
     /// The name, or what it is to name.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -106,7 +114,10 @@ impl NamedError {
     /// Whether the answer is no: nothing was done, and the same question gets the same answer.
     pub fn is_refusal(&self) -> bool {
         match self {
-            NamedError::NoTopology { .. } | NamedError::Name(_) | NamedError::Forced { .. } => true,
+            NamedError::NoTopology { .. }
+            | NamedError::Deleting { .. }
+            | NamedError::Name(_)
+            | NamedError::Forced { .. } => true,
             NamedError::Use(UseError::TooMany { .. }) => true,
             NamedError::Restore(error) => matches!(**error, Error::Recovery(_)),
             _ => false,
