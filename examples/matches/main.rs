@@ -5,8 +5,9 @@
 //! cargo run --release --example matches -- --processes 2 error
 //! egret stream --data egret-data tail matches
 //! ```
-//! It goes on until it is asked to end, with Ctrl-C say: then it stops after the commit under way. Whatever ends
-//! it, the next run goes on where it stopped, and no line is copied twice.
+//! A second word is the stream to copy them to, in place of `matches`: a fork (`--from matches:NAME --name MINE`)
+//! needs one of its own. It goes on until it is asked to end, with Ctrl-C say: then it stops after the commit under
+//! way. Whatever ends it, the next run goes on where it stopped, and no line is copied twice.
 
 use egret::{Args, Blob, Emitter, Error, LogSink, LogSpout, TopologyBuilder};
 
@@ -15,8 +16,10 @@ const FROM: &str = "log";
 const TO: &str = "matches";
 
 fn wire(t: &mut TopologyBuilder, args: &Args) -> egret::Result<()> {
-    let [word] = &args.rest[..] else {
-        return Err(Error::usage("which word? Give one, as in `matches error`"));
+    let (word, to) = match &args.rest[..] {
+        [word] => (word, TO),
+        [word, to] => (word, to.as_str()),
+        _ => return Err(Error::usage("which word? Give one, as in `matches error`")),
     };
     let word = word.clone().into_bytes();
     if word.is_empty() {
@@ -32,7 +35,7 @@ fn wire(t: &mut TopologyBuilder, args: &Args) -> egret::Result<()> {
             }
         }
     })?;
-    matching.sink("copies", LogSink::to_stream(TO))
+    matching.sink("copies", LogSink::to_stream(to))
 }
 
 fn main() -> std::process::ExitCode {

@@ -8,11 +8,12 @@
 //! ```
 //! A click is a line `MS USER PAGE`. Each click sets a timer of event time for its user and takes the one before
 //! back; when the clicks of everybody have come beyond it, the session is over and is told: `ann 1000 to 61000: / 1,
-//! /shop 1`. What is kept of an open session, its timer included, is state: whatever ends the program, the next run
+//! /shop 1`. A word on the command line is the stream they are told to, in place of `sessions`: a fork needs one of its
+//! own. What is kept of an open session, its timer included, is state: whatever ends the program, the next run
 //! goes on with it, with any number of workers.
 
 use egret::{
-    Args, Blob, ComponentResult, Context, Emitter, EventTime, KeyedBolt, LogSink, LogSpout,
+    Args, Blob, ComponentResult, Context, Emitter, Error, EventTime, KeyedBolt, LogSink, LogSpout,
     MapState, Timer, TopologyBuilder, Value,
 };
 
@@ -109,7 +110,12 @@ fn wire(t: &mut TopologyBuilder, args: &Args) -> egret::Result<()> {
     })?;
     let sessions =
         clicks.fields(|(user, ..)| user.as_str()).keyed("sessions", tasks, || Sessions)?;
-    sessions.sink("told", LogSink::to_stream(TO))
+    let to = match &args.rest[..] {
+        [] => TO,
+        [to] => to.as_str(),
+        _ => return Err(Error::usage("one stream at most is written: give its name, or nothing")),
+    };
+    sessions.sink("told", LogSink::to_stream(to))
 }
 
 fn main() -> std::process::ExitCode {

@@ -34,11 +34,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(
     after_help = "Results go to standard output as COUNT<TAB>WORD, everything else to standard \
 error.\n\nExamples:\n  word_count book.txt\n  word_count --all src/*.rs > counts.tsv\n  \
-cat *.log | word_count --data /tmp/logs -\n\nExit codes are those of `egret`, which `egret --help` lists."
+cat *.log | word_count --data /tmp/logs -\n  \
+word_count --from word_count:NAME --name trial --counts trial-counts book.txt\n\nExit codes are those of `egret`, which `egret --help` lists."
 )]
 struct Options {
     #[command(flatten)]
     run: RunArgs,
+    /// The stream that counts are written to: a fork (--from) needs one of its own
+    #[arg(long, value_name = "STREAM", default_value = "counts")]
+    counts: String,
     /// How many of the most frequent words to print
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
@@ -90,21 +94,27 @@ fn split(line: Blob, out: &mut Emitter<Blob>) {
     }
 }
 
+impl Options {
+    fn name(&self) -> &str {
+        self.run.name.as_deref().unwrap_or("word_count")
+    }
+}
+
 /// `begins`: where the lines begin that this run loads.
-fn topology(options: &RunArgs, begins: Ends) -> egret::Result<Topology> {
-    let mut t = TopologyBuilder::new("word_count");
-    t.guarantee(options.guarantee);
-    let tasks = options.tasks();
+fn topology(options: &Options, begins: Ends) -> egret::Result<Topology> {
+    let mut t = TopologyBuilder::new(options.name());
+    t.guarantee(options.run.guarantee);
+    let tasks = options.run.tasks();
     let source = LogSpout::<Blob>::from_stream(load::STREAM).bounded().begins_at(begins);
     let lines = t.spout("lines", tasks, source)?;
     let words = lines.local_or_shuffle().bolt("split", tasks, || split)?;
     let counts = words.fields(|word| word.as_bytes()).keyed("count", tasks, || Count)?;
-    counts.sink("counts", LogSink::to_stream("counts"))?;
+    counts.sink("counts", LogSink::to_stream(&options.counts))?;
     t.finish()
 }
 
 /// Counts what is in the stream and not counted yet.
-fn count(log: &Log, options: &RunArgs, processes: &Processes, begins: Ends) -> Result<u64> {
+fn count(log: &Log, options: &Options, processes: &Processes, begins: Ends) -> Result<u64> {
     let topology = topology(options, begins)?;
     let progress = Arc::new(Progress::default());
     let bar = ProgressBar::new_spinner().with_style(
@@ -127,7 +137,7 @@ fn count(log: &Log, options: &RunArgs, processes: &Processes, begins: Ends) -> R
             }
         }
     });
-    let outcome = topology.run_among(log, &options.options(), &progress, processes);
+    let outcome = topology.run_among(log, &options.run.options(), &progress, processes);
     done.store(true, std::sync::atomic::Ordering::Release);
     watcher.thread().unpark();
     watcher.join().map_err(|_| anyhow::anyhow!("the progress display stopped"))?;
@@ -152,7 +162,7 @@ fn run(options: &Options, begun: &mut bool) -> Result<()> {
     if !processes.leads() {
         // Loading and printing are the first one's.
         let log = options.run.open_log()?;
-        topology(&options.run, Ends::new())?.run_among(
+        topology(options, Ends::new())?.run_among(
             &log,
             &options.run.options(),
             &Arc::default(),
@@ -174,14 +184,20 @@ fn run(options: &Options, begun: &mut bool) -> Result<()> {
         *begun = added > 0;
     }
     say("counting");
-    let counted = count(&log, &options.run, &processes, begins)?;
+    let counted = count(&log, options, &processes, begins)?;
     match (added, counted) {
         (0, 0) => say("nothing new: every line there is was loaded and counted before"),
         (_, counted) => say(format_args!("counted {counted} lines")),
     }
-    results::print(&log, options.all, options.top)?;
+    // What a fork writes begins where it does: the words counted before are in its state alone.
+    let counts = match options.run.name.is_some() && options.run.guarantee.commits() {
+        true => results::kept(&log, options.name())?,
+        false => results::written(&log, &options.counts)?,
+    };
+    results::print(&counts, options.all, options.top)?;
     say(format_args!(
-        "look at the streams `lines` and `counts` with `egret stream {} list`",
+        "look at the streams `lines` and `{}` with `egret stream {} list`",
+        options.counts,
         options.run.place_flags()
     ));
     if let Err(error) = log.close() {
