@@ -89,10 +89,11 @@ impl KeyedBolt<str, Click, Blob> for Sessions {
         session: &mut Session,
         _: Timer,
         out: &mut Emitter<Blob>,
-        _: &Context,
+        cx: &Context,
     ) -> ComponentResult {
         Sessions::over(user, session, out);
-        Ok(())
+        // Nothing is kept for who is gone.
+        Ok(cx.forget_key()?)
     }
 }
 

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::ops::Bound;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use egret::replica::{Replica, ReplicaOptions};
 use egret_log::stream::{ReadFrom, Record, StreamConfig};
 use egret_log::{Log, LogConfig, clock};
 
@@ -98,6 +100,23 @@ fn open_sessions_outlive_the_program_and_are_told_once() {
         "cid 1803000 to 1803000: / 1",
     ];
     assert_eq!(told(&log, 4), all);
+    // Of those whose sessions are over nothing is kept: it was, for ever.
+    let mut replica = Replica::new("sessions", ReplicaOptions::default());
+    let until = clock::now() + WAIT;
+    loop {
+        // Other commits trim what is read.
+        let caught_up = replica.catch_up(&log);
+        let shown = replica.read();
+        let keys: Vec<String> = shown.component("sessions").map_or_else(
+            |_| Vec::new(),
+            |kept| kept.table.range(Bound::Unbounded).map(|(key, _)| kept.key_word(key)).collect(),
+        );
+        if keys == ["dan"] {
+            break;
+        }
+        assert!(clock::now() < until, "state of {keys:?} is kept: {caught_up:?}");
+        std::thread::yield_now();
+    }
     drop(log);
     drop(running);
 }

@@ -8,7 +8,7 @@ use egret_log::Log;
 use egret_log::clock::Wall;
 use egret_log::message::Wake;
 
-use super::timer::{TimerQueue, Timers};
+use super::timer::{NoTimers, TimerQueue, Timers};
 
 /// A task: one instance of a component; prints `count/3`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +111,16 @@ impl Context {
     /// Timers of the key at hand, in a call of a [`KeyedBolt`](super::KeyedBolt).
     pub fn timers(&self) -> Timers<'_> {
         Timers(&self.timers)
+    }
+
+    /// Has the key at hand forgotten when this call of a [`KeyedBolt`](super::KeyedBolt) is over: its state, and all
+    /// that is due for it, whatever else the call asked for. Nothing is kept for it then, and when it comes again it
+    /// has an empty state. A state that is merely emptied is kept, for every key that ever came.
+    ///
+    /// # Errors
+    /// When there is no key at hand.
+    pub fn forget_key(&self) -> Result<(), NoTimers> {
+        self.timers.forget()
     }
 
     /// Schedules this task again, from any thread: how outside events reach a parked spout.

@@ -1,4 +1,4 @@
-//! What a keyed bolt asks to be done at a time: timers of a key, and when its state expires.
+//! What a keyed bolt asks of its key: timers, that it be forgotten, and when its state expires.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,10 +64,10 @@ impl Timer {
     }
 }
 
-/// A timer was set where no key is.
+/// A timer was set, or a key to be forgotten, where no key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "timers belong to the key of a keyed bolt: set them in its `execute`, `flush` or `on_timer`, with the context that call was given"
+    "timers belong to the key of a keyed bolt, and a key is forgotten there: in its `execute`, `flush` or `on_timer`, with the context that call was given"
 )]
 pub struct NoTimers;
 
@@ -100,7 +100,16 @@ pub(crate) struct TimerQueue {
     /// Whether anybody takes it up.
     listens: bool,
     pending: AtomicBool,
-    asked: Mutex<Vec<(Timer, bool)>>,
+    asked: Mutex<Asked>,
+}
+
+/// What a call asked for its key.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Timers in order, and whether to set each.
+    pub(crate) timers: Vec<(Timer, bool)>,
+    /// To forget it, with all that is due for it.
+    pub(crate) forget: bool,
 }
 
 impl Clone for TimerQueue {
@@ -117,10 +126,19 @@ impl TimerQueue {
     }
 
     fn push(&self, timer: Timer, set: bool) -> Result<(), NoTimers> {
+        self.ask(|asked| asked.timers.push((timer, set)))
+    }
+
+    /// Asks for the key at hand to be forgotten.
+    pub(crate) fn forget(&self) -> Result<(), NoTimers> {
+        self.ask(|asked| asked.forget = true)
+    }
+
+    fn ask(&self, what: impl FnOnce(&mut Asked)) -> Result<(), NoTimers> {
         if !self.listens {
             return Err(NoTimers);
         }
-        self.asked.lock().expect("no panic while held").push((timer, set));
+        what(&mut self.asked.lock().expect("no panic while held"));
         self.pending.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -131,9 +149,9 @@ impl TimerQueue {
         self.pending.load(Ordering::Relaxed)
     }
 
-    /// What it asked for, in order: a timer, and whether to set it.
+    /// What it asked for.
     #[cold]
-    pub(crate) fn take(&self) -> Vec<(Timer, bool)> {
+    pub(crate) fn take(&self) -> Asked {
         self.pending.store(false, Ordering::Relaxed);
         std::mem::take(&mut *self.asked.lock().expect("no panic while held"))
     }
@@ -216,7 +234,11 @@ mod tests {
         Timers(&queue).set(Timer::event(7).tagged(1)).unwrap();
         assert!(queue.is_pending());
         assert_eq!(Timers(&queue.clone()).set(Timer::event(7)), Err(NoTimers));
-        assert_eq!(queue.take(), [(Timer { of: TimeOf::Event, ms: 7, tag: 1 }, true)]);
+        assert_eq!(queue.clone().forget(), Err(NoTimers));
+        let timers = vec![(Timer { of: TimeOf::Event, ms: 7, tag: 1 }, true)];
+        assert_eq!(queue.take(), Asked { timers, forget: false });
         assert!(!queue.is_pending());
+        queue.forget().unwrap();
+        assert!(queue.is_pending() && queue.take().forget && !queue.take().forget);
     }
 }

@@ -1,4 +1,5 @@
-//! What a keyed task does because it is time: timers that are due, and keys that expire.
+//! What a keyed task does because it is time, or was asked to for a key: timers that are due, keys that expire, keys
+//! that are forgotten.
 //!
 //! All of it happens where a commit closes, and is part of that commit. What is due then is looked up once, in
 //! order of time and then key, processing time first; so many timers are fired, and what is left is due at the next
@@ -28,6 +29,8 @@ pub(super) struct ByTime {
     ttl: Option<TimeToLive>,
     /// While a commit closes: what is left to fire.
     firing: Option<VecDeque<(Arc<[u8]>, Due)>>,
+    /// While a commit closes: keys that are to be forgotten, encoded.
+    forgotten: Vec<Box<[u8]>>,
     /// A key's encoding.
     scratch: Vec<u8>,
 }
@@ -37,23 +40,59 @@ impl ByTime {
         ByTime { ttl, ..ByTime::default() }
     }
 
-    /// Takes up what a call for `key` asked for.
+    /// Takes up what a call for `key` asked for. Whether its state is to go.
     #[cold]
-    pub(super) fn take_up<K: Key + ?Sized>(&mut self, key: &K, cx: &Context) -> ComponentResult {
+    pub(super) fn take_up<K: Key + ?Sized>(
+        &mut self,
+        key: &K,
+        cx: &Context,
+    ) -> ComponentResult<bool> {
         self.scratch.clear();
         key.encode(&mut self.scratch);
         self.take_up_for(None, cx)
     }
 
-    fn take_up_for(&mut self, key: Option<&[u8]>, cx: &Context) -> ComponentResult {
-        for (timer, set) in cx.timers.take() {
-            let key = key.unwrap_or(&self.scratch);
+    /// As [`take_up`](ByTime::take_up), while all that changed is gone through: the state goes
+    /// [afterwards](ByTime::forget).
+    #[cold]
+    pub(super) fn take_up_later<K: Key + ?Sized>(
+        &mut self,
+        key: &K,
+        cx: &Context,
+    ) -> ComponentResult {
+        if self.take_up(key, cx)? {
+            self.forgotten.push(self.scratch.as_slice().into());
+        }
+        Ok(())
+    }
+
+    fn take_up_for(&mut self, key: Option<&[u8]>, cx: &Context) -> ComponentResult<bool> {
+        let asked = cx.timers.take();
+        let key = key.unwrap_or(&self.scratch);
+        if asked.forget {
+            self.schedule.forget(key);
+            return Ok(true);
+        }
+        for (timer, set) in asked.timers {
             match set {
                 true => self.schedule.set(key, timer.due())?,
                 false => {
                     self.schedule.cancel(key, timer.due());
                 }
             }
+        }
+        Ok(false)
+    }
+
+    /// Removes what was to be forgotten.
+    pub(super) fn forget<K: Key + ?Sized, S: State, B: Backing>(
+        &mut self,
+        table: &mut KeyedTable<K, S, B>,
+    ) -> ComponentResult {
+        for bytes in std::mem::take(&mut self.forgotten) {
+            let key = K::decode(&bytes)?;
+            let slot = table.reach(hash(&bytes), key.borrow())?;
+            table.remove(slot);
         }
         Ok(())
     }
@@ -90,9 +129,9 @@ impl ByTime {
         }
     }
 
-    /// Takes up what a timer's call asked for.
-    pub(super) fn take_up_fired(&mut self, key: &[u8], cx: &Context) -> ComponentResult {
-        if cx.timers.is_pending() { self.take_up_for(Some(key), cx) } else { Ok(()) }
+    /// Takes up what a timer's call asked for. Whether the key's state is to go.
+    pub(super) fn take_up_fired(&mut self, key: &[u8], cx: &Context) -> ComponentResult<bool> {
+        if cx.timers.is_pending() { self.take_up_for(Some(key), cx) } else { Ok(false) }
     }
 
     /// The commit is closed.

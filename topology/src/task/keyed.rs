@@ -120,7 +120,9 @@ where
                 let slot = table.reach(hash(&bytes), key.borrow())?;
                 let (key, state) = table.get_mut(slot);
                 bolt.on_timer(key, state, timer, emitter, cx)?;
-                time.take_up_fired(&bytes, cx)?;
+                if time.take_up_fired(&bytes, cx)? {
+                    table.remove(slot);
+                }
             }
             Ok(false)
         })?;
@@ -318,8 +320,8 @@ where
                 let slot = key.with(&tuple, |key| table.reach(hash, key))?;
                 let (key, state) = table.get_mut(slot);
                 bolt.execute(key, state, tuple, emitter, cx)?;
-                if cx.timers.is_pending() {
-                    time.take_up(table.get(slot).0, cx)?;
+                if cx.timers.is_pending() && time.take_up(table.get(slot).0, cx)? {
+                    table.remove(slot);
                 }
             }
             Ok(())
@@ -338,7 +340,7 @@ where
             table.for_each_dirty(*flushed, |key, state| {
                 bolt.flush(key, state, emitter, cx)?;
                 if cx.timers.is_pending() {
-                    time.take_up(key, cx)?;
+                    time.take_up_later(key, cx)?;
                 }
                 Ok(if emitter.is_full() {
                     ControlFlow::Break(())
@@ -352,7 +354,10 @@ where
             return Ok(false);
         }
         *flushed = 0;
-        guard(&cx.id, || time.expire(table, cx))?;
+        guard(&cx.id, || {
+            time.forget(table)?;
+            time.expire(table, cx)
+        })?;
         time.closed();
         self.write(commit)?;
         Ok(true)
