@@ -14,6 +14,8 @@ use egret::{
 };
 use egret_log::stream::{Record, StreamConfig};
 use egret_log::{Log, LogConfig};
+use egret_schemas::state::{StateEntry, StateFound, StateQuestion};
+use egret_state_server::rpc::client::RpcClient;
 use egret_state_server::{ServerOptions, StateServer, caps};
 use serde_json::Value;
 
@@ -148,6 +150,43 @@ fn what_cannot_be_asked_is_refused_as_json() {
         assert_eq!((status, &said["code"]), (400, &"bad-request".into()), "{path}: {said}");
         assert!(said["error"].as_str().is_some_and(|why| !why.is_empty()), "{path}: {said}");
     }
+    drop(server);
+    log.close().unwrap();
+}
+
+#[test]
+fn requests_one_behind_the_other_are_answered_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = filled(dir.path());
+    let follower =
+        Follower::start(Replica::new("large", ReplicaOptions::default()), log.clone()).unwrap();
+    assert!(follower.wait_first(WAIT).unwrap());
+    let mut options = ServerOptions::new("127.0.0.1:0".parse().unwrap());
+    options.rpc_listen = Some("127.0.0.1:0".parse().unwrap());
+    let server = StateServer::start(follower, options).unwrap();
+    // 200 answers of 4 KiB, asked for before any is read, and one that ends the connection.
+    let mut stream = connect(server.address());
+    for n in 0..200 {
+        let end = if n == 199 { "connection: close\r\n" } else { "" };
+        let request = format!("GET /v1/state/fill/k{n:05} HTTP/1.1\r\nhost: x\r\n{end}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+    }
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    let asked: Vec<&str> = answers.split("\"key\":\"").skip(1).map(|rest| &rest[..6]).collect();
+    let wanted: Vec<String> = (0..200).map(|n| format!("k{n:05}")).collect();
+    assert_eq!(asked, wanted);
+
+    // Over RPC an answer is smaller, and says where it goes on as well.
+    let rpc = RpcClient::connect(server.rpc_address().unwrap(), WAIT).unwrap();
+    let (component, limit) = ("fill".to_owned(), 10_000);
+    let scan = StateQuestion::Scan { component, prefix: None, from: None, limit };
+    let StateFound::Entries { entries, next } = rpc.ask(&scan).unwrap().found else {
+        panic!("entries were asked for");
+    };
+    let size = |entry: &StateEntry| entry.key.len() + entry.value.as_ref().map_or(0, String::len);
+    assert!(entries.iter().map(size).sum::<usize>() <= caps::RPC_ANSWER_BYTES);
+    assert_eq!(next, Some(format!("k{:05}", entries.len())));
     drop(server);
     log.close().unwrap();
 }
