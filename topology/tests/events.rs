@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "the whole of it is used by the tests beside it")]
+mod counting;
 #[path = "processes/timed.rs"]
 mod timed;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -18,13 +19,10 @@ use egret::{
     LogSink, LogSpout, Progress, RunOptions, Summary, Timer, Topology, TopologyBuilder,
 };
 use egret_log::stream::{Format, Record, StreamConfig};
-use egret_log::{Log, LogConfig, clock};
+use egret_log::{Log, clock};
 
+use counting::open;
 use timed::{Trap, calm, records};
-
-fn open(dir: &Path) -> Log {
-    Log::open(dir, LogConfig::default()).unwrap()
-}
 
 fn options(workers: u32) -> RunOptions {
     RunOptions { workers, commit_ms: 1, tries: 6, ..RunOptions::default() }

@@ -2,20 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod counting;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use egret::{
     Blob, ComponentResult, Context, Emitter, KeyedBolt, LogSink, LogSpout, Progress, RunOptions,
     Storage, Summary, Topology, TopologyBuilder,
 };
-use egret_log::stream::{ReadFrom, Record, StreamConfig};
-use egret_log::{Log, LogConfig};
+use egret_log::Log;
+use egret_log::stream::{Record, StreamConfig};
 use egret_state_large::LargerThanMemory;
+
+use counting::{open, said};
 
 type Falls = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 
@@ -74,16 +77,10 @@ fn fill(log: &Log, from: u64) {
 /// Of each word, what was said of it, in order, is 1, 2, 3 and so on, as often as it came.
 fn check(log: &Log, words: u64) {
     let mut counts = BTreeMap::<Vec<u8>, u64>::new();
-    for partition in 0..2 {
-        let mut reader = log.reader("counts", partition, ReadFrom::Earliest).unwrap();
-        while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
-            for record in &batch.records {
-                let said: u64 = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
-                let count = counts.entry(record.key.as_ref().unwrap().to_vec()).or_default();
-                *count += 1;
-                assert_eq!(said, *count);
-            }
-        }
+    for (word, said) in said(log, "counts") {
+        let n = said.len() as u64;
+        assert!(said.into_iter().eq(1..=n), "{}", String::from_utf8_lossy(&word));
+        counts.insert(word, n);
     }
     let mut expected = BTreeMap::<Vec<u8>, u64>::new();
     for i in 0..words {
@@ -117,7 +114,7 @@ fn run(
     options: &RunOptions,
     falls: impl Fn(u64) -> bool + Send + Sync + 'static,
 ) -> (egret::Result<Summary>, Arc<Progress>, Log) {
-    let log = Log::open(dir, LogConfig::default()).unwrap();
+    let log = open(dir);
     let progress = Arc::default();
     let outcome = topology(storage, Arc::new(falls)).run(&log, options, &progress);
     (outcome, progress, log)
@@ -128,12 +125,12 @@ fn run(
 #[test]
 fn keys_beyond_memory_survive_falls_and_restarts() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+    let log = open(dir.path());
     log.create_stream("words", StreamConfig::default()).unwrap();
     log.close().unwrap();
     let mut words = 0;
     for (undo_bytes_max, in_memory) in [(256 << 20, false), (0, false), (0, true), (0, false)] {
-        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let log = open(dir.path());
         fill(&log, words);
         words += WORDS;
         log.close().unwrap();
@@ -159,7 +156,7 @@ fn keys_beyond_memory_survive_falls_and_restarts() {
 #[test]
 fn where_no_files_can_be_is_said_with_the_component_and_not_tried_again() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+    let log = open(dir.path());
     log.create_stream("words", StreamConfig::default()).unwrap();
     log.close().unwrap();
     let file = dir.path().join("a file");

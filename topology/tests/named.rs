@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, and says what it skips")]
 
+#[expect(dead_code, reason = "the whole of it is used by the tests beside it")]
+mod counting;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use egret::runtime::named;
 use egret::{
-    Blob, ComponentResult, Context, Emitter, Error, KeyedBolt, LogSink, LogSpout, Progress,
-    RunOptions, Summary, Topology, TopologyBuilder,
+    Blob, Emitter, Error, LogSink, LogSpout, Progress, RunOptions, Summary, Topology,
+    TopologyBuilder,
 };
 use egret_log::client::{Copies, Ledgers, OneBookie};
 use egret_log::message::{Reply, ReplyTo, Request, Transport, Unknown, Wake};
@@ -20,43 +22,12 @@ use egret_log::metadata::conformance::lossy::Lossy;
 use egret_log::metadata::{
     Compare, LeaseId, Listing, MetaError, MetaStore, Op, TxnOutcome, Versioned, Watch,
 };
-use egret_log::stream::{ReadFrom, Record, StreamConfig, User};
-use egret_log::{Log, LogConfig, clock};
+use egret_log::stream::{Record, StreamConfig, User};
+use egret_log::{Log, clock};
 use egret_schemas::{EntryId, Incarnation, LedgerId, Position};
 use egret_state::commit::TopologyRecord;
 
-struct Count;
-
-impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
-    type State = u64;
-
-    fn execute(
-        &mut self,
-        _: &[u8],
-        n: &mut u64,
-        _: Blob,
-        _: &mut Emitter<(Blob, u64)>,
-        _: &Context,
-    ) -> ComponentResult {
-        *n += 1;
-        Ok(())
-    }
-
-    fn flush(
-        &mut self,
-        word: &[u8],
-        n: &mut u64,
-        out: &mut Emitter<(Blob, u64)>,
-        _: &Context,
-    ) -> ComponentResult {
-        out.emit((Blob::from(word), *n));
-        Ok(())
-    }
-}
-
-fn open(dir: &Path) -> Log {
-    Log::open(dir, LogConfig::default()).unwrap()
-}
+use counting::{Count, open, rows};
 
 fn topology(tasks: u32, bounded: bool) -> Topology {
     let mut t = TopologyBuilder::new("words");
@@ -102,19 +73,9 @@ fn counted(words: &[String]) -> BTreeMap<String, u64> {
 
 /// Every record of `counts`, partition by partition, in order.
 fn output(log: &Log) -> Vec<Vec<(String, u64)>> {
-    (0..2)
-        .map(|partition| {
-            let mut reader = log.reader("counts", partition, ReadFrom::Earliest).unwrap();
-            let mut rows = Vec::new();
-            while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
-                rows.extend(batch.records.into_iter().map(|record| {
-                    let count = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
-                    (String::from_utf8(record.key.unwrap().to_vec()).unwrap(), count)
-                }));
-            }
-            rows
-        })
-        .collect()
+    let text = |(word, count)| (String::from_utf8(word).unwrap(), count);
+    let of = |rows: Vec<_>| rows.into_iter().map(text).collect();
+    rows(log, "counts").into_iter().map(of).collect()
 }
 
 fn last_of(rows: &[Vec<(String, u64)>]) -> BTreeMap<String, u64> {

@@ -2,51 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, and says what it skips")]
 
+#[expect(dead_code, reason = "the whole of it is used by the tests beside it")]
+mod counting;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use egret::{
-    Blob, ComponentResult, Context, Emitter, Error, Guarantee, KeyedBolt, LogSink, LogSpout,
-    Progress, RunOptions, Summary, Topology, TopologyBuilder,
+    Blob, Emitter, Error, Guarantee, LogSink, LogSpout, Progress, RunOptions, Summary, Topology,
+    TopologyBuilder,
 };
+use egret_log::Log;
 use egret_log::stream::{Format, ReadFrom, Record, StreamConfig};
-use egret_log::{Log, LogConfig};
 
-struct Count;
-
-impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
-    type State = u64;
-
-    fn execute(
-        &mut self,
-        _: &[u8],
-        n: &mut u64,
-        _: Blob,
-        _: &mut Emitter<(Blob, u64)>,
-        _: &Context,
-    ) -> ComponentResult {
-        *n += 1;
-        Ok(())
-    }
-
-    fn flush(
-        &mut self,
-        word: &[u8],
-        n: &mut u64,
-        out: &mut Emitter<(Blob, u64)>,
-        _: &Context,
-    ) -> ComponentResult {
-        out.emit((Blob::from(word), *n));
-        Ok(())
-    }
-}
-
-fn open(dir: &Path) -> Log {
-    Log::open(dir, LogConfig::default()).unwrap()
-}
+use counting::{Count, open, rows};
 
 fn write_lines(log: &Log, lines: impl IntoIterator<Item = String>) {
     if log.stream("lines").is_err() {
@@ -73,22 +44,7 @@ fn expected(lines: &[String]) -> BTreeMap<Vec<u8>, u64> {
 
 /// Every record of `counts`, by partition, in order.
 fn output(log: &Log) -> Vec<Vec<(Vec<u8>, u64)>> {
-    let partitions = log.stream("counts").unwrap().config.partitions;
-    (0..partitions)
-        .map(|partition| {
-            let mut reader = log.reader("counts", partition, ReadFrom::Earliest).unwrap();
-            let end = reader.end().unwrap();
-            let mut rows = Vec::new();
-            while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
-                assert!(batch.first < end, "nothing is written while this reads");
-                rows.extend(batch.records.into_iter().map(|record| {
-                    let count = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
-                    (record.key.unwrap().to_vec(), count)
-                }));
-            }
-            rows
-        })
-        .collect()
+    rows(log, "counts")
 }
 
 fn last_counts(log: &Log) -> BTreeMap<Vec<u8>, u64> {

@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod counting;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use egret::{
     Blob, ComponentResult, Context, Emitter, KeyedBolt, LogSink, LogSpout, Progress, RunOptions,
     Summary, TopologyBuilder,
 };
-use egret_log::stream::{ReadFrom, Record, StreamConfig};
-use egret_log::{Log, LogConfig};
+use egret_log::stream::{Record, StreamConfig};
+
+use counting::{open, said};
 
 /// Counts, forgets a word at every seventh time, and panics now and then, after it changed its state.
 struct Count {
@@ -59,21 +61,6 @@ fn expected(words: &[String]) -> Said {
     counts
 }
 
-fn output(log: &Log) -> Said {
-    let mut counts = BTreeMap::<Vec<u8>, Vec<u64>>::new();
-    for partition in 0..2 {
-        let mut reader = log.reader("counts", partition, ReadFrom::Earliest).unwrap();
-        while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
-            for record in &batch.records {
-                let said = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
-                let word = record.key.as_ref().unwrap().to_vec();
-                counts.entry(word).or_default().push(said);
-            }
-        }
-    }
-    counts
-}
-
 /// What was said of each word, in order.
 type Said = BTreeMap<Vec<u8>, Vec<u64>>;
 
@@ -83,7 +70,7 @@ fn run(
     falls: impl Fn(u64) -> bool + Send + Sync + 'static,
 ) -> (egret::Result<Summary>, Said, Arc<Progress>) {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+    let log = open(dir.path());
     log.create_stream("words", StreamConfig::default()).unwrap();
     let records: Vec<_> = words.iter().map(|word| Record::of(word.clone())).collect();
     log.writer("words", 0).unwrap().append_wait(&records).unwrap();
@@ -96,7 +83,7 @@ fn run(
     let topology = builder.finish().unwrap();
     let progress = Arc::default();
     let outcome = topology.run(&log, &options, &progress);
-    let output = output(&log);
+    let output = said(&log, "counts");
     log.close().unwrap();
     (outcome, output, progress)
 }

@@ -1,6 +1,7 @@
 //! Topologies that are deleted: what they held of others is let go of, what others hold of them is not, and whatever
 //! ends the process that deletes one, the next goes on.
 
+use egret::Emitter;
 use egret::runtime::named::NamedError;
 use egret::runtime::topologies::{self, OwnStreams, TopologyError};
 use egret_log::client::ReadError;

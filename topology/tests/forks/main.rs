@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../counting/mod.rs"]
+mod counting;
 mod deleted;
 mod dying;
 
@@ -13,49 +15,17 @@ use std::time::Duration;
 
 use egret::runtime::named;
 use egret::{
-    Blob, ComponentResult, Context, Emitter, Error, Guarantee, KeyedBolt, LogSink, LogSpout,
-    Origin, Progress, RunOptions, Summary, Topology, TopologyBuilder,
+    Blob, Error, Guarantee, LogSink, LogSpout, Origin, Progress, RunOptions, Summary, Topology,
+    TopologyBuilder,
 };
 use egret_log::metadata::Versioned;
-use egret_log::stream::{ReadFrom, Record, StreamConfig};
-use egret_log::{Log, LogConfig, clock};
+use egret_log::stream::{Record, StreamConfig};
+use egret_log::{Log, clock};
 use egret_schemas::LedgerId;
 use egret_state::commit::TopologyRecord;
 
+use counting::{Count, open, said};
 use dying::Dying;
-
-struct Count;
-
-impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
-    type State = u64;
-
-    fn execute(
-        &mut self,
-        _: &[u8],
-        n: &mut u64,
-        _: Blob,
-        _: &mut Emitter<(Blob, u64)>,
-        _: &Context,
-    ) -> ComponentResult {
-        *n += 1;
-        Ok(())
-    }
-
-    fn flush(
-        &mut self,
-        word: &[u8],
-        n: &mut u64,
-        out: &mut Emitter<(Blob, u64)>,
-        _: &Context,
-    ) -> ComponentResult {
-        out.emit((Blob::from(word), *n));
-        Ok(())
-    }
-}
-
-fn open(dir: &Path) -> Log {
-    Log::open(dir, LogConfig::default()).unwrap()
-}
 
 /// Counts `lines` into a stream of its own; what differs between topologies is their name.
 fn topology(name: &str, to: &str, guarantee: Guarantee, bounded: bool) -> Topology {
@@ -106,19 +76,8 @@ fn counted(words: &[String]) -> BTreeMap<String, u64> {
 
 /// What a topology says of each word, in order.
 fn output(log: &Log, name: &str) -> BTreeMap<String, Vec<u64>> {
-    let mut rows: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for partition in 0..2 {
-        let stream = format!("{name}-counts");
-        let mut reader = log.reader(&stream, partition, ReadFrom::Earliest).unwrap();
-        while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
-            for record in batch.records {
-                let count = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
-                let word = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
-                rows.entry(word).or_default().push(count);
-            }
-        }
-    }
-    rows
+    let said = said(log, &format!("{name}-counts")).into_iter();
+    said.map(|(word, counts)| (String::from_utf8(word).unwrap(), counts)).collect()
 }
 
 /// Whether a topology that began after `before` has counted `all` exactly, and says nothing of what it had.
