@@ -2,8 +2,8 @@
 //!
 //! It looks often while there is something new, and less often while there is not. When it cannot read, what
 //! is held stays and is answered from; [`Freshness`] says since when, and why. It says so once for each new
-//! reason, and tries again, each time a while later, up to [`AFTER_ERRORS`]: a directory that was moved away
-//! is not made anew, and when it is back it is read again.
+//! reason, and tries again, each time a while later, up to ten seconds: a directory that was moved away is not
+//! made anew, and when it is back it is read again.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
