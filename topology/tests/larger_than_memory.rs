@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "the whole of it is used by the tests beside it")]
+#[allow(dead_code, reason = "the whole of it is used by the tests beside it")]
 mod counting;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "the whole of it is used by the tests beside it")]
 mod counting;
 
 use std::collections::BTreeMap;
