@@ -102,6 +102,7 @@ fn topology_samples() -> Vec<Sample> {
         ("named", named.encode()),
         ("kept", kept.encode()),
         ("fork", fork.encode()),
+        ("deleting", fork.doomed(me).expect("nothing was forked from it").encode()),
     ]
 }
 
