@@ -74,6 +74,11 @@ model *scope="--appends 2":
     cargo build --release -p egret-model
     target/release/ledger_model {{ scope }}
 
+# The same of the commit protocol: `just commit-model --numbers 1,1 --takeovers 1 --zombie-steps 4`.
+commit-model *scope="--zombie-steps 4":
+    cargo build --release -p egret-model
+    target/release/commit_model {{ scope }}
+
 # Switches each known bug in and looks for it; prints a table of what was found.
 mutants seconds="600":
     cargo run --release -p egret-model --features mutants --bin find_mutants -- --seconds {{ seconds }}

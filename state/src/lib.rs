@@ -72,6 +72,10 @@
 pub mod caps;
 pub mod commit;
 pub mod keyed;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+pub(crate) mod mutants;
 pub mod view;
 
 pub use commit::Guarantee;

@@ -24,6 +24,7 @@ use self::recoverer::{Recoverer, Turn};
 use crate::action::Action;
 use crate::call::{Ask, Call, LEDGER, Stage, Who, payload};
 use crate::contract::LedgerContract;
+use crate::explore::Explored;
 use crate::promises;
 use crate::scope::Scope;
 
@@ -549,4 +550,37 @@ impl World {
 
 fn place(member: Member) -> usize {
     usize::try_from(member.bookie.0 - 1).expect("a few bookies")
+}
+
+impl Explored for World {
+    type Scope = Scope;
+    type Action = Action;
+
+    fn new(scope: &Scope) -> World {
+        World::new(scope)
+    }
+
+    fn actions(&self, scope: &Scope) -> Vec<Action> {
+        World::actions(self, scope)
+    }
+
+    fn apply(&mut self, scope: &Scope, action: Action) {
+        World::apply(self, scope, action);
+    }
+
+    fn fault(&self) -> Option<&str> {
+        World::fault(self)
+    }
+
+    fn at_rest(&self, scope: &Scope) -> Result<(), String> {
+        self.can_be_closed(scope)
+    }
+
+    fn is_useful(&self) -> bool {
+        self.acked().is_some() && self.closed().is_some()
+    }
+
+    fn is_fault(action: Action) -> bool {
+        action.is_fault()
+    }
 }

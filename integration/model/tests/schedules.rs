@@ -6,6 +6,7 @@ use egret_model::conformance;
 use egret_model::explore::explore;
 use egret_model::scope::Scope;
 use egret_model::walk::walk;
+use egret_model::world::World;
 
 /// Far more than it takes: a test that runs into it has found a change in what is explored.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -13,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 #[test]
 fn every_schedule_of_one_entry_and_one_recoverer_keeps_every_promise() {
     let scope = Scope { appends: 1, ..Scope::SMALL };
-    let explored = explore(scope, 2, LIMIT);
+    let explored = explore::<World>(scope, 2, LIMIT);
     assert!(explored.broken.is_none(), "{:#?}", explored.broken);
     assert!(explored.exhausted && explored.useful, "{explored:?}");
 }
@@ -23,8 +24,8 @@ fn random_schedules_of_every_scope_keep_every_promise() {
     for scope in Scope::WALKS {
         let mut acked = 0;
         for seed in 0..1500 {
-            match walk(&scope, seed) {
-                Ok(entries) => acked += entries,
+            match walk::<World>(&scope, seed) {
+                Ok(world) => acked += world.acked().map_or(0, |last| last.0 + 1),
                 Err(broken) => panic!("schedule {seed} of {}: {broken:#?}", scope.name),
             }
         }

@@ -27,6 +27,7 @@ use super::plan::{CommitPlan, Role, TaskId};
 use super::record::CommitRecord;
 use super::report::{SinkPosition, TaskReport};
 use super::restore_set::SliceError;
+use crate::mutants::{self, Mutant};
 
 /// How often epochs open and commits are made, and how many may be under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -362,6 +363,10 @@ impl Coordinator {
                 self.durable = frontier;
             }
             Input::CommitAcked { commit } => self.on_acked(commit, out)?,
+            Input::CommitFailed { .. } if mutants::on(Mutant::UnheardCounts) => {
+                let commit = self.in_flight.as_ref().map_or(0, |record| record.last.commit());
+                self.on_acked(commit, out)?;
+            }
             Input::CommitFailed { why, outcome } => return Err(Poison::Append { why, outcome }),
             Input::SpoutExhausted { task } => {
                 if self.plan.component(task).is_none_or(|c| c.role != Role::Spout) {
@@ -437,6 +442,10 @@ impl Coordinator {
     }
 
     fn on_report(&mut self, report: TaskReport) -> Result<(), Poison> {
+        let mut report = report;
+        if mutants::on(Mutant::OtherGenerationsReport) {
+            report.generation = self.plan.generation;
+        }
         if report.generation != self.plan.generation {
             self.ignored += 1;
             return Ok(());
@@ -479,8 +488,12 @@ impl Coordinator {
         let complete = self.gather.pending().take_while(|&commit| self.is_durable(commit)).last();
         let Some(upto) = complete else { return Ok(()) };
         let record = self.gather.record(&self.plan, upto)?;
+        let last = record.last;
         self.in_flight = Some(record.clone());
         out.push(Effect::AppendCommit(record));
+        if mutants::on(Mutant::ShownBeforeAck) {
+            out.push(Effect::Committed(last));
+        }
         Ok(())
     }
 

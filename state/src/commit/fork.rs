@@ -198,7 +198,7 @@ impl CommitRecord {
 }
 
 /// Why a topology is not forked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ForkError {
     /// The name.
     #[error(transparent)]

@@ -54,7 +54,7 @@ impl Default for Names {
 }
 
 /// Why a name cannot be given, found or taken away.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NameError {
     /// No name at all.
     #[error(

@@ -32,6 +32,7 @@ use super::guarantee::Guarantee;
 use super::record::CommitRecord;
 use super::report::SinkPosition;
 use super::topology_record::{Claimant, Graph, Partition, TopologyRecord};
+use crate::mutants::{self, Mutant};
 
 mod error;
 mod fork;
@@ -40,7 +41,7 @@ mod restore;
 pub use error::RecoveryError;
 
 /// What the process that takes over wants to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wanted {
     /// This process, and the operation before its first here.
     pub claimant: Claimant,
@@ -61,7 +62,7 @@ pub struct Wanted {
 }
 
 /// Where a state ledger of an older generation ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StateEnd {
     /// Exactly at the last entry c names; a missing entry below is damage. One that was closed beyond
     /// it already stays: c is a named commit that was gone back to, and reads no further than it says.
@@ -74,7 +75,7 @@ pub enum StateEnd {
 }
 
 /// What is to be done, one step at a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Read the topology record; answered by [`Fact::Topology`].
     ReadTopology,
@@ -167,7 +168,7 @@ pub enum Step {
 }
 
 /// What a generation begins with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Opened {
     /// The topology record as it stands.
     pub topology: TopologyRecord,
@@ -228,7 +229,7 @@ pub fn term_of(generation: Generation) -> Term {
 }
 
 /// Plans one attempt; see the [module](self). Begin with [`Recovery::start`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recovery {
     wanted: Wanted,
     phase: Phase,
@@ -246,7 +247,7 @@ pub struct Recovery {
     named_of_parent: Option<CommitRecord>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Reading,
     ReadingParent,
@@ -265,7 +266,7 @@ enum Phase {
 }
 
 /// What a save is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Saves {
     Claim,
     Begin,
@@ -316,6 +317,18 @@ impl Recovery {
             (Phase::Reserving, Fact::Reserved(ledgers)) => self.claim(ledgers),
             (Phase::Saving { saves, .. }, Fact::Saved { revision }) => {
                 let saves = *saves;
+                self.on_saved(revision, saves)
+            }
+            (Phase::Saving { saves, expect, .. }, Fact::SaveConflict)
+                if mutants::on(Mutant::ConflictCountsAsSaved) =>
+            {
+                let (revision, saves) = (expect.unwrap_or(0) + 1, *saves);
+                self.on_saved(revision, saves)
+            }
+            (Phase::Saving { saves, expect, .. }, Fact::SaveUnknown)
+                if mutants::on(Mutant::UnheardSaveIsSaved) =>
+            {
+                let (revision, saves) = (expect.unwrap_or(0) + 1, *saves);
                 self.on_saved(revision, saves)
             }
             (Phase::Saving { .. }, Fact::SaveConflict | Fact::SaveUnknown) => self.read_back(),
@@ -403,6 +416,7 @@ impl Recovery {
             proposal.state_ledgers.extend(state);
         }
         proposal.partitions.extend(self.wanted.partitions.clone());
+        proposal.begun |= mutants::on(Mutant::BegunBeforeRecord);
         self.reserved = reserved;
         let expect = self.found.as_ref().map(|(_, revision)| *revision);
         let step = self.save(proposal, expect, Saves::Claim);
@@ -502,7 +516,11 @@ impl Recovery {
             let end = ends.get(ledger).expect("every commit ledger was asked for its end");
             end.map(|entry| (*ledger, entry))
         };
-        match ledgers.iter().rev().find_map(end) {
+        let newest = match mutants::on(Mutant::OldestLedgerRead) {
+            true => ledgers.iter().find_map(end),
+            false => ledgers.iter().rev().find_map(end),
+        };
+        match newest {
             Some((ledger, entry)) => {
                 self.at = Some((ledger, entry));
                 self.phase = Phase::ReadingRecord;
@@ -521,6 +539,7 @@ impl Recovery {
         let record = match read {
             Ok(record) => record,
             Err(_) if self.named.is_some() => return self.find_visible(),
+            Err(_) if mutants::on(Mutant::UnreadableIsEmpty) => return self.close_state(),
             Err(why) => {
                 let names = self.names();
                 return Err(RecoveryError::Unreadable { ledger, entry, why, names });
@@ -568,6 +587,9 @@ impl Recovery {
 
     fn close_partitions(&mut self) -> Result<Step, RecoveryError> {
         let end = |component: &String, partition: u32| -> Option<SinkPosition> {
+            if mutants::on(Mutant::OutputCutAway) {
+                return None;
+            }
             self.committed.as_ref()?.sinks.get(component)?.get(&partition).copied()
         };
         let owned = self.topology().partitions.iter();
@@ -607,7 +629,10 @@ impl Recovery {
         let (topology, revision) = self.found.clone().expect("claimed");
         let record = self.committed.clone().expect("restated");
         let needed = record.state_ledgers();
-        let state = topology.state_ledgers.iter().filter(|ledger| !needed.contains_key(ledger));
+        let unneeded = |ledger: &&LedgerId| {
+            !needed.contains_key(ledger) || mutants::on(Mutant::NeededIsRetired)
+        };
+        let state = topology.state_ledgers.iter().filter(unneeded);
         let mut retired: BTreeSet<LedgerId> = state.copied().collect();
         // The ledger c was read from stays: a second copy of c.
         let read_from = self.at.map(|(ledger, _)| ledger);

@@ -124,7 +124,7 @@ pub struct TopologyRecord {
 }
 
 /// Why a change of the topology record may not be proposed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ChangeError {
     /// Another process claimed the topology since.
     #[error(

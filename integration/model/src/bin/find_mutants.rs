@@ -14,10 +14,13 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use egret_log::clock;
 use egret_log::mutants::{Mutant, choose};
+use egret_model::commit;
 use egret_model::conformance;
 use egret_model::explore::explore;
 use egret_model::scope::Scope;
 use egret_model::walk::walk;
+use egret_model::world::World;
+use egret_state::mutants as of_commits;
 
 #[derive(Parser)]
 struct Options {
@@ -40,36 +43,71 @@ fn main() -> Result<()> {
     // Panics are findings here, and are reported as such.
     std::panic::set_hook(Box::new(|_| {}));
     choose(None);
-    if let Some((by, what)) = seeds(0..options.control) {
+    if let Some((by, what)) = seeds(0..options.control).or_else(|| commits(0..options.control)) {
         bail!("without any bug, {by} finds: {what}");
     }
-    let mutants = Mutant::ALL
-        .iter()
-        .copied()
-        .filter(|mutant| options.only.as_ref().is_none_or(|only| *only == format!("{mutant:?}")));
+    let limit = Duration::from_secs(options.seconds);
+    let mut table = Table { only: options.only, tried: 0, found: 0 };
     println!("| mutant | what is wrong | found by | seconds | as |");
     println!("|---|---|---|---|---|");
-    let (mut tried, mut found) = (0, 0);
-    for mutant in mutants {
+    for mutant in Mutant::ALL.iter().copied() {
         choose(Some(mutant));
-        tried += 1;
-        let started = clock::now();
-        let (by, what) = match find(Duration::from_secs(options.seconds)) {
-            Some(finding) => {
-                found += 1;
-                finding
-            }
-            None => ("**nothing**".to_owned(), String::new()),
-        };
-        let seconds = started.elapsed().as_secs_f64();
-        println!("| {mutant:?} | {} | {by} | {seconds:.1} | {what} |", mutant.what());
+        table.row(&format!("{mutant:?}"), mutant.what(), || find(limit));
     }
     choose(None);
+    for mutant in of_commits::Mutant::ALL.iter().copied() {
+        of_commits::choose(Some(mutant));
+        table.row(&format!("{mutant:?}"), mutant.what(), || find_in_commits(limit));
+    }
+    of_commits::choose(None);
+    let Table { tried, found, .. } = table;
     println!("\n{found} of {tried} found");
     if found < tried || tried == 0 {
         bail!("{} were not found", tried - found);
     }
     Ok(())
+}
+
+/// What was looked for so far.
+struct Table {
+    only: Option<String>,
+    tried: u32,
+    found: u32,
+}
+
+impl Table {
+    /// Looks for one, unless only another is wanted.
+    fn row(&mut self, name: &str, wrong: &str, find: impl FnOnce() -> Option<(String, String)>) {
+        if self.only.as_ref().is_some_and(|only| only != name) {
+            return;
+        }
+        self.tried += 1;
+        let started = clock::now();
+        let found = find();
+        self.found += u32::from(found.is_some());
+        let (by, what) = found.unwrap_or_else(|| ("**nothing**".to_owned(), String::new()));
+        let seconds = started.elapsed().as_secs_f64();
+        println!("| {name} | {wrong} | {by} | {seconds:.1} | {what} |");
+    }
+}
+
+/// Random schedules of the commit protocol until something is found or the time is over.
+fn find_in_commits(limit: Duration) -> Option<(String, String)> {
+    let started = clock::now();
+    let rounds = (0..).step_by(usize::try_from(ROUND).unwrap_or(1));
+    let mut rounds = rounds.take_while(|_| started.elapsed() < limit);
+    rounds.find_map(|first| commits(first..first + ROUND))
+}
+
+fn commits(range: std::ops::Range<u64>) -> Option<(String, String)> {
+    for seed in range {
+        for scope in commit::scope::Scope::WALKS {
+            if let Err(broken) = walk::<commit::world::World>(&scope, seed) {
+                return Some((format!("schedule {seed}, {}", scope.name), broken.what));
+            }
+        }
+    }
+    None
 }
 
 /// Looks until something is found or the time is over: random schedules first, then all of small
@@ -90,7 +128,7 @@ fn find(limit: Duration) -> Option<(String, String)> {
         Scope::RIVALS,
     ];
     for scope in small {
-        if let Some((what, actions)) = explore(scope, 2, limit / 8).broken {
+        if let Some((what, actions)) = explore::<World>(scope, 2, limit / 8).broken {
             let by = format!("every schedule of {}, {} steps", scope.name, actions.len());
             return Some((by, what));
         }
@@ -101,7 +139,7 @@ fn find(limit: Duration) -> Option<(String, String)> {
 fn seeds(range: std::ops::Range<u64>) -> Option<(String, String)> {
     for scope in Scope::WALKS {
         for seed in range.clone() {
-            if let Err(broken) = walk(&scope, seed) {
+            if let Err(broken) = walk::<World>(&scope, seed) {
                 return Some((format!("schedule {seed}, {}", scope.name), broken.what));
             }
         }

@@ -14,6 +14,7 @@ use clap::Parser;
 use egret_log::clock;
 use egret_model::explore::explore;
 use egret_model::scope::Scope;
+use egret_model::world::World;
 
 #[derive(Parser)]
 struct Options {
@@ -75,7 +76,7 @@ fn main() -> Result<()> {
         ..Scope::SMALL
     };
     let started = clock::now();
-    let explored = explore(scope, options.threads, Duration::from_secs(options.seconds));
+    let explored = explore::<World>(scope, options.threads, Duration::from_secs(options.seconds));
     let seconds = started.elapsed().as_secs_f64();
     println!(
         "{} states, {} steps, longest schedule {} steps, {seconds:.1} s",

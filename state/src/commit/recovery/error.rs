@@ -24,7 +24,7 @@ fn go_back(names: &[String]) -> String {
 }
 
 /// Why a topology is not taken over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RecoveryError {
     /// The stored topology has another graph.
     #[error(
