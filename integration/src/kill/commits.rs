@@ -75,7 +75,11 @@ impl Commits {
     }
 }
 
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
+/// Copies what is in a directory.
+///
+/// # Errors
+/// When something cannot be read or written.
+pub fn copy_files(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (kind, to) = (entry.file_type()?, to.join(entry.file_name()));

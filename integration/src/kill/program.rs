@@ -80,8 +80,9 @@ pub enum Ended {
 }
 
 impl Program {
-    fn spawn(&self) -> Result<Child> {
-        Command::new(&self.binary)
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
             .args(self.place.arguments())
             .args(["--workers", &self.workers.to_string()])
             .args(["--processes", &self.processes.to_string()])
@@ -89,17 +90,13 @@ impl Program {
             .args(["--guarantee", self.guarantee])
             .arg("--all")
             .args(&self.more)
-            .args(&self.files)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("starting {}", self.binary.display()))
+            .args(&self.files);
+        command
     }
 
     /// Runs it to its end; its standard output.
     pub fn finish(&self) -> Result<Vec<u8>> {
-        let out = self.spawn()?.wait_with_output()?;
+        let out = spawn(&mut self.command())?.wait_with_output()?;
         let said = String::from_utf8_lossy(&out.stderr);
         ensure!(out.status.success(), "it ended with {}: {said}", out.status);
         Ok(out.stdout)
@@ -107,22 +104,7 @@ impl Program {
 
     /// Starts it, with what it says listened to.
     pub fn start(&self) -> Result<Running> {
-        let mut child = self.spawn()?;
-        let stderr = child.stderr.take().context("standard error is piped")?;
-        let mut stdout = child.stdout.take().context("standard output is piped")?;
-        let (say, said) = sync_channel(1024);
-        let listener = std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if say.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let sink = std::thread::spawn(move || {
-            let mut out = Vec::new();
-            stdout.read_to_end(&mut out).map(|_| out)
-        });
-        Ok(Running { child, said, listener, sink })
+        Running::start(&mut self.command())
     }
 
     /// Starts it and kills it at `moment`. A run that ends by itself before must have succeeded.
@@ -148,6 +130,38 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a program, with what it says on standard error listened to.
+    pub fn start(command: &mut Command) -> Result<Running> {
+        let mut child = spawn(command)?;
+        let stderr = child.stderr.take().context("standard error is piped")?;
+        let mut stdout = child.stdout.take().context("standard output is piped")?;
+        let (say, said) = sync_channel(1024);
+        let listener = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if say.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let sink = std::thread::spawn(move || {
+            let mut out = Vec::new();
+            stdout.read_to_end(&mut out).map(|_| out)
+        });
+        Ok(Running { child, said, listener, sink })
+    }
+
+    /// Waits for it to say something; what it said, or `None` when it says nothing more.
+    ///
+    /// # Errors
+    /// When it says nothing for as long as a program may take to end.
+    pub fn says(&self) -> Result<Option<String>> {
+        match self.said.recv_timeout(END_WAIT) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => anyhow::bail!("it says nothing any more"),
+        }
+    }
+
     /// Its process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
@@ -207,6 +221,15 @@ impl Running {
         sink.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
         Ok((status, last))
     }
+}
+
+fn spawn(command: &mut Command) -> Result<Child> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {}", command.get_program().display()))
 }
 
 /// Waits for the moment, or for the process to say nothing more; the last thing it said.

@@ -25,6 +25,10 @@ pub struct Faults {
     pub cut_where_published: bool,
     /// A generation begins without the watermarks of the commit it goes on from.
     pub forget_watermarks: bool,
+    /// A generation begins with the state of its commit and without its source positions.
+    pub forget_positions: bool,
+    /// A takeover takes a commit record that it cannot read for that of a topology which never began.
+    pub unreadable_is_empty: bool,
     /// A commit's record is appended a while after everything it says is durable. Not wrong, only slow: a
     /// kill at any moment then finds output that no commit has, which it otherwise finds by luck.
     pub commits_late: bool,

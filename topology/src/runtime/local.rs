@@ -309,6 +309,9 @@ impl Topology {
         if options.faults.forget_watermarks {
             opened.record.watermarks.clear();
         }
+        if options.faults.forget_positions {
+            opened.record.spouts.clear();
+        }
         self.keep_schemas(log)?;
         self.claim_outputs(&env, &plan, &opened.record)?;
         env.generation = opened.topology.generation;

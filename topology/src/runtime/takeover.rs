@@ -91,6 +91,7 @@ pub(super) struct Driver<'a> {
     here: Here<'a>,
     components: &'a OwnedPartitions,
     faults: Faults,
+    fingerprint: u64,
     generation: Generation,
     commit_writer: Option<egret_log::client::LedgerWriter>,
 }
@@ -135,6 +136,7 @@ pub(super) fn carry_through(
         here,
         components: &partitions,
         faults,
+        fingerprint: wanted.graph.fingerprint(),
         generation: Generation(0),
         commit_writer: None,
     };
@@ -189,7 +191,10 @@ impl Driver<'_> {
                 let read = self.ledgers.read(ledger, entry).map_err(|error| chain(&error));
                 let record =
                     read.and_then(|bytes| CommitRecord::decode(&bytes).map_err(|e| chain(&e)));
-                Ok(Fact::Record(record))
+                Ok(Fact::Record(match (record, self.faults.unreadable_is_empty) {
+                    (Err(_), true) => Ok(CommitRecord::genesis(Generation(1), self.fingerprint)),
+                    (record, _) => record,
+                }))
             }
             Step::CloseState { ledgers, term } => {
                 for (id, end) in ledgers {
