@@ -13,9 +13,6 @@ const SEEDS: u64 = 50;
 /// Kills it must have done.
 const KILLS: u64 = 200;
 
-/// Ways to go wrong it must have hit.
-const WAYS: usize = 18;
-
 fn ran(seed: u64, options: &Options) -> Report {
     run(seed, options).unwrap_or_else(|violation| panic!("{violation}"))
 }
@@ -26,9 +23,9 @@ fn whatever_is_killed_each_input_counts_once() {
     for seed in 0..SEEDS {
         hits.add(&ran(seed, &Options::default()).hits);
     }
-    println!("{hits}");
     let never = hits.never();
-    assert!(Kill::ALL.len() - never.len() >= WAYS, "never hit: {never:?}");
+    println!("{hits}{} of {} ways", Kill::ALL.len() - never.len(), Kill::ALL.len());
+    assert!(never.is_empty(), "never hit: {never:?}");
     assert!(hits.kills() >= KILLS, "{} kills", hits.kills());
 }
 
@@ -36,7 +33,8 @@ fn whatever_is_killed_each_input_counts_once() {
 fn without_a_storm_nothing_fails_and_nothing_starts_again() {
     for seed in 0..8 {
         let report = ran(seed, &Options { storm: false, ..Options::default() });
-        assert_eq!((report.generations, report.hits.kills()), (2, 0), "seed {seed}");
+        let failed = report.hits.of(Kill::Restarted) + report.hits.of(Kill::TakenOver);
+        assert_eq!((report.hits.kills(), failed), (0, 0), "seed {seed}");
         assert!(report.records > 0, "seed {seed}");
     }
 }

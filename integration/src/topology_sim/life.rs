@@ -1,6 +1,7 @@
 //! Processes start, take over, step, stand still and die.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use egret::simulation::{Run, Stepping};
 
@@ -68,13 +69,23 @@ impl World {
             let mut state = self.state();
             let process = ProcessId(state.next_process);
             state.next_process += 1;
-            let start = Start::new(&mut state.dice, &self.options, &self.shape);
+            let input = (state.ending, state.written);
+            let start = Start::new(&mut state.dice, &self.options, &self.shape, input);
             let now = state.now;
             let (tasks, workers) = (start.tasks, start.options.workers);
-            state
-                .trace
-                .note(now, format_args!("{process} starts: {tasks} tasks, {workers} workers"));
-            let known = Known { start, alive: true, paused_until: 0, life: 0, takes_over: false };
+            let how = if start.follows { "follows" } else { "to the end" };
+            state.trace.note(
+                now,
+                format_args!("{process} starts: {tasks} tasks, {workers} workers, {how}"),
+            );
+            let known = Known {
+                start,
+                alive: true,
+                paused_until: 0,
+                life: 0,
+                progress: None,
+                takes_over: false,
+            };
             state.processes.insert(process, known);
             process
         };
@@ -149,8 +160,9 @@ impl World {
                         Ok(log) => log,
                         Err(error) => return (None, Err(error.to_string())),
                     };
-                    let run = Run::new(topology, log, options);
-                    Box::new(run.expect("options are in range"))
+                    let run = Run::new(topology, log, options).expect("options are in range");
+                    self.may_be_stopped(process, &run);
+                    Box::new(run)
                 }
             };
             let begun = run.begin();
@@ -219,10 +231,45 @@ impl World {
                 let us = self.state().dice.between(BUSY_US.0, BUSY_US.1);
                 self.after(us, Event::Begins { process });
             }
-            Some(Stepping::Finished) => self.state().finished = Some(process),
+            Some(Stepping::Finished) => self.finishes(process),
             Some(Stepping::Ends(error)) => self.ends(process, &error),
             None => self.gone(process),
         }
+    }
+
+    /// From now on it can be asked to stop, and is if that was missed.
+    fn may_be_stopped(&self, process: ProcessId, run: &Run) {
+        let mut state = self.state();
+        let ending = state.ending;
+        let known = state.processes.get_mut(&process).expect("it begins");
+        if ending && known.start.follows {
+            run.progress().stop();
+        }
+        known.progress = Some(Arc::clone(run.progress()));
+    }
+
+    /// Whether somebody follows the input.
+    pub(super) fn is_followed(&self) -> bool {
+        let state = self.state();
+        state.processes.values().any(|known| known.alive && known.start.follows)
+    }
+
+    /// Asks those that follow the input to stop: there is no more.
+    pub(super) fn stop_followers(&self) {
+        let state = self.state();
+        let following = state.processes.values().filter(|known| known.start.follows);
+        following.filter_map(|known| known.progress.as_ref()).for_each(|progress| progress.stop());
+    }
+
+    /// A process is done. The topology is when there was no more to come as it started.
+    fn finishes(&self, process: ProcessId) {
+        if self.state().processes[&process].start.last {
+            self.state().finished = Some(process);
+            return;
+        }
+        self.note(format_args!("{process} is done for now"));
+        self.hit(Kill::Stopped);
+        self.gone(process);
     }
 
     /// A process gives up.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use egret::simulation::Run;
-use egret::{Guarantee, RunOptions, Topology};
+use egret::{Guarantee, Progress, RunOptions, Topology};
 
 use super::Options;
 use super::input;
@@ -14,6 +14,10 @@ use crate::sim::dice::Dice;
 pub(super) struct Start {
     pub(super) topology: Arc<Topology>,
     pub(super) tasks: u32,
+    /// Whether it goes on where its input ends, until it is asked to stop.
+    pub(super) follows: bool,
+    /// Whether all input was written when it started, so that it is done when it ends.
+    pub(super) last: bool,
     pub(super) options: RunOptions,
     /// Between two steps of a worker, in microseconds.
     step_us: (u64, u64),
@@ -25,7 +29,12 @@ pub(super) struct Start {
 const LAGS_US: (u64, u64) = (1_000, 8_000);
 
 impl Start {
-    pub(super) fn new(dice: &mut Dice, options: &Options, shape: &Shape) -> Start {
+    pub(super) fn new(
+        dice: &mut Dice,
+        options: &Options,
+        shape: &Shape,
+        (ending, written): (bool, bool),
+    ) -> Start {
         let tasks = match options.guarantee {
             Guarantee::AtMostOnce => 2,
             _ => u32::try_from(dice.between(1, 3)).expect("small"),
@@ -40,11 +49,12 @@ impl Start {
             faults: options.faults,
             ..RunOptions::default()
         };
-        let topology = input::topology(tasks, shape.segment_bytes, options.guarantee);
+        let follows = !ending && dice.per_mille(800);
+        let topology = input::topology(tasks, follows, shape.segment_bytes, options.guarantee);
         let step_us = dice.one_of(&[(20, 120), (20, 400), (100, 1500)]);
         let workers = run.workers as usize;
         let laggard = dice.per_mille(400).then(|| dice.pick(workers));
-        Start { topology, tasks, options: run, step_us, laggard }
+        Start { topology, tasks, follows, last: written, options: run, step_us, laggard }
     }
 
     /// How long until a worker steps again.
@@ -89,6 +99,8 @@ pub(super) struct Known {
     pub(super) paused_until: u64,
     /// Counts generations: what was planned for an earlier one is forgotten.
     pub(super) life: u64,
+    /// By which it is asked to stop, once it has begun.
+    pub(super) progress: Option<Arc<Progress>>,
     /// Whether a takeover is under way.
     pub(super) takes_over: bool,
 }

@@ -45,6 +45,8 @@ kills! {
     Late: "request very late",
     Checkpoint: "bookie checkpoints",
     Restarted: "generation failed, another begins in the same process",
+    Stopped: "process stopped, or came to an end that was none, while input grew",
+    WriterFailed: "lines not written, or not for certain; written again",
     TakenOver: "process found that another had taken over",
 }
 

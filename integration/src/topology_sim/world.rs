@@ -19,7 +19,7 @@ use egret_log::stream::error::TruncateError;
 use egret_log::{Log, clock};
 use egret_schemas::{Incarnation, LedgerId};
 
-use super::input::Input;
+use super::input::{self, Input};
 use super::network::{DEADLINE_US, Line};
 use super::oracle::Oracle;
 use super::process::{Actor, Known, Shape};
@@ -37,6 +37,9 @@ pub(super) type Broken = (&'static str, String);
 
 /// Between two looks of the watcher.
 const LOOK_US: (u64, u64) = (500, 6_000);
+
+/// How long until it is looked again whether followers are gone.
+const WAITS_US: u64 = 300;
 
 /// How long all that is on its way takes to arrive.
 const SETTLES_US: u64 = 200_000;
@@ -92,6 +95,7 @@ pub(super) enum Event {
         worker: usize,
     },
     Looks,
+    Writes,
     Gust,
     BookieStarts {
         boot: u64,
@@ -117,6 +121,13 @@ pub(super) struct State {
     naps: BTreeSet<u64>,
     pub(super) watches: Vec<(ProcessId, Wake)>,
     pub(super) oracle: Oracle,
+    pub(super) input: Input,
+    /// Whether there is no more to follow: all lines are written, but for those behind every window.
+    pub(super) ending: bool,
+    /// Whether all of it is written and its end is known.
+    pub(super) written: bool,
+    /// Between two writes, in microseconds.
+    write_us: (u64, u64),
     pub(super) broken: Option<Broken>,
     pub(super) generations: u64,
     /// Whose code runs, the last one on top of the others.
@@ -129,7 +140,6 @@ pub(super) struct State {
 
 /// See the [module](self).
 pub(super) struct World {
-    pub(super) seed: u64,
     pub(super) options: Options,
     pub(super) shape: Shape,
     began: Instant,
@@ -138,6 +148,8 @@ pub(super) struct World {
     meta: MemoryMeta,
     pub(super) actors: RefCell<BTreeMap<ProcessId, Actor>>,
     watcher: RefCell<Option<Watcher>>,
+    /// Whoever writes the input, unless it does.
+    writer: RefCell<Option<Log>>,
 }
 
 thread_local! {
@@ -218,6 +230,10 @@ impl World {
             naps: BTreeSet::new(),
             watches: Vec::new(),
             oracle: Oracle::default(),
+            input: Input::new(seed),
+            ending: false,
+            written: false,
+            write_us: Dice::new(seed, "writer").one_of(&[(0, 1), (50, 500), (200, 6_000)]),
             broken: None,
             generations: 0,
             acting: Vec::new(),
@@ -225,7 +241,6 @@ impl World {
             failed_in_calm: 0,
         };
         World {
-            seed,
             options: options.clone(),
             shape: Shape::new(&mut Dice::new(seed, "shape")),
             began,
@@ -234,6 +249,7 @@ impl World {
             meta: MemoryMeta::new(),
             actors: RefCell::default(),
             watcher: RefCell::new(None),
+            writer: RefCell::new(None),
         }
     }
 
@@ -241,12 +257,14 @@ impl World {
     fn live(&self) -> Result<(u64, u64), Broken> {
         let started = self.node.borrow_mut().start();
         started.map_err(|error| ("bookie starts", error.to_string()))?;
-        let input = Input::new(self.seed);
-        input.write(self.log_of_bystander()?, &mut Dice::new(self.seed, "writer"));
+        let log = self.log_of_bystander()?;
+        Input::begin(&log);
+        *self.writer.borrow_mut() = Some(log);
         *self.watcher.borrow_mut() = Some(Watcher::new(self.log_of_bystander()?));
         let gust = self.state().storm.next_us();
         self.after(0, Event::Starts);
         self.after(0, Event::Looks);
+        self.after(0, Event::Writes);
         self.after(gust, Event::Gust);
         self.until_finished()?;
         // Whatever readers can see by now stays; another run finds nothing to do, and shows the rest.
@@ -263,7 +281,11 @@ impl World {
         check_kept(&watched.expect("put there above"), &there)?;
         let commits = self.options.guarantee.commits();
         let once = self.options.guarantee == egret::Guarantee::EffectivelyOnce;
-        let repeated = if commits { check_output(&input, &there, !once)? } else { 0 };
+        let repeated = if commits {
+            check_output(&self.state().input, &there, (!once, !self.options.storm))?
+        } else {
+            0
+        };
         Ok((there.values().map(|seen| seen.len() as u64).sum(), repeated))
     }
 
@@ -315,6 +337,7 @@ impl World {
     fn end(&self) {
         self.leave_all();
         drop(self.watcher.borrow_mut().take());
+        drop(self.writer.borrow_mut().take());
         let (calls, queue, watches) = {
             let mut state = self.state();
             let state = &mut *state;
@@ -444,9 +467,65 @@ impl World {
             Event::Begins { process } => self.begin(process),
             Event::Steps { process, life, worker } => self.step((process, life, worker)),
             Event::Looks => self.look(),
+            Event::Writes => self.write(),
             Event::Gust => self.blow(),
             Event::BookieStarts { boot } => self.start_bookie(boot),
         }
+    }
+
+    /// Writes a few lines, or those again that may not be there.
+    fn write(&self) {
+        let taken = self.writer.borrow_mut().take();
+        // What was closed and could not be is opened again: that closes it, too.
+        let Some(log) = taken.or_else(|| self.log_of_bystander().ok()) else { return };
+        let next = {
+            let mut state = self.state();
+            let State { input, dice, .. } = &mut *state;
+            input.next(dice)
+        };
+        let ending = self.state().ending;
+        let wrote = match next {
+            Some((partition, first, records)) => {
+                let wrote = input::append(&log, partition, &records);
+                if wrote.is_ok() {
+                    self.note(format_args!("{} lines written", records.len()));
+                    self.state().input.wrote(partition, first + records.len());
+                }
+                *self.writer.borrow_mut() = Some(log);
+                wrote
+            }
+            None if !ending || self.is_followed() => {
+                self.state().ending = true;
+                self.stop_followers();
+                *self.writer.borrow_mut() = Some(log);
+                Ok(())
+            }
+            None if !self.state().input.is_ended() => {
+                self.state().input.end();
+                *self.writer.borrow_mut() = Some(log);
+                Ok(())
+            }
+            // Where it ends is known then, whatever becomes of the bookie.
+            None => input::close(log).map(|()| {
+                self.note(format_args!("all lines are written"));
+                self.state().written = true;
+            }),
+        };
+        if let Err(why) = wrote {
+            self.note(format_args!("lines not written: {why}"));
+            self.hit(Kill::WriterFailed);
+        }
+        if self.state().written {
+            return;
+        }
+        let us = {
+            let mut state = self.state();
+            let (least, most) = state.write_us;
+            // Whoever is waited for has time to go by.
+            let least = if state.ending { WAITS_US } else { least };
+            state.dice.between(least, most.max(least))
+        };
+        self.after(us, Event::Writes);
     }
 
     fn look(&self) {
