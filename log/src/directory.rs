@@ -75,6 +75,8 @@ const HOLDERS_MAX: u32 = 5;
 pub struct Directory {
     dir: PathBuf,
     way: Way,
+    /// Whether another holder is found, or its place taken, where one goes away.
+    lasts: bool,
 }
 
 #[derive(Debug)]
@@ -239,7 +241,7 @@ pub struct Read {
 impl Directory {
     /// Attaches to the holder of `dir`, or holds it, creating it if need be.
     pub fn open(dir: &Path) -> Result<Directory, DirectoryError> {
-        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir, false, false)? })
+        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir, false, false)?, lasts: true })
     }
 
     /// As [`open`](Directory::open), of one that is there; where none is, nothing is made.
@@ -247,7 +249,24 @@ impl Directory {
     /// # Errors
     /// [`OpenError::NoDirectory`] when there is none.
     pub fn open_existing(dir: &Path) -> Result<Directory, DirectoryError> {
-        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir, false, true)? })
+        Ok(Directory { dir: dir.to_owned(), way: Way::find(dir, false, true)?, lasts: true })
+    }
+
+    /// Attaches to whoever holds `dir`, and to nobody else: once that one goes away, everything is an error.
+    /// `None` when nobody holds it, or who does is starting or ending.
+    ///
+    /// # Errors
+    /// When its holder cannot be reached.
+    pub fn beside(dir: &Path) -> Result<Option<Directory>, DirectoryError> {
+        match Client::connect(dir, None) {
+            Ok(client) => {
+                let (dir, way) = (dir.to_owned(), Way::Attached(client));
+                Ok(Some(Directory { dir, way, lasts: false }))
+            }
+            Err(ConnectError::Nobody { .. }) => Ok(None),
+            Err(ConnectError::Refused { failure, .. }) if failure.code == Code::Closing => Ok(None),
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// The same over a log that is in no directory: a cluster's. `name` is what errors call it, `keep`
@@ -255,7 +274,7 @@ impl Directory {
     pub fn over(name: &Path, log: Log, keep: Box<dyn Keep>) -> Directory {
         let answerer = Answerer::new(&log);
         let over = Over { answerer, bell: Arc::default(), log, keep };
-        Directory { dir: name.to_owned(), way: Way::Over(Box::new(over)) }
+        Directory { dir: name.to_owned(), way: Way::Over(Box::new(over)), lasts: true }
     }
 
     /// Whether this process holds it.
@@ -396,7 +415,8 @@ impl Directory {
         payload: Bytes,
         wait: Duration,
     ) -> Result<Answered, DirectoryError> {
-        for _ in 1..HOLDERS_MAX {
+        let others = if self.lasts { HOLDERS_MAX } else { 1 };
+        for _ in 1..others {
             match self.call_once(request.clone(), payload.clone(), wait) {
                 Err(error) if error.holder_is_gone() && may_repeat(&error, &request, &payload) => {
                     let yielded = self.is_held();

@@ -55,3 +55,21 @@ fn who_is_attached_reads_all_and_writes_only_records_of_topologies() {
     log.writer("s", 0).unwrap().append_wait(&[Record::of("three")]).unwrap();
     log.close().unwrap();
 }
+
+/// What stands by beside a holder is to see it go, not to take its place for a moment.
+#[test]
+fn who_is_beside_a_holder_is_beside_that_one_only() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Directory::beside(dir.path()).unwrap().is_none(), "nobody holds it");
+    let open = || Log::open(dir.path(), LogConfig { serve: true, ..LogConfig::default() }).unwrap();
+    let log = open();
+    log.create_stream("s", StreamConfig::default()).unwrap();
+    let (_attached, theirs) = Attached::over(Directory::beside(dir.path()).unwrap().unwrap());
+    assert!(theirs.describe("s").is_ok());
+    log.close().unwrap();
+    assert!(theirs.describe("s").is_err(), "it is gone");
+    assert!(Directory::beside(dir.path()).unwrap().is_none(), "and nobody took its place");
+    let next = open();
+    assert!(theirs.describe("s").is_err(), "another one is not looked for");
+    next.close().unwrap();
+}
