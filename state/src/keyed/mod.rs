@@ -14,6 +14,7 @@
 //! | [`record`] | one key's record |
 //! | [`changelog`] | the entries of a state ledger, written |
 //! | [`replay`] | the entries of a state ledger, read back into a table |
+//! | [`following`] | a task's table in a process that does not run it, brought from commit to commit |
 //! | [`chain`] | which ledgers a task would be restored from, and how much to rewrite to let go of old ones |
 
 pub mod backing;
@@ -22,6 +23,7 @@ pub mod chain;
 pub mod changelog;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod following;
 pub mod format;
 pub mod key;
 pub mod kinds;

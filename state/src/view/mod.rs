@@ -30,7 +30,7 @@ use std::fmt;
 
 use egret_schemas::{EntryAddress, Epoch, Generation};
 
-pub use plan::{Piece, Plan, Wanted};
+pub use plan::{Piece, Plan, Stretch, Wanted, Way};
 pub use staged::Staged;
 pub use table::{Held, Table};
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 use egret_schemas::{EntryId, LedgerId};
 
 use super::{Mark, View};
-use crate::commit::{CommitRecord, LedgerRange, RestoreSet, Slice, reading_plan};
+use crate::commit::{CommitRecord, LedgerRange, Reading, RestoreSet, Slice, reading_plan};
 
 /// What of a topology's state to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,51 @@ pub struct Piece {
     pub last: EntryId,
     /// The key groups to take from them.
     pub groups: Vec<Range<u32>>,
+}
+
+/// Entries of one ledger to read, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The ledger.
+    pub ledger: LedgerId,
+    /// The first entry.
+    pub from: EntryId,
+    /// The last one.
+    pub last: EntryId,
+    /// The key groups to take from them.
+    pub groups: Vec<Range<u32>>,
+}
+
+impl Stretch {
+    /// Whether records of `group` are to be taken.
+    pub fn takes(&self, group: u32) -> bool {
+        self.groups.iter().any(|groups| groups.contains(&group))
+    }
+}
+
+/// How to get from what was restored from some slices to what others say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Whether nothing of what there is counts: it begins with nothing.
+    pub anew: bool,
+    /// What to read, in this order.
+    pub stretches: Vec<Stretch>,
+}
+
+impl Way {
+    /// From what was restored from `old`, if anything was, to `new`.
+    pub fn between(old: Option<&RestoreSet>, new: &[Slice]) -> Way {
+        let old = old.filter(|old| follows(old, new));
+        let ends = old.map(RestoreSet::ledgers).unwrap_or_default();
+        let stretch = |reading: Reading| {
+            let LedgerRange { ledger, last } = reading.range;
+            let from = EntryId::after(ends.get(&ledger).copied().flatten());
+            let last = last.filter(|last| from <= *last)?;
+            Some(Stretch { ledger, from, last, groups: reading.groups })
+        };
+        let stretches = reading_plan(new).into_iter().filter_map(stretch).collect();
+        Way { anew: old.is_none(), stretches }
+    }
 }
 
 /// What to read, and what a view is then.
@@ -73,18 +118,12 @@ impl View {
             }
             let set = clipped(set, wanted.groups.as_ref());
             let before = self.components.get(name).map(|component| &component.set);
-            let before = before.filter(|old| follows(old, &set.slices));
-            let ends = before.map(RestoreSet::ledgers).unwrap_or_default();
-            for reading in reading_plan(&set.slices) {
-                let LedgerRange { ledger, last: Some(last) } = reading.range else { continue };
-                let from = EntryId::after(ends.get(&ledger).copied().flatten());
-                if from <= last {
-                    let (component, groups) = (name.clone(), reading.groups);
-                    plan.pieces.push(Piece { component, ledger, from, last, groups });
-                }
+            let way = Way::between(before, &set.slices);
+            for Stretch { ledger, from, last, groups } in way.stretches {
+                let component = name.clone();
+                plan.pieces.push(Piece { component, ledger, from, last, groups });
             }
-            let anew = before.is_none();
-            plan.components.insert(name.clone(), (set, anew));
+            plan.components.insert(name.clone(), (set, way.anew));
         }
         plan
     }
