@@ -8,8 +8,8 @@ use egret_log::fuzzing::{comes_back, with_checksum};
 use egret_schemas::{EntryAddress, EntryId, Epoch, Generation, LedgerId, SegmentId};
 use egret_state::Guarantee;
 use egret_state::commit::{
-    Claimant, CommitRecord, Graph, LedgerRange, Origin, RecordKind, RestoreSet, Slice,
-    TopologyRecord,
+    Claimant, CommitRecord, Graph, LedgerRange, Origin, RecordKind, RestoreSet, RunRecord,
+    RunState, Slice, TopologyRecord,
 };
 use egret_state::keyed::changelog::{Head, schema_id, write_commit};
 use egret_state::keyed::key::Key;
@@ -25,6 +25,7 @@ pub(crate) fn targets() -> Vec<Target> {
     vec![
         Target { name: "commit_record", run: commit, samples: commit_samples },
         Target { name: "topology_record", run: topology, samples: topology_samples },
+        Target { name: "run_record", run: run_record, samples: run_samples },
         Target { name: "state_entry", run: state_entry, samples: state_entry_samples },
         Target { name: "state_key", run: state_key, samples: state_key_samples },
     ]
@@ -74,6 +75,15 @@ fn topology(bytes: &[u8]) -> bool {
         }
         taken
     })
+}
+
+fn run_record(bytes: &[u8]) -> bool {
+    with_checksum(bytes, |bytes| comes_back(bytes, RunRecord::decode, RunRecord::encode))
+}
+
+fn run_samples() -> Vec<Sample> {
+    let of = |state| RunRecord { state, process: 7, run: 2 }.encode();
+    vec![("runs", of(RunState::Runs)), ("ended", of(RunState::Ended(Generation(3))))]
 }
 
 fn topology_samples() -> Vec<Sample> {

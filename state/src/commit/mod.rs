@@ -6,6 +6,7 @@
 //! | [`recovery`] | the order in which a new generation takes a topology over |
 //! | [`record`] | the commit record and its bytes |
 //! | [`topology_record`] | what metadata keeps of a topology, and how it may change |
+//! | [`run_record`] | what metadata keeps of whoever runs a topology |
 //! | [`named`] | commits that have names, and what those keep |
 //! | [`fork`] | topologies that begin at a named commit of another |
 //! | [`deletion`] | a topology that is being deleted |
@@ -26,6 +27,7 @@ pub mod record;
 pub mod recovery;
 pub mod report;
 pub mod restore_set;
+pub mod run_record;
 pub mod topology_record;
 pub mod watermark;
 
@@ -35,11 +37,14 @@ pub use guarantee::{Guarantee, ParseGuaranteeError};
 pub use named::{NameError, Named, Names, check_name};
 pub use plan::{CommitComponent, CommitPlan, Role, TaskId};
 pub use record::{CommitRecord, RecordError, RecordKind};
-pub use recovery::{Fact, Opened, Recovery, RecoveryError, StateEnd, Step, Wanted, term_of};
+pub use recovery::{
+    Fact, Opened, Recovery, RecoveryError, StateEnd, Step, Wanted, check_like, term_of,
+};
 pub use report::{Durable, SinkPosition, TaskReport};
 pub use restore_set::{
     LedgerRange, Reading, RestoreSet, Slice, SliceError, groups_of_task, reading_plan,
 };
+pub use run_record::{RunRecord, RunState};
 pub use topology_record::{ChangeError, Claimant, Graph, Partition, TopologyRecord};
 pub use watermark::{Mark, Reached, Timed};
 

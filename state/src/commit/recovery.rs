@@ -228,6 +228,34 @@ pub fn term_of(generation: Generation) -> Term {
     Term(u64::from(generation.0))
 }
 
+/// Whether a stored topology is the one that is wanted: it can only be gone on with then.
+///
+/// # Errors
+/// In what they differ.
+pub fn check_like(
+    stored: &TopologyRecord,
+    graph: &Graph,
+    key_groups: u32,
+    guarantee: Guarantee,
+) -> Result<(), RecoveryError> {
+    if stored.graph != *graph {
+        return Err(RecoveryError::Graph {
+            added: graph.without(&stored.graph),
+            removed: stored.graph.without(graph),
+            changed: graph.changed(&stored.graph),
+        });
+    }
+    if stored.key_groups != key_groups {
+        let (stored, wanted) = (stored.key_groups, key_groups);
+        return Err(RecoveryError::KeyGroups { stored, wanted });
+    }
+    if stored.guarantee != guarantee {
+        let (stored, wanted) = (stored.guarantee, guarantee);
+        return Err(RecoveryError::Guarantee { stored, wanted });
+    }
+    Ok(())
+}
+
 /// Plans one attempt; see the [module](self). Begin with [`Recovery::start`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recovery {
@@ -363,22 +391,8 @@ impl Recovery {
             }
         }
         if let Some((stored, _)) = &found {
-            let wanted = &self.wanted;
-            if stored.graph != wanted.graph {
-                return Err(RecoveryError::Graph {
-                    added: wanted.graph.without(&stored.graph),
-                    removed: stored.graph.without(&wanted.graph),
-                    changed: wanted.graph.changed(&stored.graph),
-                });
-            }
-            if stored.key_groups != wanted.key_groups {
-                let (stored, wanted) = (stored.key_groups, wanted.key_groups);
-                return Err(RecoveryError::KeyGroups { stored, wanted });
-            }
-            if stored.guarantee != wanted.guarantee {
-                let (stored, wanted) = (stored.guarantee, wanted.guarantee);
-                return Err(RecoveryError::Guarantee { stored, wanted });
-            }
+            let Wanted { graph, guarantee, key_groups, .. } = &self.wanted;
+            check_like(stored, graph, *key_groups, *guarantee)?;
         }
         self.found = found;
         match &self.wanted.restore {
