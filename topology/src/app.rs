@@ -13,8 +13,9 @@ use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
 use egret_state::commit::Origin;
 
-use crate::runtime::{Children, Placed, Processes, Progress, RunOptions};
-use crate::{Error, Result, TopologyBuilder, exit_code, is_taken_over};
+use crate::runtime::{Children, Placed, Processes, Progress, RunOptions, Summary};
+use crate::standby::Tell;
+use crate::{Error, Result, Topology, TopologyBuilder, exit_code, is_taken_over};
 
 /// The options every topology program has.
 #[derive(Debug, Clone, clap::Args)]
@@ -68,6 +69,10 @@ pub struct RunArgs {
     /// What the topology is called, in place of the program's name
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Stand by: while another process runs the topology, hold its state; run it, from its last commit on, when that
+    /// one is gone. Ends when the topology ends in order
+    #[arg(long, conflicts_with_all = ["rank", "restore", "from"])]
+    pub standby: bool,
     /// Go back although what was counted since the named commit is counted again
     #[arg(long, requires = "restore")]
     pub yes: bool,
@@ -143,6 +148,33 @@ impl RunArgs {
         }
     }
 
+    /// Stands by for a topology, in the cluster or in the data directory; see
+    /// [`Topology::stand_by`](crate::Topology::stand_by). For programs that are called with `--standby`.
+    ///
+    /// # Errors
+    /// Those of [`Topology::stand_by`](crate::Topology::stand_by); when the cluster cannot be reached.
+    pub fn stand_by(
+        &self,
+        topology: &Topology,
+        progress: &Arc<Progress>,
+        tell: &Tell,
+    ) -> Result<Option<Summary>> {
+        if self.processes > 1 {
+            let (what, value) = ("processes", u64::from(self.processes));
+            return Err(Error::Option { what, value, allowed: "1 where it stands by" });
+        }
+        let file = match self.place() {
+            Place::Cluster(file) => file,
+            Place::Directory(dir) => {
+                return topology.stand_by_in(&dir, &self.options(), progress, tell);
+            }
+        };
+        let log = Cluster::open(&file, Role::Client)?.log()?;
+        let outcome = topology.stand_by(&log, &self.options(), progress, tell)?;
+        log.close()?;
+        Ok(outcome)
+    }
+
     /// Refuses to go back unless that was meant.
     fn check_restore(&self) -> Result<()> {
         match &self.restore {
@@ -164,6 +196,11 @@ impl RunArgs {
     /// As [`open_log`](RunArgs::open_log); where the directory has to be an `existing` one, none is made.
     fn open_log_of(&self, existing: bool) -> Result<Log> {
         self.check_restore()?;
+        if self.standby {
+            let topology = self.name.clone().unwrap_or_else(|| "of this program".to_owned());
+            let why = "this program opens the log itself: start it without --standby".to_owned();
+            return Err(Error::Standby { topology, why });
+        }
         let dir = match self.place() {
             Place::Cluster(file) => return Ok(Cluster::open(&file, Role::Client)?.log()?),
             Place::Directory(dir) => dir,
@@ -237,6 +274,13 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
             print!("{}", topology.explain_in(args.run.processes, args.run.workers));
         }
         return Ok(());
+    }
+    if args.run.standby {
+        let progress = Arc::new(Progress::default());
+        let asked = Arc::clone(&progress);
+        when_asked_to_end(move || asked.stop()).map_err(Error::other)?;
+        let tell: Tell = Arc::new(|event| say(&event.to_string()));
+        return args.run.stand_by(&topology, &progress, &tell).map(|_| ());
     }
     let processes = args.run.spread()?;
     let progress = Arc::new(Progress::default());

@@ -37,10 +37,8 @@ use egret_state::Guarantee;
 
 pub use error::BuildError;
 pub use keyed::{ComputedKey, EitherKey, KeyField, KeyFn, KeyedStream};
-#[cfg(test)]
-pub(crate) use parts::BoltPart;
 pub use parts::SpoutSource;
-pub(crate) use parts::{Env, Outputs, Part, SinkPart, SpoutPart};
+pub(crate) use parts::{BoltPart, Env, Outputs, Part, SinkPart, SpoutPart};
 pub(crate) use stream::SinkParts;
 pub use stream::{Grouped, SinkSpec, Stream};
 pub use topology::Topology;

@@ -31,7 +31,8 @@ impl Ends for Error {
             | Error::StreamTransactional { .. }
             | Error::StreamMadeAgain { .. }
             | Error::ForkOutput { .. }
-            | Error::Unconfirmed { .. } => How::Refused,
+            | Error::Unconfirmed { .. }
+            | Error::Standby { .. } => How::Refused,
             Error::Recovery(why) => match &**why {
                 RecoveryError::Name(NameError::Wrong { .. }) => How::Usage,
                 RecoveryError::Name(_) => How::Refused,

@@ -66,6 +66,14 @@ pub enum Error {
         /// The topology.
         topology: String,
     },
+    /// This process cannot stand by for it.
+    #[error("topology `{topology}` cannot be stood by for: {why}")]
+    Standby {
+        /// The topology.
+        topology: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// Its worker processes do not come together.
     #[error(transparent)]
     Mesh(Box<MeshError>),

@@ -75,6 +75,7 @@ pub mod replica;
 pub mod runtime;
 #[doc(hidden)]
 pub mod simulation;
+pub mod standby;
 mod task;
 mod tuple;
 
@@ -101,5 +102,6 @@ pub use either::Either;
 pub use ends::{exit_code, is_taken_over};
 pub use error::{Error, Result};
 pub use runtime::{Processes, Progress, RunOptions, Summary};
+pub use standby::StandbyEvent;
 pub use task::{TaskError, chain};
 pub use tuple::Tuple;

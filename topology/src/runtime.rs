@@ -4,12 +4,14 @@
 //! * `go_back`: its steps on the way back to a named commit; `sources`: what that reads again;
 //! * [`named`]: commits given names, by whoever wants to come back to them;
 //! * [`topologies`]: those there are, and the deletion of one;
+//! * `announce`: who runs a topology, said in metadata while it does;
 //! * `kept`: tables that survive a generation in memory, and the bound on all of them;
 //! * `restored`: what tasks begin with: positions, changelogs, writers;
 //! * `commit_log`: where commit records go, and the trimming that follows them;
 //! * `local`: the loop over generations in this process, and the processes it starts;
 //! * `mesh`: several processes: who they are, what they tell each other, how they are joined.
 
+mod announce;
 mod commit_log;
 mod faults;
 mod go_back;
@@ -26,6 +28,7 @@ mod takeover;
 pub mod topologies;
 mod topology_store;
 
+pub(crate) use announce::{Announcer, read as announced_run};
 pub(crate) use commit_log::CommitLog;
 #[doc(hidden)]
 pub use faults::Faults;
@@ -34,9 +37,10 @@ pub(crate) use local::Restarts;
 pub use local::{Children, Summary};
 pub(crate) use mesh::Link;
 pub use mesh::{MeshError, Placed, Processes, Seat, Secret, Started, Starter};
-pub(crate) use named::last_acknowledged;
 pub use named::{NamedCommit, NamedError};
+pub(crate) use named::{last_acknowledged, newest_commit};
 pub use options::RunOptions;
 pub use progress::Progress;
 pub(crate) use restored::{Restored, Resumed};
+pub(crate) use takeover::read_record as stored_topology;
 pub(crate) use topology_store::key as topology_key;

@@ -14,6 +14,7 @@ mod schemas;
 mod sink;
 mod spout;
 mod state_log;
+mod warm;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -24,10 +25,11 @@ use egret_schemas::{EntryAddress, Epoch};
 pub(crate) use bolt::PlainBolt;
 pub(crate) use keyed::Keyed;
 pub(crate) use log_sink::LogSinkTask;
-pub(crate) use schemas::{keep as keep_schema, schema};
+pub(crate) use schemas::{keep as keep_schema, readable, schema};
 pub(crate) use sink::ExternalSink;
 pub(crate) use spout::TypedSpout;
 pub(crate) use state_log::{OpenStateLedger, StateLog, StateStart};
+pub(crate) use warm::{Warm, WarmTask};
 
 use crate::batch::AnyBatch;
 use crate::budget::Charge;

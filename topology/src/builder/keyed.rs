@@ -4,8 +4,10 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use egret_state::keyed::backing::{Backing as _, Place};
+use egret_state::keyed::following::Following;
 use egret_state::keyed::format::Schema;
-use egret_state::keyed::{InMemory, Key, Storage};
+use egret_state::keyed::{InMemory, Key, KeyedTable, Storage};
 
 use super::parts::{BoltPart, Env, Part};
 use super::short_type;
@@ -14,7 +16,7 @@ use crate::component::{Bolt, Context, KeyedBolt, OutletOf};
 use crate::grouping::fields::Fields;
 use crate::grouping::{Grouping, MakePartitioner, Target};
 use crate::plan::{ComponentPlan, Kind};
-use crate::task::{BoltTask, Keyed, StateLog, schema};
+use crate::task::{BoltTask, Keyed, StateLog, Warm, WarmTask, readable, schema};
 use crate::{Either, Result, Tuple};
 
 /// Finds the key of a tuple.
@@ -294,6 +296,26 @@ where
 {
     fn schema(&self) -> Option<Schema> {
         Some(schema::<F::Key, B::State>((self.factory)().schema_label()))
+    }
+
+    fn follow(&self, env: &Env, component: &str) -> Result<Option<Box<dyn WarmTask>>> {
+        if G::Backing::HOLDS {
+            return Ok(None);
+        }
+        let bolt = (self.factory)();
+        let own = schema::<F::Key, B::State>(bolt.schema_label());
+        let readable = readable(&env.log, &env.topology, &own, &bolt.accepts())?;
+        let place = Place {
+            directory: None,
+            topology: &env.topology,
+            component,
+            task: 0,
+            generation: env.generation.0,
+        };
+        let backing = self.storage.open(&place).map_err(crate::Error::other)?;
+        let table = KeyedTable::<F::Key, B::State, _>::over(backing, env.key_groups);
+        let following = Following::new(component, readable, table);
+        Ok(Some(Box::new(Warm { following, schema: own.id() })))
     }
 
     fn make(

@@ -15,6 +15,7 @@ use crate::grouping::Target;
 use crate::runtime::{Faults, Kept};
 use crate::task::{
     BoltTask, ExternalSink, PlainBolt, SinkTask, SpoutTask, StateLog, TaskError, TypedSpout,
+    WarmTask,
 };
 
 /// What tasks are made with, beside their context.
@@ -72,6 +73,15 @@ pub(crate) trait BoltPart: Send + Sync {
     /// What it keeps, if it keeps anything.
     fn schema(&self) -> Option<Schema> {
         None
+    }
+
+    /// A table that follows what one of its tasks writes; `None` where there is none, or it is not in memory.
+    ///
+    /// # Errors
+    /// When it cannot be known which states can be read.
+    fn follow(&self, env: &Env, component: &str) -> crate::Result<Option<Box<dyn WarmTask>>> {
+        let _ = (env, component);
+        Ok(None)
     }
 
     /// `state` is there for the tasks of a keyed bolt when the guarantee keeps state.

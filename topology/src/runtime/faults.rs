@@ -23,6 +23,8 @@ pub struct Faults {
     pub state_of_zombies: bool,
     /// A takeover cuts output where readers see it, not where the commit has it.
     pub cut_where_published: bool,
+    /// A process that stands by takes what lies in state ledgers, not only what commits name.
+    pub standby_takes_what_lies: bool,
     /// A generation begins without the watermarks of the commit it goes on from.
     pub forget_watermarks: bool,
     /// A generation begins with the state of its commit and without its source positions.

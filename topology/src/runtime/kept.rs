@@ -4,13 +4,20 @@
 //! no commit covers. The next generation's task of the same name and number takes it, goes back to the
 //! commit the generation begins with, and reads nothing from its ledgers. A table that never was at that
 //! commit (another process ran the topology meanwhile) is of no use, and is read from the ledgers again.
+//!
+//! So do the tables that a process held while it [stood by](crate::standby).
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use egret_schemas::Generation;
+use egret_state::commit::CommitRecord;
+
+use crate::builder::Env;
 use crate::component::TaskId;
+use crate::standby::Tables;
 
 /// A task's table, for whoever knows its type.
 pub(crate) struct KeptTable {
@@ -21,9 +28,13 @@ pub(crate) struct KeptTable {
     pub(crate) log_bytes: u64,
 }
 
+/// Told of a generation's takeover: which it is, and how many tasks go on with what was held for them, of how many.
+pub(crate) type TookOver = Box<dyn FnOnce(Generation, (usize, usize)) + Send>;
+
 /// See the [module](self).
-#[derive(Debug)]
 pub(crate) struct Kept {
+    /// What this process held while it stood by, until the first takeover.
+    stood_by: Mutex<Option<(Tables, TookOver)>>,
     tables: Mutex<BTreeMap<TaskId, KeptTable>>,
     /// What a task may keep to take changes back.
     undo_bytes_max: usize,
@@ -34,7 +45,12 @@ impl Kept {
     /// Of a process whose tasks may take this much together.
     pub(crate) fn new(undo_bytes_max: usize, state_bytes_max: usize) -> Arc<Kept> {
         let memory = Arc::new(StateMemory { max: state_bytes_max, used: AtomicUsize::new(0) });
-        Arc::new(Kept { tables: Mutex::default(), undo_bytes_max, memory })
+        Arc::new(Kept {
+            stood_by: Mutex::default(),
+            tables: Mutex::default(),
+            undo_bytes_max,
+            memory,
+        })
     }
 
     /// What a task may keep to take its changes back, where this many tasks do.
@@ -47,12 +63,31 @@ impl Kept {
         MemoryShare { of: Arc::clone(&self.memory), bytes: 0 }
     }
 
+    /// The next generation goes on with these tables, where they are at its commit.
+    pub(crate) fn stood_by(&self, tables: Tables, took_over: TookOver) {
+        *self.stood_by.lock().expect("no panic while held") = Some((tables, took_over));
+    }
+
+    /// A generation was claimed that begins with this record: what was held for it becomes what its tasks left.
+    pub(crate) fn took_over(&self, env: &Env, record: &CommitRecord) {
+        let stood_by = self.stood_by.lock().expect("no panic while held").take();
+        let Some((tables, took_over)) = stood_by else { return };
+        let warm = tables.hand_over(env, record, self);
+        took_over(env.generation, warm);
+    }
+
     pub(crate) fn put(&self, task: TaskId, table: KeptTable) {
         self.tables.lock().expect("no panic while held").insert(task, table);
     }
 
     pub(crate) fn take(&self, task: &TaskId) -> Option<KeptTable> {
         self.tables.lock().expect("no panic while held").remove(task)
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kept({:?}, {:?})", self.tables, self.memory)
     }
 }
 

@@ -14,7 +14,8 @@ use egret_log::stream::error::CatalogError;
 use egret_schemas::{Epoch, Generation};
 use egret_state::Guarantee;
 use egret_state::commit::{
-    CommitComponent, CommitConfig, CommitPlan, CommitRecord, Coordinator, Origin, Role, Timed,
+    CommitComponent, CommitConfig, CommitPlan, CommitRecord, Coordinator, Graph, Origin, Role,
+    Timed,
 };
 
 pub use children::Children;
@@ -22,13 +23,13 @@ pub use children::Children;
 use super::mesh::{Begin, Leader, Member, MeshError, Placed, Processes, Recruits, Told};
 use super::takeover::OwnedPartitions;
 use super::topology_store::TopologyStore;
-use super::{CommitLog, Faults, Kept, Progress, Restored, RunOptions, takeover};
+use super::{Announcer, CommitLog, Faults, Kept, Progress, Restored, RunOptions, takeover};
 use crate::budget::Budget;
 use crate::builder::{Env, Outputs, Part as BuiltPart, SpoutPart, Topology};
 use crate::dataflow::{Compiled, Failure, Shared, run_workers};
 use crate::plan::{Kind, LogicalPlan, PhysicalPlan};
 use crate::task::{OpenStateLedger, keep_schema};
-use crate::{Error, Result};
+use crate::{Error, Result, is_taken_over};
 
 /// Processes beyond this are a mistake: each is connected to every other.
 const PROCESSES_MAX: u32 = 64;
@@ -192,9 +193,14 @@ impl Topology {
         }
     }
 
+    /// The graph as a takeover compares it.
+    pub(crate) fn graph(&self) -> Graph {
+        takeover::graph(&self.plan)
+    }
+
     /// The plan as the processes of a run compare it.
     fn fingerprint(&self) -> u64 {
-        let graph = takeover::graph(&self.plan).fingerprint();
+        let graph = self.graph().fingerprint();
         egret_schemas::key::hash(format!("{} {graph}", self.plan.name).as_bytes())
     }
 
@@ -204,7 +210,37 @@ impl Topology {
         log: &Log,
         options: &RunOptions,
         progress: &Arc<Progress>,
+        here: (&mut Option<Leader>, &Arc<Kept>),
+    ) -> Result<Summary> {
+        let announcer = Announcer::new(log, self.name(), options.silence());
+        self.lead_announced(log, options, progress, here, announcer)
+    }
+
+    /// The same where it may have been said already that this process is about to.
+    pub(crate) fn lead_announced(
+        &self,
+        log: &Log,
+        options: &RunOptions,
+        progress: &Arc<Progress>,
+        here: (&mut Option<Leader>, &Arc<Kept>),
+        mut announcer: Announcer,
+    ) -> Result<Summary> {
+        let outcome = self.lead_on(log, options, progress, here, &mut announcer);
+        match &outcome {
+            Ok(summary) => announcer.ended(summary.generation),
+            Err(error) if is_taken_over(error) => announcer.left(),
+            Err(_) => drop(announcer),
+        }
+        outcome
+    }
+
+    fn lead_on(
+        &self,
+        log: &Log,
+        options: &RunOptions,
+        progress: &Arc<Progress>,
         (leader, kept): (&mut Option<Leader>, &Arc<Kept>),
+        announcer: &mut Announcer,
     ) -> Result<Summary> {
         let mut restarts = Restarts::default();
         loop {
@@ -212,6 +248,7 @@ impl Topology {
             let (compiled, begins) =
                 self.begin((log, kept), options, progress, &mut restarts, mesh)?;
             let own = compiled.shared.first.generation();
+            announcer.runs(own)?;
             match run_generation(&compiled, leader.as_ref().map(|leader| (leader, begins))) {
                 Ok(()) => {
                     return Ok(Summary {
@@ -269,15 +306,17 @@ impl Topology {
         }
         let goes_on = restarts.in_a_row.counts(&failure, options.tries) && failure.retry;
         let why = failure.why;
+        // Whoever was shut out by another process leaves the topology to it: taking it back would go on for
+        // ever.
+        let newest = takeover::newest_generation(log, &topology);
+        if matches!(newest, Ok(Some(new)) if new > own) {
+            return Err(Error::TakenOver { topology });
+        }
         if !goes_on {
             let tries = restarts.in_a_row.failed + restarts.in_a_row.lost;
             return Err(Error::Failed { topology, why, tries });
         }
-        // Whoever was shut out by another process leaves the topology to it: taking it back would go on for
-        // ever.
-        if takeover::newest_generation(log, &topology)?.is_some_and(|new| new > own) {
-            return Err(Error::TakenOver { topology });
-        }
+        newest?;
         tracing::warn!(topology, why, "restarting from the last commit");
         restarts.count += 1;
         Ok(())
@@ -315,6 +354,7 @@ impl Topology {
         self.keep_schemas(log)?;
         self.claim_outputs(&env, &plan, &opened.record)?;
         env.generation = opened.topology.generation;
+        kept.took_over(&env, &opened.record);
         let (commit_plan, _) =
             commit_plan(&plan, env.generation, opened.topology.graph.fingerprint());
 
@@ -385,7 +425,7 @@ impl Topology {
         Ok(())
     }
 
-    fn env(&self, log: &Log, kept: &Arc<Kept>) -> Env {
+    pub(crate) fn env(&self, log: &Log, kept: &Arc<Kept>) -> Env {
         Env {
             log: log.clone(),
             topology: self.plan.name.clone(),

@@ -221,7 +221,7 @@ fn change(
 }
 
 /// The newest commit that is known to be acknowledged. `None`: there is none.
-pub(super) fn newest_commit(
+pub(crate) fn newest_commit(
     log: &Log,
     record: &TopologyRecord,
 ) -> Result<Option<CommitRecord>, NamedError> {

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use egret_log::message::Wake;
+use egret_schemas::Epoch;
 
 use super::mesh::Done;
 use super::restored::Resumed;
@@ -17,6 +18,7 @@ pub struct Progress {
     generation: AtomicU64,
     tasks_kept: AtomicU64,
     tasks_read: AtomicU64,
+    followed: AtomicU64,
     peak_bytes: AtomicUsize,
     stopping: AtomicBool,
     wake: Mutex<Option<Wake>>,
@@ -58,6 +60,19 @@ impl Progress {
     /// Tasks of this process whose state was read from its ledgers.
     pub fn tasks_read(&self) -> u64 {
         self.tasks_read.load(Ordering::Relaxed)
+    }
+
+    /// The commit whose state is held while this process stands by, as its last epoch: it was the newest when it was
+    /// looked last, some milliseconds ago. `None` before the first.
+    pub fn followed(&self) -> Option<Epoch> {
+        match self.followed.load(Ordering::Relaxed) {
+            0 => None,
+            epoch => Some(Epoch(epoch)),
+        }
+    }
+
+    pub(crate) fn follows(&self, commit: Epoch) {
+        self.followed.store(commit.0, Ordering::Relaxed);
     }
 
     /// The most bytes that were between components at once, in one process.

@@ -56,7 +56,7 @@ pub(crate) fn check_parent(log: &Log, from: &Origin) -> Result<()> {
     }
 }
 
-fn read_record(log: &Log, topology: &str) -> Result<Option<(TopologyRecord, u64)>> {
+pub(crate) fn read_record(log: &Log, topology: &str) -> Result<Option<(TopologyRecord, u64)>> {
     let Some(held) = log.metadata().get(&key(topology))? else { return Ok(None) };
     let record = TopologyRecord::decode(&held.value).map_err(|why| Error::TopologyRecord {
         topology: topology.to_owned(),

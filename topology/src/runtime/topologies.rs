@@ -20,6 +20,7 @@ use egret_state::commit::{Origin, TopologyRecord, term_of};
 
 pub use error::TopologyError;
 
+use super::announce;
 use super::named::{claimant, newest_commit};
 use super::topology_store::key;
 use crate::replica::schema_prefix;
@@ -258,7 +259,8 @@ fn remove_record(log: &Log, topology: &str) -> Result<(), TopologyError> {
             return Ok(());
         }
         let compare = [Compare::Revision(key(topology), revision)];
-        match log.metadata().txn(&compare, &[Op::Delete(key(topology))]) {
+        let ops = [Op::Delete(key(topology)), Op::Delete(announce::key(topology))];
+        match log.metadata().txn(&compare, &ops) {
             Err(error) if error.outcome() != Outcome::Unknown => return Err(error.into()),
             // What is found says what came of it.
             _ => {}

@@ -205,10 +205,10 @@ impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storage> Keyed<F, I, O, B
 }
 
 /// What a task leaves to the next of its name and number.
-struct Left<K: Key + ?Sized, S, B> {
-    table: KeyedTable<K, S, B>,
-    schedule: Schedule,
-    schema: u64,
+pub(super) struct Left<K: Key + ?Sized, S, B> {
+    pub(super) table: KeyedTable<K, S, B>,
+    pub(super) schedule: Schedule,
+    pub(super) schema: u64,
 }
 
 impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storage> Drop for Keyed<F, I, O, B, T> {
