@@ -3,7 +3,7 @@
 //! directory; the first is this program.
 //!
 //! ```text
-//! cargo bench -p egret-integration --bench recovery -- [--rounds 10] [--processes 3] [--rate 1000] [--state-mb 0]
+//! cargo bench -p egret-integration --bench recovery -- [--rounds 10] [--processes 3] [--rate 1000] [--state-mb 0] [--only-warm]
 //! ```
 //! Records are appended at a fixed rate, counted from when each was meant to be sent, and followed in the
 //! output: after each loss the longest that any took is the pause. The limits are what starting a process of
@@ -11,6 +11,8 @@
 //! a file that is in the page cache takes.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
+
+mod warm;
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -48,6 +50,15 @@ struct Told {
     /// State to hold, in MiB, in states of 1,000 bytes
     #[arg(long, default_value_t = 0)]
     state_mb: u64,
+    /// Only that a process is killed for which another one stands by
+    #[arg(long)]
+    only_warm: bool,
+    /// What a process does that this one started
+    #[arg(long, hide = true, requires = "of")]
+    play: Option<String>,
+    /// The directory it does it in
+    #[arg(long, hide = true)]
+    of: Option<PathBuf>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -435,8 +446,15 @@ fn main() -> Result<()> {
         topology.run_among(&log, &options(), &Arc::default(), &seat)?;
         return Ok(());
     }
+    if let (Some(part), Some(dir)) = (&told.play, &told.of) {
+        return warm::play(part, dir);
+    }
     println!("a process of this program starts and ends in {:.1} ms", limit(told.rounds)?);
     println!("{} MiB are read in {:.0} ms", told.state_mb, read_limit(told.state_mb)?);
+    warm::measure(&told)?;
+    if told.only_warm {
+        return Ok(());
+    }
     measure(&told, 1, &[Loss::BoltFails], &[1, 2, 1])?;
     measure(&told, told.processes, &[Loss::BoltFails, Loss::Killed, Loss::Stopped], &[])
 }
