@@ -68,8 +68,11 @@ fn follow(progress: &Progress, over: &AtomicBool) {
 
 fn run() -> Result<()> {
     let options = Options::parse();
-    let log =
-        if options.attach { Log::attach(&options.run.data)? } else { options.run.open_log()? };
+    let log = match (&options.run.data, options.attach) {
+        (Some(dir), true) => Log::attach(dir)?,
+        (None, true) => bail!("--attach takes --data"),
+        (_, false) => options.run.open_log()?,
+    };
     let wiring = Wiring {
         line_takes: Duration::from_micros(options.line_us),
         guarantee: options.run.guarantee,

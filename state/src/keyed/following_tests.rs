@@ -438,7 +438,7 @@ fn entries_out_of_place_and_ledgers_that_end_early_are_refused() {
     }
     let ledger = LedgerId(3);
     let at = |entry| EntryAddress { ledger, entry: EntryId(entry) };
-    let groups = vec![0..KEY_GROUPS];
+    let groups = std::iter::once(0..KEY_GROUPS).collect();
     let stretch = Stretch { ledger, from: EntryId(0), last: EntryId(1), groups };
     let way = Way { anew: true, stretches: vec![stretch.clone()] };
     let begun = || {
