@@ -45,7 +45,7 @@ struct List {
 #[command(
     after_help = "What it reads is not kept for it any more, nor is the named commit that it was forked from. It is \
 refused while others that were forked from it need a commit of it, while streams are its own unless they are to go with \
-it, and while a process runs it in this directory; on a cluster such a one is shut out, and says that it was taken over. \
+it, and while a process runs it. \
 A deletion that is interrupted is gone on with by the same command; until then the topology is not run."
 )]
 struct Delete {

@@ -16,7 +16,7 @@ use egret_log::stream::error::{CatalogError, TruncateError};
 use egret_log::{Log, Outcome};
 use egret_schemas::{Epoch, Generation, LedgerId, Term};
 use egret_state::Guarantee;
-use egret_state::commit::{Origin, TopologyRecord, term_of};
+use egret_state::commit::{Origin, RunState, TopologyRecord, term_of};
 
 pub use error::TopologyError;
 
@@ -113,12 +113,12 @@ pub fn list(log: &Log) -> Result<Vec<TopologyInfo>, TopologyError> {
     Ok(all)
 }
 
-/// Deletes a topology: its state and commits, its names, and what others keep for it. Whoever runs it is shut out,
-/// as by a takeover; its output stays where it is not [its own](OwnStreams). A deletion that was interrupted is gone
+/// Deletes a topology: its state and commits, its names, and what others keep for it. While a process says that it
+/// runs it, that is refused; whoever runs it and could not say so is shut out, as by a takeover. Its output stays where it is not [its own](OwnStreams). A deletion that was interrupted is gone
 /// on with.
 ///
 /// # Errors
-/// When there is no such topology; others need a named commit of it; streams are its own and are not to go, or are
+/// When there is no such topology; a process runs it; others need a named commit of it; streams are its own and are not to go, or are
 /// read by others: nothing was changed then. When something could not be deleted: the topology is not run any more,
 /// and deleting it again goes on.
 pub fn delete(log: &Log, topology: &str, streams: OwnStreams) -> Result<Deleted, TopologyError> {
@@ -202,6 +202,13 @@ fn mark(
         check_streams(log, topology, streams)?;
         if record.deleting {
             return Ok((record, released));
+        }
+        let runs = announce::read(log, topology).map_err(|why| TopologyError::Run {
+            topology: topology.to_owned(),
+            why: Box::new(why),
+        })?;
+        if runs.is_some_and(|run| run.state == RunState::Runs) {
+            return Err(TopologyError::Runs { topology: topology.to_owned() });
         }
         let sources = log.sources(topology)?;
         let Some(doomed) = record.doomed(claimant(log)) else {

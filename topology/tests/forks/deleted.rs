@@ -33,6 +33,14 @@ fn traces(log: &Log, topology: &str) -> Vec<String> {
     keys
 }
 
+/// Whoever runs a topology says so; neither it nor a fork of it is disturbed by who would delete it.
+pub(crate) fn is_refused_while_it_runs(log: &Log, topology: &str) {
+    let refused = topologies::delete(log, topology, OwnStreams::Delete).unwrap_err();
+    let runs = matches!(&refused, TopologyError::Runs { .. }) && refused.is_refusal();
+    assert!(runs && refused.to_string().contains("is run by a process: end that"), "{refused}");
+    assert!(!record(log, topology).deleting);
+}
+
 /// Once, a fork that was never run again held its parent's name for ever.
 #[test]
 fn a_fork_that_is_deleted_lets_go_of_what_it_was_forked_from() {

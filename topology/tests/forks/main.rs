@@ -159,6 +159,7 @@ fn a_parent_that_runs_is_not_disturbed() {
     wait(&words(0, 60));
     run(&log, "what-if", Some("words:forty")).unwrap();
     goes_on(&log, "what-if", &words(0, 40), &words(0, 60));
+    deleted::is_refused_while_it_runs(&log, "words");
     write(&log, &words(60, 70));
     wait(&words(0, 70));
     progress.stop();

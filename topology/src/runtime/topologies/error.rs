@@ -26,6 +26,23 @@ pub enum TopologyError {
         /// Why.
         why: Box<RecordError>,
     },
+    /// A process runs it.
+    #[error(
+        "topology `{topology}` is run by a process: end that first, and those that stand by for it (one that was killed \
+         counts as running until its lease is over, a few seconds)"
+    )]
+    Runs {
+        /// The topology.
+        topology: String,
+    },
+    /// Who runs it cannot be told.
+    #[error("who runs topology `{topology}` cannot be told: {why}")]
+    Run {
+        /// The topology.
+        topology: String,
+        /// Why.
+        why: Box<crate::Error>,
+    },
     /// Forks stand in its ledgers.
     #[error(
         "topology `{topology}` is kept for what was forked from it, `{}`: let that run until it has written its state \
@@ -124,6 +141,7 @@ impl TopologyError {
         matches!(
             self,
             TopologyError::NoTopology { .. }
+                | TopologyError::Runs { .. }
                 | TopologyError::Forked { .. }
                 | TopologyError::Owns { .. }
                 | TopologyError::Read { .. }
