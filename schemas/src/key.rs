@@ -4,6 +4,7 @@
 //! tests below hold them in place.
 
 /// XXH3-64 of a key's encoding.
+#[inline]
 pub fn hash(encoding: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(encoding)
 }
@@ -12,6 +13,7 @@ pub fn hash(encoding: &[u8]) -> u64 {
 ///
 /// # Panics
 /// When `partitions` is 0 or above 65,536.
+#[inline]
 pub fn partition(hash: u64, partitions: u32) -> u32 {
     assert!((1..=1 << 16).contains(&partitions), "a stream has 1 to 65536 partitions");
     let ring = hash >> 48;
@@ -24,6 +26,7 @@ pub fn partition(hash: u64, partitions: u32) -> u32 {
 ///
 /// # Panics
 /// When `key_groups` is 0 or above 65,536.
+#[inline]
 pub fn key_group(hash: u64, key_groups: u32) -> u32 {
     assert!((1..=1 << 16).contains(&key_groups), "a topology has 1 to 65536 key groups");
     let bits = (hash >> 32) & 0xffff;

@@ -18,6 +18,7 @@ pub struct Blob(SmallVec<[u8; 22]>);
 
 impl Blob {
     /// The bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -25,18 +26,21 @@ impl Blob {
 
 impl Deref for Blob {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl Borrow<[u8]> for Blob {
+    #[inline]
     fn borrow(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl AsRef<[u8]> for Blob {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
@@ -68,6 +72,7 @@ impl fmt::Debug for Blob {
 }
 
 impl Tuple for Blob {
+    #[inline]
     fn weight(&self) -> usize {
         size_of::<Blob>() + if self.0.spilled() { self.0.capacity() } else { 0 }
     }
