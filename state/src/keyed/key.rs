@@ -32,7 +32,15 @@ pub trait Key: ToOwned<Owned: Send + 'static> + Hash + Eq {
         KeyFormat::Bytes
     }
 
+    /// Reads a little of what the key points to, if it points to anything: a table that will look at several keys
+    /// does this first, so that memory brings them while it does something else. What it returns means nothing.
+    #[inline]
+    fn peek(&self) -> u8 {
+        0
+    }
+
     /// XXH3-64 of the encoding.
+    #[inline]
     fn hash64(&self) -> u64 {
         let mut encoding = Vec::new();
         self.encode(&mut encoding);
@@ -54,6 +62,11 @@ impl Key for str {
     fn decode(bytes: &[u8]) -> Result<String, DecodeError> {
         std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| wrong("text key", "not UTF-8"))
     }
+    #[inline]
+    fn peek(&self) -> u8 {
+        self.as_bytes().first().copied().unwrap_or_default()
+    }
+    #[inline]
     fn hash64(&self) -> u64 {
         key::hash(self.as_bytes())
     }
@@ -69,6 +82,11 @@ impl Key for String {
     fn decode(bytes: &[u8]) -> Result<String, DecodeError> {
         str::decode(bytes)
     }
+    #[inline]
+    fn peek(&self) -> u8 {
+        self.as_bytes().first().copied().unwrap_or_default()
+    }
+    #[inline]
     fn hash64(&self) -> u64 {
         self.as_str().hash64()
     }
@@ -81,6 +99,11 @@ impl Key for [u8] {
     fn decode(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Ok(bytes.to_vec())
     }
+    #[inline]
+    fn peek(&self) -> u8 {
+        self.first().copied().unwrap_or_default()
+    }
+    #[inline]
     fn hash64(&self) -> u64 {
         key::hash(self)
     }
@@ -93,6 +116,11 @@ impl Key for Vec<u8> {
     fn decode(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Ok(bytes.to_vec())
     }
+    #[inline]
+    fn peek(&self) -> u8 {
+        self.first().copied().unwrap_or_default()
+    }
+    #[inline]
     fn hash64(&self) -> u64 {
         key::hash(self)
     }
@@ -113,6 +141,7 @@ macro_rules! integer {
                 let why = concat!("not the width of a ", stringify!($type));
                 bytes.map(<$type>::from_le_bytes).map_err(|_| wrong("integer key", why))
             }
+            #[inline]
             fn hash64(&self) -> u64 {
                 key::hash(&self.to_le_bytes())
             }
@@ -135,6 +164,7 @@ impl Key for bool {
             _ => Err(wrong("bool key", "neither 0 nor 1")),
         }
     }
+    #[inline]
     fn hash64(&self) -> u64 {
         key::hash(&[u8::from(*self)])
     }

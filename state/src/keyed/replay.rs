@@ -19,7 +19,7 @@ use super::key::Key;
 use super::record::{Record, What};
 use super::schedule::Schedule;
 use super::state::State;
-use super::table::{KeyedTable, RestoreError, WriteError};
+use super::table::{GUESSES, Guess, KeyedTable, RestoreError, WriteError};
 use crate::commit::record::{RecordError, unseal};
 
 const WHAT: &str = "state entry";
@@ -197,10 +197,23 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         self.check_owner(at, &parsed, table.key_groups())?;
         self.check_order(at, &parsed)?;
         self.replayed.bytes += bytes.len() as u64;
-        for record in parsed.records.iter().filter(|record| takes(record.group)) {
-            self.take(at, record, parsed.schema, table, schedule)?;
+        let mut taken = parsed.records.iter().filter(|record| takes(record.group));
+        let (mut hashes, mut guesses) = ([0; GUESSES], [Guess::NONE; GUESSES]);
+        loop {
+            let mut some: [Option<&Record<'_>>; GUESSES] = [None; GUESSES];
+            some.fill_with(|| taken.next());
+            let number = some.iter().flatten().count();
+            for (hash, record) in hashes.iter_mut().zip(some.iter().flatten()) {
+                *hash = egret_schemas::key::hash(record.key);
+            }
+            table.guess(&hashes[..number], &mut guesses);
+            for (record, found) in some.iter().flatten().zip(hashes.iter().zip(&guesses)) {
+                self.take(at, record, parsed.schema, found, table, schedule)?;
+            }
+            if number < GUESSES {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Says that the ledger is read to the end that counts; the next entry is another ledger's.
@@ -270,6 +283,7 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         at: EntryAddress,
         record: &Record<'_>,
         stored: u64,
+        (&hash, &guess): (&u64, &Guess),
         table: &mut KeyedTable<K, S, B>,
         schedule: &mut Schedule,
     ) -> Result<(), ReplayError> {
@@ -284,7 +298,6 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
             let component = self.component.clone();
             ReplayError::Value { component, group, stored, own, why }
         };
-        let hash = egret_schemas::key::hash(record.key);
         if key_group(hash, table.key_groups()) != group {
             return Err(ReplayError::Order { at, why: "a record is under another key's group" });
         }
@@ -293,7 +306,7 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
             schedule.restore(record).map_err(|why| value_error(why.to_string()))?;
         }
         if !due {
-            table.restore(hash, record).map_err(|why| match why {
+            table.restore_guessed(hash, record, guess).map_err(|why| match why {
                 RestoreError::Beneath(why) | RestoreError::Write(WriteError::Beneath(why)) => {
                     ReplayError::Beneath { component: self.component.clone(), why }
                 }

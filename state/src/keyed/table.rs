@@ -17,6 +17,7 @@
 //!
 //! Over a [backing](super::backing) the table holds the keys in use, and beneath them lie the others.
 
+mod ahead;
 mod beneath;
 
 use std::borrow::Borrow;
@@ -35,6 +36,8 @@ pub use super::state::State;
 use super::state::{Extent, Form, StateError};
 use super::undo::Undo;
 use crate::caps;
+use ahead::warm;
+pub use ahead::{GUESSES, Guess};
 use beneath::Beneath;
 
 /// The number of a slot, good until the next drain.
@@ -378,6 +381,10 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
         mut each: impl FnMut(&K, &mut S) -> Result<ControlFlow<()>, E>,
     ) -> Result<usize, E> {
         for (number, &slot) in self.dirty.iter().enumerate().skip(from) {
+            if (number - from).is_multiple_of(GUESSES) {
+                let next = &self.dirty[number..self.dirty.len().min(number + GUESSES)];
+                warm::<K, S>(&self.slots, next);
+            }
             let slot = &mut self.slots[slot as usize];
             if slot.life == Life::Live && each(slot.key.borrow(), &mut slot.state)?.is_break() {
                 return Ok(number + 1);
@@ -399,12 +406,16 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
     ) -> Result<(), WriteError> {
         let mut dirty = std::mem::take(&mut self.dirty);
         let mut result = Ok(());
-        for number in dirty.drain(..) {
-            if result.is_ok() {
-                result = self.drain_slot(number, &mut each);
+        for numbers in dirty.chunks(GUESSES) {
+            warm::<K, S>(&self.slots, numbers);
+            for &number in numbers {
+                if result.is_ok() {
+                    result = self.drain_slot(number, &mut each);
+                }
+                result = result.and(self.release_if_removed(number).map_err(WriteError::from));
             }
-            result = result.and(self.release_if_removed(number).map_err(WriteError::from));
         }
+        dirty.clear();
         self.dirty = dirty;
         if let Some(undo) = &mut self.undo {
             undo.captured(commit);
@@ -551,6 +562,22 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
     /// # Panics
     /// When something is dirty.
     pub fn restore(&mut self, hash: u64, record: &Record<'_>) -> Result<(), RestoreError> {
+        self.restore_guessed(hash, record, Guess::NONE)
+    }
+
+    /// Like [`restore`](Self::restore), with a [guess](Self::guess) made earlier.
+    ///
+    /// # Errors
+    /// Those of [`restore`](Self::restore).
+    ///
+    /// # Panics
+    /// When something is dirty.
+    pub fn restore_guessed(
+        &mut self,
+        hash: u64,
+        record: &Record<'_>,
+        guess: Guess,
+    ) -> Result<(), RestoreError> {
         assert!(self.dirty.is_empty(), "restoring comes before changing");
         let key = K::decode(record.key)?;
         let key: &K = key.borrow();
@@ -567,7 +594,7 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
                 return Err(StateError(why).into());
             }
         };
-        let SlotId(number) = self.reach(hash, key)?;
+        let SlotId(number) = self.reach_guessed(hash, key, guess)?;
         let slot = &mut self.slots[number as usize];
         slot.written = Written::Yes;
         match state {

@@ -1,7 +1,6 @@
 //! A bolt with state per key: the table, the changelog, and the user's code between them.
 
 use std::borrow::Borrow;
-use std::iter::Zip;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use egret_state::keyed::format;
 use egret_state::keyed::key::Key;
 use egret_state::keyed::replay::{Replay, Replayed, Schema};
 use egret_state::keyed::schedule::Schedule;
-use egret_state::keyed::table::KeyedTable;
+use egret_state::keyed::table::{GUESSES, Guess, KeyedTable};
 
 use super::by_time::ByTime;
 use super::schemas;
@@ -50,8 +49,10 @@ pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storag
     undo_bytes_max: usize,
     /// Whether the table's own account of what changed can be relied on.
     sound: bool,
-    /// What is left of the batch under way, with the hashes of the keys.
-    work: Zip<IntoIter<I>, IntoIter<u64>>,
+    /// What is left of the batch under way.
+    tuples: IntoIter<I>,
+    /// The hashes of their keys.
+    hashes: IntoIter<u64>,
     /// How many changed keys of the commit that closes were flushed.
     flushed: usize,
 }
@@ -77,7 +78,6 @@ where
         let schema = schemas::schema::<F::Key, B::State>(bolt.schema_label());
         let replay = Replay::new(&cx.id.component, Schema::only(schema.id()));
         let schema_id = schema.id();
-        let work = Vec::new().into_iter().zip(Vec::new());
         let replay = Some(replay);
         let (kept, memory) = (Arc::clone(&env.kept), env.kept.share());
         let undo_bytes_max = env.kept.undo_bytes_max(env.stateful);
@@ -100,7 +100,8 @@ where
             memory,
             undo_bytes_max,
             sound: true,
-            work,
+            tuples: Vec::new().into_iter(),
+            hashes: Vec::new().into_iter(),
             flushed: 0,
         }
     }
@@ -300,34 +301,41 @@ where
     }
 
     fn begin(&mut self, batch: Box<dyn AnyBatch>) {
-        assert_eq!(self.work.len(), 0, "one batch is done before the next begins");
+        assert_eq!(self.tuples.len(), 0, "one batch is done before the next begins");
         let batch = typed::<I>(batch);
         assert_eq!(batch.tuples.len(), batch.hashes.len(), "a keyed bolt is fed by fields");
-        self.work = batch.tuples.into_iter().zip(batch.hashes);
+        self.tuples = batch.tuples.into_iter();
+        self.hashes = batch.hashes.into_iter();
     }
 
     fn go_on(&mut self) -> Result<bool, TaskError> {
-        let Keyed { key, bolt, emitter, cx, table, time, work, .. } = self;
+        let Keyed { key, bolt, emitter, cx, table, time, tuples, hashes, .. } = self;
         let table = table.as_mut().expect(RESTORED);
         let hides = time.hides(cx);
+        let mut guesses = [Guess::NONE; GUESSES];
         guard(&cx.id, || {
-            while !emitter.is_full()
-                && let Some((tuple, hash)) = work.next()
-            {
-                if let Some(now) = hides {
-                    key.with(&tuple, |key| time.hide(table, hash, key, now))?;
-                }
-                let slot = key.with(&tuple, |key| table.reach(hash, key))?;
-                let (key, state) = table.get_mut(slot);
-                bolt.execute(key, state, tuple, emitter, cx)?;
-                if cx.timers.is_pending() && time.take_up(table.get(slot).0, cx)? {
-                    table.remove(slot);
+            while !emitter.is_full() && tuples.len() > 0 {
+                let ahead = table.guess(hashes.as_slice(), &mut guesses);
+                for &guess in &guesses[..ahead] {
+                    let (Some(tuple), Some(hash)) = (tuples.next(), hashes.next()) else { break };
+                    if let Some(now) = hides {
+                        key.with(&tuple, |key| time.hide(table, hash, key, now))?;
+                    }
+                    let slot = key.with(&tuple, |key| table.reach_guessed(hash, key, guess))?;
+                    let (key, state) = table.get_mut(slot);
+                    bolt.execute(key, state, tuple, emitter, cx)?;
+                    if cx.timers.is_pending() && time.take_up(table.get(slot).0, cx)? {
+                        table.remove(slot);
+                    }
+                    if emitter.is_full() {
+                        break;
+                    }
                 }
             }
             Ok(())
         })?;
         kept(&cx.id, emitter.check())?;
-        Ok(work.len() == 0)
+        Ok(tuples.len() == 0)
     }
 
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError> {
