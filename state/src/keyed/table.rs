@@ -715,18 +715,21 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
         undo.record(|out| {
             scratch.clear();
             slot.key.borrow().encode(scratch);
+            let key = scratch.len();
             if before == Written::No {
                 return Record { group, key: scratch, what: What::Removed }.write(out);
             }
-            let (mut body, mut reverse) = (Vec::new(), Vec::new());
+            // Allocates only where there is something to put in: for cells.
+            let mut reverse = Vec::new();
             // What cannot be written ends the generation at its capture, and is not gone back to.
-            let written = slot.state.write(Extent::Whole, &mut body, Some(&mut reverse));
+            let written = slot.state.write(Extent::Whole, scratch, Some(&mut reverse));
             if written.is_ok() {
-                let what = What::of(S::FORM, Extent::Whole, &body);
-                Record { group, key: scratch, what }.write(out);
+                let (key, body) = scratch.split_at(key);
+                let what = What::of(S::FORM, Extent::Whole, body);
+                Record { group, key, what }.write(out);
                 if S::FORM == Form::Cells {
                     let what = What::Changes(&reverse);
-                    Record { group, key: scratch, what }.write(out);
+                    Record { group, key, what }.write(out);
                 }
             }
         });

@@ -17,6 +17,8 @@ pub struct Undo {
     captured: VecDeque<(Epoch, Option<Vec<u8>>)>,
     captured_bytes: usize,
     open: Vec<u8>,
+    /// An emptied batch, for the commit after this one.
+    spare: Vec<u8>,
     /// Whether the open commit took too much.
     overflown: bool,
     /// What the state is as of, once everything here is taken back.
@@ -31,6 +33,7 @@ impl Undo {
             captured: VecDeque::new(),
             captured_bytes: 0,
             open: Vec::new(),
+            spare: Vec::new(),
             overflown: false,
             base: base.commit_end(),
         }
@@ -50,8 +53,7 @@ impl Undo {
 
     /// The open commit was captured; another opens.
     pub fn captured(&mut self, commit: Epoch) {
-        let capacity = self.open.len();
-        let batch = std::mem::replace(&mut self.open, Vec::with_capacity(capacity));
+        let batch = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
         let overflown = std::mem::take(&mut self.overflown);
         let commit = commit.commit_end();
         assert!(self.captured.back().is_none_or(|(last, _)| *last < commit), "commits rise");
@@ -65,7 +67,15 @@ impl Undo {
         while let Some((oldest, batch)) =
             self.captured.pop_front_if(|(oldest, _)| *oldest <= commit)
         {
-            self.captured_bytes -= batch.map_or(0, |batch| batch.len());
+            if let Some(mut batch) = batch {
+                self.captured_bytes -= batch.len();
+                // One far larger than what is used is given back, not held for a commit like it.
+                let is_worth = batch.capacity() <= 4 * batch.len().max(4 << 10);
+                if is_worth && batch.capacity() > self.spare.capacity() {
+                    batch.clear();
+                    self.spare = batch;
+                }
+            }
             self.base = oldest;
         }
     }
@@ -130,6 +140,22 @@ mod tests {
         let mut undo = self::undo(100);
         undo.committed(end(1));
         assert_eq!(undo.back_to(end(0)), None);
+    }
+
+    /// Its memory is used again, and nothing that was in it.
+    #[test]
+    fn a_batch_that_was_let_go_of_is_written_again_from_its_beginning() {
+        let mut undo = Undo::new(end(0), 1 << 20);
+        undo.record(|out| out.extend([1; 1000]));
+        undo.captured(end(1));
+        undo.committed(end(1));
+        let (memory, capacity) = (undo.spare.as_ptr(), undo.spare.capacity());
+        assert!(capacity >= 1000);
+        undo.captured(end(2));
+        assert_eq!((undo.open.as_ptr(), undo.open.capacity()), (memory, capacity));
+        undo.record(|out| out.push(7));
+        assert_eq!(undo.bytes(), 1);
+        assert_eq!(undo.back_to(end(2)), Some(vec![vec![7]]));
     }
 
     #[test]
