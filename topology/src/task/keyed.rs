@@ -174,7 +174,8 @@ where
         let swept = table.swept();
         log.begin_ledger_if_due(live, swept).map_err(|why| failed(why, true))?;
         let mut entries = Vec::new();
-        let sweep = |changed| log.sweep_bytes(changed, live);
+        let pace = log.pace(live);
+        let sweep = |changed| pace.sweep_bytes(changed);
         let emit = |entry| entries.push(entry);
         let written = write_commit(table, schedule, &head, sweep, emit);
         let written: Written = written.map_err(|error| {

@@ -9,7 +9,7 @@ use egret_log::client::{AppendError, LedgerWriter};
 use egret_log::message::Wake;
 use egret_schemas::{EntryId, Epoch};
 use egret_state::commit::Slice;
-use egret_state::keyed::chain::Chain;
+use egret_state::keyed::chain::{Chain, Pace};
 use egret_state::keyed::changelog::Written;
 use egret_state::keyed::replay::Replayed;
 use egret_state::keyed::table::Swept;
@@ -138,10 +138,10 @@ impl StateLog {
         Ok(())
     }
 
-    /// How many bytes to rewrite beside `changed` bytes.
-    pub(crate) fn sweep_bytes(&self, changed: u64, live_bytes: u64) -> u64 {
+    /// How much to rewrite beside the next commit.
+    pub(crate) fn pace(&self, live_bytes: u64) -> Pace {
         let chain = self.chain.as_ref().expect("the task is restored before it works");
-        chain.sweep_bytes(changed, live_bytes)
+        chain.pace(live_bytes)
     }
 
     /// Appends one entry of `commit`.
