@@ -25,6 +25,10 @@ impl<T: Tuple, P: Fn(&T, u32) -> Option<u32>> ByPartition<T, P> {
 impl<T: Tuple, P: Fn(&T, u32) -> Option<u32> + Send> Partitioner<T> for ByPartition<T, P> {
     fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
         let each = bytes / batch.len().max(1);
+        // Keys spread evenly, more or less.
+        let some = batch.len() / self.kept.len();
+        let some = some + some / 4;
+        self.kept.iter_mut().for_each(|(kept, _)| kept.tuples.reserve(some));
         for tuple in batch {
             let task = (self.partition_of)(&tuple, self.target.tasks).unwrap_or(self.turn);
             let (kept, weight) = &mut self.kept[task as usize];

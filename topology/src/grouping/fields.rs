@@ -37,6 +37,12 @@ impl<T: Tuple, H: Fn(&T) -> u64> Fields<T, H> {
 
 impl<T: Tuple, H: Fn(&T) -> u64 + Send> Partitioner<T> for Fields<T, H> {
     fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
+        if let [_] = &self.kept[..] {
+            // One task gets everything: nothing is sorted out.
+            let hashes = batch.iter().map(&self.hash_of).collect();
+            let batch = Batch { tuples: batch, hashes };
+            return out.push(Routed::new(0, batch, bytes, &self.target.lane));
+        }
         let each = bytes / batch.len().max(1);
         for tuple in batch {
             let hash = (self.hash_of)(&tuple);
@@ -60,6 +66,42 @@ impl<T: Tuple, H: Fn(&T) -> u64 + Send> Partitioner<T> for Fields<T, H> {
             if !kept.0.tuples.is_empty() {
                 Self::ship(&self.target, task, kept, out);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::typed;
+    use crate::budget::{Budget, Lane};
+
+    /// One task gets batches as they are; several get the same tuples, sorted out.
+    #[test]
+    fn every_tuple_reaches_its_task_in_order_with_its_hash() {
+        for tasks in [1, 3] {
+            let lane = Lane::new(&Budget::new(1 << 20, 1), 0);
+            let target = Target { tasks, local: Vec::new(), offset: 0, key_groups: 64, lane };
+            let mut fields = Fields::new(&target, |n: &u64| key::hash(&n.to_le_bytes()));
+            let mut out = Vec::new();
+            fields.route((0..2500).collect(), 2500 * 8, &mut out);
+            fields.route((2500..2503).collect(), 24, &mut out);
+            fields.flush(&mut out);
+            let mut last = vec![None; tasks as usize];
+            let (mut all, mut bytes) = (0, 0);
+            for routed in out {
+                bytes += routed.charge.bytes();
+                let batch = typed::<u64>(routed.batch);
+                assert_eq!(batch.tuples.len(), batch.hashes.len());
+                for (n, hash) in batch.tuples.into_iter().zip(batch.hashes) {
+                    assert_eq!(hash, key::hash(&n.to_le_bytes()));
+                    let group = key::key_group(hash, 64);
+                    assert_eq!(routed.task, key::task_of_group(group, 64, tasks));
+                    assert!(last[routed.task as usize].replace(n) < Some(n));
+                    all += 1;
+                }
+            }
+            assert_eq!((all, bytes), (2503, 2503 * 8), "{tasks} tasks");
         }
     }
 }
