@@ -177,7 +177,9 @@ impl<'a, F: FnMut(Vec<u8>)> Batch<'a, F> {
         seal(&mut self.entry);
         self.written.entries += 1;
         self.written.bytes += self.entry.len() as u64;
-        (self.emit)(std::mem::take(&mut self.entry));
+        // Where there is one full entry, more may follow: they need not grow.
+        let next = if flags == LAST { 0 } else { caps::STATE_ENTRY_BYTES + (64 << 10) };
+        (self.emit)(std::mem::replace(&mut self.entry, Vec::with_capacity(next)));
     }
 
     fn finish(mut self) -> Written {

@@ -173,16 +173,15 @@ where
         let live = table.live_bytes() + schedule.live_bytes();
         let swept = table.swept();
         log.begin_ledger_if_due(live, swept).map_err(|why| failed(why, true))?;
-        let mut entries = Vec::new();
         let pace = log.pace(live);
         let sweep = |changed| pace.sweep_bytes(changed);
-        let emit = |entry| entries.push(entry);
+        // The first is on its way to the disk while the last is encoded.
+        let emit = |entry| log.append(commit, entry);
         let written = write_commit(table, schedule, &head, sweep, emit);
         let written: Written = written.map_err(|error| {
             self.sound = false;
             failed(chain(&error), error.may_pass())
         })?;
-        entries.into_iter().for_each(|entry| log.append(commit, entry));
         log.close(commit, written, table.swept());
         let bytes = table.memory_bytes() + schedule.memory_bytes();
         self.memory.set(bytes).map_err(|why| failed(why, false))

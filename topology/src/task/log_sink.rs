@@ -17,6 +17,9 @@ use crate::connect::ToRecord;
 /// Bytes of records gathered before they become an entry.
 const ENTRY_BYTES: usize = 256 << 10;
 
+/// Records of one entry whose memory is kept for the next: more are only there when they are tiny.
+const RECORDS_KEPT: usize = 1 << 15;
+
 enum Writer {
     Transactional(TransactionalWriter),
     Plain(PartitionWriter),
@@ -28,6 +31,8 @@ pub(crate) struct LogSinkTask<T> {
     /// Keys and values of the records not yet handed to the writer, and where each ends.
     arena: Vec<u8>,
     ends: Vec<(Option<usize>, usize)>,
+    /// The records of one entry while it is handed over; empty else, its memory is used again.
+    records: Vec<Record>,
     durable: Durable<(SegmentId, EntryId)>,
     /// The last position of each commit not published yet.
     unpublished: Vec<(Epoch, (SegmentId, EntryId))>,
@@ -58,6 +63,7 @@ impl<T: ToRecord> LogSinkTask<T> {
             cx,
             arena: Vec::new(),
             ends: Vec::new(),
+            records: Vec::new(),
             durable,
             unpublished: Vec::new(),
             early: env.faults.reports_before_stored.then(Vec::new),
@@ -74,8 +80,10 @@ impl<T: ToRecord> LogSinkTask<T> {
         if self.ends.is_empty() {
             return;
         }
-        let arena = Bytes::from(std::mem::take(&mut self.arena));
-        let mut records = Vec::with_capacity(self.ends.len());
+        // The next is about as long, and need not grow to it.
+        let next = Vec::with_capacity(if self.arena.len() < ENTRY_BYTES { 0 } else { ENTRY_BYTES });
+        let arena = Bytes::from(std::mem::replace(&mut self.arena, next));
+        let records = &mut self.records;
         let mut at = 0;
         for (key_end, end) in self.ends.drain(..) {
             let key = key_end.map(|key_end| arena.slice(at..key_end));
@@ -90,7 +98,7 @@ impl<T: ToRecord> LogSinkTask<T> {
                     drop(charge);
                     acks.push(commit, result.map_err(|e| chain(&e)));
                 };
-                writer.append(commit, &records, Box::new(done));
+                writer.append(commit, records, Box::new(done));
             }
             Writer::Plain(writer) => {
                 let done = move |result: Result<Appended, AppendError>| {
@@ -98,9 +106,11 @@ impl<T: ToRecord> LogSinkTask<T> {
                     let end = result.map(|a| (a.position.segment, a.position.entry));
                     acks.push(commit, end.map_err(|e| chain(&e)));
                 };
-                writer.append(&records, Box::new(done));
+                writer.append(records, Box::new(done));
             }
         }
+        records.clear();
+        records.shrink_to(RECORDS_KEPT);
     }
 }
 
