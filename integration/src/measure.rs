@@ -57,6 +57,23 @@ impl Table {
         self.samples.entry(name.to_owned()).or_default().push(sample);
     }
 
+    /// What one contender took of another, within a round, in the median: of the clock, and of the CPU.
+    /// `None` when one of them did not run.
+    pub fn ratios(&self, name: &str, base: &str) -> Option<(f64, f64)> {
+        let (runs, base) = (self.samples.get(name)?, self.samples.get(base)?);
+        let ratio = |f: fn(&Sample) -> f64| {
+            median(runs.iter().zip(base).map(|(a, b)| f(a) / f(b)).collect())
+        };
+        Some((ratio(|s| s.wall), ratio(|s| s.cpu)))
+    }
+
+    /// Medians of a contender: seconds on the clock, and its count.
+    pub fn medians(&self, name: &str) -> Option<(f64, f64)> {
+        let runs = self.samples.get(name)?;
+        let of = |f: fn(&Sample) -> f64| median(runs.iter().map(f).collect());
+        Some((of(|s| s.wall), of(|s| s.count as f64)))
+    }
+
     /// Prints medians, with ratios to the contender `base`: medians of the ratios within each round.
     pub fn print(&self, base: &str) {
         println!("\n{}: {} words a run", self.title, self.work);
@@ -64,7 +81,7 @@ impl Table {
             "| what | wall s | CPU s | M words/s | M words/CPU-s | rate ÷ {base} | CPU ÷ {base} | count |"
         );
         println!("|---|---|---|---|---|---|---|---|");
-        let base = &self.samples[base];
+        let Some(base) = self.samples.get(base) else { return };
         for name in &self.order {
             let runs = &self.samples[name];
             let of = |f: fn(&Sample) -> f64| median(runs.iter().map(f).collect());

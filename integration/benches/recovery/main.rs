@@ -59,6 +59,9 @@ struct Told {
     /// The directory it does it in
     #[arg(long, hide = true)]
     of: Option<PathBuf>,
+    /// Only what one process does that is stopped and run again
+    #[arg(long)]
+    cold: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -451,6 +454,9 @@ fn main() -> Result<()> {
     }
     println!("a process of this program starts and ends in {:.1} ms", limit(told.rounds)?);
     println!("{} MiB are read in {:.0} ms", told.state_mb, read_limit(told.state_mb)?);
+    if told.cold {
+        return measure(&told, 1, &[], &[1]);
+    }
     warm::measure(&told)?;
     if told.only_warm {
         return Ok(());

@@ -8,16 +8,20 @@
 //! The input is made once, held in memory, and the same for all. `limit` is one thread that splits and
 //! counts with a hash table and nothing else.
 
+#![expect(clippy::print_stdout, reason = "a program that prints figures")]
+
 mod by_hand;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use egret::component::{ComponentResult, Context, Next, Positions, Replay};
 use egret::{
     Blob, Emitter, Guarantee, KeyedBolt, LogSink, Progress, RunOptions, Spout, TopologyBuilder,
 };
+use egret_integration::bench::limit;
 use egret_integration::measure::{Sample, Table, measure};
 use egret_integration::words::{Lines, words};
 use egret_log::{Log, LogConfig};
@@ -119,7 +123,7 @@ impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
 }
 
 /// One thread, no engine.
-fn limit(lines: &Lines) -> u64 {
+fn one_thread(lines: &Lines) -> u64 {
     let mut counts: hashbrown::HashMap<Vec<u8>, u64> = hashbrown::HashMap::new();
     for word in (0..).map_while(|i| lines.get(i)).flat_map(words) {
         *counts.entry_ref(word).or_insert(0) += 1;
@@ -156,6 +160,43 @@ fn egret(lines: &Arc<Lines>, workers: u32, guarantee: Guarantee, commit_ms: u64)
     sample
 }
 
+const NO_COMMITS: &str = "egret, no commits";
+
+/// How a contender is called that commits at this interval.
+fn committing(interval: &str) -> String {
+    format!("egret, commits every {interval}")
+}
+
+/// Intervals, and what of the rate they may cost with few and with many keys.
+const INTERVALS: [(&str, u64, Option<[u32; 2]>); 3] =
+    [("1 s", 1000, Some([5, 10])), ("100 ms", 100, Some([15, 25])), ("10 ms", 10, None)];
+
+/// Row 11: what commits cost, beside the two syncs that each of them waits for.
+fn print_costs(table: &Table, distinct: usize) {
+    let sync = limit::synced_writes(1, 4096, Duration::from_millis(500));
+    let sync_ms = sync.p50_us / 1000.0;
+    println!(
+        "| commits every | cost in rate % | goal % | CPU ÷ no commits | commits a run | ms each | limit: two syncs ms |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for (interval, _, goals) in INTERVALS {
+        let name = committing(interval);
+        let (Some((time, cpu)), Some((wall, commits)), Some((without, _))) =
+            (table.ratios(&name, NO_COMMITS), table.medians(&name), table.medians(NO_COMMITS))
+        else {
+            continue;
+        };
+        let cost = 100.0 * (1.0 - 1.0 / time);
+        let goal =
+            goals.map_or(String::new(), |goals| goals[usize::from(distinct > 10_000)].to_string());
+        let each = 1000.0 * (wall - without) / commits;
+        println!(
+            "| {interval} | {cost:.0} | {goal} | {cpu:.2} | {commits} | {each:.1} | {:.2} |",
+            2.0 * sync_ms
+        );
+    }
+}
+
 fn main() {
     let options = Options::parse();
     for &distinct in &options.words {
@@ -169,16 +210,18 @@ fn main() {
                         table.add(name, contender());
                     }
                 };
-                run("limit: one thread", &|| measure(|| limit(&lines)));
+                run("limit: one thread", &|| measure(|| one_thread(&lines)));
                 run("timely by hand", &|| measure(|| by_hand::count(&lines, workers)));
                 let none = 3_600_000;
-                run("egret, no commits", &|| egret(&lines, workers, Guarantee::AtMostOnce, none));
-                for (name, ms) in [("1 s", 1000), ("100 ms", 100), ("10 ms", 10)] {
-                    let name = format!("egret, commits every {name}");
-                    run(&name, &|| egret(&lines, workers, Guarantee::EffectivelyOnce, ms));
+                run(NO_COMMITS, &|| egret(&lines, workers, Guarantee::AtMostOnce, none));
+                for (interval, ms, _) in INTERVALS {
+                    run(&committing(interval), &|| {
+                        egret(&lines, workers, Guarantee::EffectivelyOnce, ms)
+                    });
                 }
             }
             table.print("timely by hand");
+            print_costs(&table, distinct);
         }
     }
 }
