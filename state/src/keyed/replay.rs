@@ -208,7 +208,7 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
             }
             table.guess(&hashes[..number], &mut guesses);
             for (record, found) in some.iter().flatten().zip(hashes.iter().zip(&guesses)) {
-                self.take(at, record, parsed.schema, found, table, schedule)?;
+                self.take(at, (record, parsed.schema), found, table, schedule)?;
             }
             if number < GUESSES {
                 return Ok(());
@@ -281,8 +281,7 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
     fn take<B: Backing>(
         &mut self,
         at: EntryAddress,
-        record: &Record<'_>,
-        stored: u64,
+        (record, stored): (&Record<'_>, u64),
         (&hash, &guess): (&u64, &Guess),
         table: &mut KeyedTable<K, S, B>,
         schedule: &mut Schedule,
