@@ -207,7 +207,9 @@ impl Wiring {
         let lines = t.spout(side, self.tasks, spout)?;
         let lines = lines.event_time_with(time, |line| parse(line).map_or(i64::MIN, |l| l.1))?;
         let heard = Arc::clone(&self.heard);
-        lines.local_or_shuffle().bolt(&format!("lines-{side}"), self.tasks, move || {
+        // By key: a shuffle among several tasks of a worker keeps no order between them.
+        let lines = lines.fields(|line| key_of(line));
+        lines.bolt(&format!("lines-{side}"), self.tasks, move || {
             let heard = Arc::clone(&heard);
             let mut begun = BTreeSet::new();
             move |line: String, out: &mut Emitter<String>| {
