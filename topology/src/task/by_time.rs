@@ -2,8 +2,10 @@
 //! that are forgotten.
 //!
 //! All of it happens where a commit closes, and is part of that commit. What is due then is looked up once, in
-//! order of time and then key, processing time first; so many timers are fired, and what is left is due at the next
-//! commit, so that input gets its turn. A timer set meanwhile waits for the next commit too.
+//! order of time and then key, processing time first. So many timers of processing time are fired, and what is left
+//! is due at the next commit, so that input gets its turn. Those of event time are fired all: what they emit is on
+//! time for whoever follows the same watermark in this commit, and would be late in the next. A timer set meanwhile
+//! waits for the next commit.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
@@ -19,7 +21,7 @@ use egret_state::keyed::table::KeyedTable;
 
 use crate::component::{ComponentResult, Context, TimeOf, TimeToLive, Timer};
 
-/// Timers a task fires in one commit, and keys it lets expire.
+/// Timers of processing time a task fires in one commit, and keys it lets expire.
 const DUE_PER_COMMIT_MAX: usize = 1 << 14;
 
 /// See the [module](self).
@@ -107,8 +109,7 @@ impl ByTime {
             let now = schedule.due(Kind::ProcessingTime, cx.processing_time(), DUE_PER_COMMIT_MAX);
             let mut due: VecDeque<_> = now.collect();
             if let Some(watermark) = cx.watermark() {
-                let left = DUE_PER_COMMIT_MAX - due.len();
-                due.extend(schedule.due(Kind::EventTime, watermark, left));
+                due.extend(schedule.due(Kind::EventTime, watermark, usize::MAX));
             }
             due
         })
