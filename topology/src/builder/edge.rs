@@ -11,15 +11,76 @@ use crate::grouping::{Grouping, MakePartitioner, Partitioner, Target};
 /// Makes batches of a bolt's input type of what a component emits.
 type Turn = Arc<dyn Fn(Box<dyn AnyBatch>) -> Box<dyn AnyBatch> + Send + Sync>;
 
+/// Where edges of tuples of `T` are attached: a component's outlet, or one side of it.
+trait Attach<T> {
+    fn attach(&self, make: MakePartitioner<T>);
+}
+
+impl<T> Attach<T> for Mutex<OutletOf<T>> {
+    fn attach(&self, make: MakePartitioner<T>) {
+        self.lock().expect("no panic while held").edges.push(make);
+    }
+}
+
+/// Those tuples of an outlet that `pick` takes.
+struct Side<T, U> {
+    of: Arc<dyn Attach<T>>,
+    pick: fn(T) -> Option<U>,
+}
+
+impl<T: Tuple, U: Tuple> Attach<U> for Side<T, U> {
+    fn attach(&self, make: MakePartitioner<U>) {
+        let pick = self.pick;
+        self.of.attach(Arc::new(move |target: &Target| {
+            Box::new(Picking { to: make(target), pick }) as Box<dyn Partitioner<T>>
+        }));
+    }
+}
+
+/// Routes those tuples that `pick` takes.
+struct Picking<T, U> {
+    to: Box<dyn Partitioner<U>>,
+    pick: fn(T) -> Option<U>,
+}
+
+impl<T: Tuple, U: Tuple> Partitioner<T> for Picking<T, U> {
+    fn route(&mut self, batch: Vec<T>, _: usize, out: &mut Vec<Routed>) {
+        let picked: Vec<U> = batch.into_iter().filter_map(self.pick).collect();
+        if !picked.is_empty() {
+            let bytes = picked.iter().map(Tuple::weight).sum();
+            self.to.route(picked, bytes, out);
+        }
+    }
+
+    fn flush(&mut self, out: &mut Vec<Routed>) {
+        self.to.flush(out);
+    }
+}
+
 /// One component among those a stream comes from.
 pub(crate) struct Origin<T> {
     pub(crate) component: usize,
-    pub(crate) outlet: Arc<Mutex<OutletOf<T>>>,
+    /// All of its outlet, unless this is a side of it.
+    pub(crate) outlet: Option<Arc<Mutex<OutletOf<T>>>>,
+    to: Arc<dyn Attach<T>>,
 }
 
 impl<T> Clone for Origin<T> {
     fn clone(&self) -> Self {
-        Origin { component: self.component, outlet: Arc::clone(&self.outlet) }
+        let to = Arc::clone(&self.to);
+        Origin { component: self.component, outlet: self.outlet.clone(), to }
+    }
+}
+
+impl<T: Tuple> Origin<T> {
+    pub(crate) fn new(component: usize, outlet: Arc<Mutex<OutletOf<T>>>) -> Origin<T> {
+        Origin { component, outlet: Some(Arc::clone(&outlet)), to: outlet }
+    }
+
+    /// Those of its tuples that `pick` takes.
+    pub(crate) fn side<U: Tuple>(&self, pick: fn(T) -> Option<U>) -> Origin<U> {
+        let to = Arc::new(Side { of: Arc::clone(&self.to), pick });
+        Origin { component: self.component, outlet: None, to }
     }
 }
 
@@ -40,7 +101,7 @@ impl Edge {
         grouping: Grouping,
         make: &MakePartitioner<T>,
     ) -> Edge {
-        let (outlet, make) = (Arc::clone(&origin.outlet), Arc::clone(make));
+        let (to, make) = (Arc::clone(&origin.to), Arc::clone(make));
         let connect = move |turn: Option<Turn>| {
             let make = Arc::clone(&make);
             let make: MakePartitioner<T> = match turn {
@@ -50,7 +111,7 @@ impl Edge {
                     Box::new(Turning { to: make(target), turn })
                 }),
             };
-            outlet.lock().expect("no panic while held").edges.push(make);
+            to.attach(make);
         };
         let component = origin.component;
         Edge { component, grouping, side: 0, turn: None, connect: Rc::new(connect) }

@@ -46,7 +46,7 @@ impl<T: Tuple> Stream<T> {
         component: usize,
         outlet: Arc<Mutex<OutletOf<T>>>,
     ) -> Stream<T> {
-        Stream { draft, origins: vec![Origin { component, outlet }] }
+        Stream { draft, origins: vec![Origin::new(component, outlet)] }
     }
 
     pub(crate) fn grouped(&self, grouping: Grouping, make: &MakePartitioner<T>) -> Grouped<T> {
@@ -95,20 +95,22 @@ impl<T: Tuple> Stream<T> {
         let is_spout = |component: usize| {
             draft.components.get(component).is_some_and(|c| c.kind == Kind::Spout)
         };
-        let origin = match &self.origins[..] {
-            [origin] if is_spout(origin.component) => origin,
+        let (component, outlet) = match &self.origins[..] {
+            [Origin { component, outlet: Some(outlet), .. }] if is_spout(*component) => {
+                (*component, outlet)
+            }
             others => {
                 let names: Vec<_> = others.iter().map(|o| draft.name(o.component)).collect();
                 return Err(BuildError::EventTimeOfBolt { name: names.join(", ") }.into());
             }
         };
-        let spout = &mut draft.components[origin.component];
+        let spout = &mut draft.components[component];
         if spout.event_time.is_some() {
             return Err(BuildError::EventTimeTwice { name: spout.name.clone() }.into());
         }
         spout.event_time = Some(config);
         let latest_of = Arc::new(move |tuples: &[T]| tuples.iter().map(&time_of).max());
-        let mut outlet = origin.outlet.lock().expect("no panic while held");
+        let mut outlet = outlet.lock().expect("no panic while held");
         outlet.event_time = Some((latest_of, config));
         drop(outlet);
         drop(draft);
@@ -194,6 +196,43 @@ impl<T: Tuple> Stream<T> {
             detail,
         };
         self.grouped(grouping, &make).attach(plan, Part::Sink(part)).map(|_| ())
+    }
+}
+
+impl<A: Tuple, B: Tuple> Stream<Either<A, B>> {
+    /// Two outputs of one component: what it emits as [`Left`](Either::Left), and what as
+    /// [`Right`](Either::Right). One that nobody takes is dropped.
+    ///
+    /// ```
+    /// use egret::{Either, Emitter};
+    /// # use egret::{LogSink, LogSpout, TopologyBuilder};
+    /// # let mut t = TopologyBuilder::new("t");
+    /// # let lines = t.spout("l", 1, LogSpout::<String>::from_stream("l"))?;
+    /// let parsed = lines.shuffle().bolt("parse", 2, || {
+    ///     |line: String, out: &mut Emitter<Either<u64, String>>| {
+    ///         out.emit(line.parse().map_or(Either::Right(line), Either::Left));
+    ///     }
+    /// })?;
+    /// let (numbers, others) = parsed.split();
+    /// # let texts = || |n: u64, out: &mut Emitter<String>| out.emit(n.to_string());
+    /// # numbers.shuffle().bolt("texts", 1, texts)?.sink("n", LogSink::to_stream("n"))?;
+    /// others.sink("others", LogSink::to_stream("others"))?;
+    /// # t.finish()?;
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    pub fn split(&self) -> (Stream<A>, Stream<B>) {
+        fn left<A, B>(either: Either<A, B>) -> Option<A> {
+            if let Either::Left(left) = either { Some(left) } else { None }
+        }
+        fn right<A, B>(either: Either<A, B>) -> Option<B> {
+            if let Either::Right(right) = either { Some(right) } else { None }
+        }
+        (self.side(left), self.side(right))
+    }
+
+    fn side<U: Tuple>(&self, pick: fn(Either<A, B>) -> Option<U>) -> Stream<U> {
+        let origins = self.origins.iter().map(|origin| origin.side(pick)).collect();
+        Stream { draft: Rc::clone(&self.draft), origins }
     }
 }
 
