@@ -28,6 +28,9 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod topology;
+#[cfg(test)]
+mod window_tests;
+mod windowed;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -42,9 +45,11 @@ pub(crate) use parts::{BoltPart, Env, Outputs, Part, SinkPart, SpoutPart};
 pub(crate) use stream::SinkParts;
 pub use stream::{Grouped, SinkSpec, Stream};
 pub use topology::Topology;
+pub use windowed::{Dropped, LateMode, OneKey, ToStream, WindowedStream};
 
 use crate::component::{OutletOf, Replay, Spout};
 use crate::plan::{ComponentPlan, Kind};
+use crate::window::WindowError;
 use crate::{Result, Tuple};
 
 /// Units of state placement when the topology does not say.
@@ -61,6 +66,8 @@ pub(crate) struct Draft {
     pub(crate) edges: Vec<usize>,
     pub(crate) external_sinks: Vec<String>,
     pub(crate) outputs: Vec<String>,
+    /// Components whose windows go by a watermark.
+    pub(crate) need_event_time: Vec<usize>,
 }
 
 impl Draft {
@@ -182,8 +189,8 @@ impl TopologyBuilder {
     /// Checks the whole and makes it runnable.
     ///
     /// # Errors
-    /// [`BuildError`] when the topology is empty, a component's output goes nowhere, or a spout or
-    /// sink cannot keep the guarantee.
+    /// [`BuildError`] when the topology is empty, a component's output goes nowhere, a spout or
+    /// sink cannot keep the guarantee, or windows go by a watermark that nothing gives.
     pub fn finish(self) -> Result<Topology> {
         check_name("topology", &self.name)?;
         if !(1..=1 << 16).contains(&self.key_groups) {
@@ -222,6 +229,11 @@ impl TopologyBuilder {
             key_groups: self.key_groups,
             components: draft.components,
         };
+        let without = |component: &&usize| plan.timed_spouts_of(**component).is_empty();
+        if let Some(component) = draft.need_event_time.iter().find(without) {
+            let name = plan.components[*component].name.clone();
+            return Err(BuildError::Window { name, why: WindowError::NoEventTime }.into());
+        }
         Ok(Topology { plan, parts: draft.parts })
     }
 }

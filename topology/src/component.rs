@@ -11,6 +11,7 @@ mod keyed_bolt;
 mod sink;
 mod spout;
 mod timer;
+mod window_bolt;
 
 pub use bolt::Bolt;
 pub(crate) use context::WatermarkCell;
@@ -23,6 +24,7 @@ pub use sink::Sink;
 pub use spout::{Next, Positions, Replay, Spout};
 pub(crate) use timer::TimerQueue;
 pub use timer::{NoTimers, TimeOf, TimeToLive, Timer, Timers};
+pub(crate) use window_bolt::{Clock, WindowBolt};
 
 /// What a component's own code may fail with.
 pub type ComponentError = Box<dyn std::error::Error + Send + Sync>;

@@ -41,6 +41,7 @@
 //! | [`component`] | the traits users implement, and what they are handed |
 //! | [`connect`] | Egret's own streams as spouts and sinks |
 //! | [`grouping`] | which task gets a tuple |
+//! | [`window`] | what is said of the tuples between two times, or of so many |
 //! | [`plan`] | logical and physical plan as plain data, and as text |
 //! | `task` | components with their types put away |
 //! | `dataflow` | plans compiled to timely: the only room that knows it |
@@ -78,6 +79,7 @@ pub mod simulation;
 pub mod standby;
 mod task;
 mod tuple;
+pub mod window;
 
 /// The topology in the README compiles.
 #[cfg(doctest)]

@@ -2,6 +2,8 @@
 
 use egret_state::Guarantee;
 
+use crate::window::WindowError;
+
 /// Why a topology cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
@@ -118,6 +120,14 @@ pub enum BuildError {
     EventTimeTwice {
         /// The spout.
         name: String,
+    },
+    /// Windows that cannot be.
+    #[error("window bolt `{name}`: {why}")]
+    Window {
+        /// The component.
+        name: String,
+        /// Why not.
+        why: WindowError,
     },
     /// Streams of two builders.
     #[error("component `{name}` is attached to a stream of another topology: build it on its own")]

@@ -238,9 +238,45 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
         M: Fn() -> B + Send + Sync + 'static,
         G: Storage,
     {
+        let detail = storage.detail().unwrap_or_default();
+        let state = format!("{} per {}", short_type::<B::State>(), short_type::<F::Key>());
+        self.attach((name, parallelism), storage, (state, detail), factory)
+    }
+
+    /// Attaches what keeps windows.
+    pub(super) fn windowed<O, B, M, G>(
+        self,
+        component: (&str, u32),
+        storage: G,
+        windows: String,
+        factory: M,
+    ) -> Result<Stream<O>>
+    where
+        O: Tuple,
+        B: KeyedBolt<F::Key, T, O>,
+        M: Fn() -> B + Send + Sync + 'static,
+        G: Storage,
+    {
+        let state = format!("{windows}; per {}", short_type::<F::Key>());
+        let detail = storage.detail().unwrap_or_default();
+        self.attach(component, storage, (state, detail), factory)
+    }
+
+    fn attach<O, B, M, G>(
+        self,
+        (name, parallelism): (&str, u32),
+        storage: G,
+        (state, detail): (String, String),
+        factory: M,
+    ) -> Result<Stream<O>>
+    where
+        O: Tuple,
+        B: KeyedBolt<F::Key, T, O>,
+        M: Fn() -> B + Send + Sync + 'static,
+        G: Storage,
+    {
         crate::batch::register::<O>();
         let outlet: Arc<Mutex<OutletOf<O>>> = Arc::default();
-        let state = format!("{} per {}", short_type::<B::State>(), short_type::<F::Key>());
         let plan = ComponentPlan {
             name: name.to_owned(),
             kind: Kind::KeyedBolt,
@@ -249,7 +285,7 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
             emits: Some(short_type::<O>()),
             state: Some(state),
             event_time: None,
-            detail: storage.detail().unwrap_or_default(),
+            detail,
         };
         let part = Part::Bolt(Arc::new(KeyedOf::<T, O, F, M, G> {
             key: self.key.clone(),

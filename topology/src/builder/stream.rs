@@ -117,6 +117,12 @@ impl<T: Tuple> Stream<T> {
         Ok(self.clone())
     }
 
+    /// Says that the component goes by a watermark.
+    pub(super) fn needs_event_time(&self) {
+        let components = self.origins.iter().map(|origin| origin.component);
+        self.draft.borrow_mut().need_event_time.extend(components);
+    }
+
     /// To the tasks of the next component in turn.
     pub fn shuffle(&self) -> Grouped<T> {
         let make = |target: &Target| Box::new(Shuffle::new(target)) as Box<dyn Partitioner<T>>;

@@ -9,6 +9,7 @@ use egret_log::clock::Wall;
 use egret_log::message::Wake;
 
 use super::timer::{NoTimers, TimerQueue, Timers};
+use crate::runtime::Progress;
 
 /// A task: one instance of a component; prints `count/3`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +62,7 @@ pub struct Context {
     pub(crate) watermark: WatermarkCell,
     pub(crate) wall: Wall,
     pub(crate) timers: TimerQueue,
+    pub(crate) progress: Arc<Progress>,
 }
 
 impl Context {
@@ -106,6 +108,12 @@ impl Context {
     /// may go back when somebody sets the clock, and is another when a commit is repeated after a failure.
     pub fn processing_time(&self) -> i64 {
         i64::try_from(self.wall.ms()).unwrap_or(i64::MAX)
+    }
+
+    /// A tuple came too late.
+    #[cold]
+    pub(crate) fn count_late(&self) {
+        self.progress.late();
     }
 
     /// Timers of the key at hand, in a call of a [`KeyedBolt`](super::KeyedBolt).

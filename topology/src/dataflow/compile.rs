@@ -186,6 +186,7 @@ impl Building<'_, '_> {
             watermark: WatermarkCell::new(None),
             wall: Wall::default(),
             timers: TimerQueue::default(),
+            progress: Arc::clone(&self.compiled.shared.progress),
         }
     }
 

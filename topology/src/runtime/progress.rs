@@ -19,6 +19,7 @@ pub struct Progress {
     tasks_kept: AtomicU64,
     tasks_read: AtomicU64,
     followed: AtomicU64,
+    late_tuples: AtomicU64,
     peak_bytes: AtomicUsize,
     stopping: AtomicBool,
     wake: Mutex<Option<Wake>>,
@@ -73,6 +74,16 @@ impl Progress {
 
     pub(crate) fn follows(&self, commit: Epoch) {
         self.followed.store(commit.0, Ordering::Relaxed);
+    }
+
+    /// Tuples that came too late for every window they are in, at tasks of this process; those of commits that
+    /// were repeated are counted again.
+    pub fn late_tuples(&self) -> u64 {
+        self.late_tuples.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn late(&self) {
+        self.late_tuples.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The most bytes that were between components at once, in one process.
