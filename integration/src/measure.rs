@@ -39,6 +39,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 pub struct Table {
     title: String,
     work: u64,
+    unit: &'static str,
     order: Vec<String>,
     samples: BTreeMap<String, Vec<Sample>>,
 }
@@ -46,7 +47,13 @@ pub struct Table {
 impl Table {
     /// A table over `work` units (words) a run.
     pub fn new(title: &str, work: u64) -> Table {
-        Table { title: title.to_owned(), work, order: Vec::new(), samples: BTreeMap::new() }
+        Table::of(title, work, "words")
+    }
+
+    /// The same of another unit.
+    pub fn of(title: &str, work: u64, unit: &'static str) -> Table {
+        let (order, samples) = (Vec::new(), BTreeMap::new());
+        Table { title: title.to_owned(), work, unit, order, samples }
     }
 
     /// Adds a run of a contender.
@@ -76,12 +83,13 @@ impl Table {
 
     /// Prints medians, with ratios to the contender `base`: medians of the ratios within each round.
     pub fn print(&self, base: &str) {
-        println!("\n{}: {} words a run", self.title, self.work);
+        let unit = self.unit;
+        println!("\n{}: {} {unit} a run", self.title, self.work);
         println!(
-            "| what | wall s | CPU s | M words/s | M words/CPU-s | rate ÷ {base} | CPU ÷ {base} | count |"
+            "| what | wall s | CPU s | M {unit}/s | M {unit}/CPU-s | rate ÷ {base} | CPU ÷ {base} | count |"
         );
         println!("|---|---|---|---|---|---|---|---|");
-        let Some(base) = self.samples.get(base) else { return };
+        let base = self.samples.get(base).map_or(&[][..], Vec::as_slice);
         for name in &self.order {
             let runs = &self.samples[name];
             let of = |f: fn(&Sample) -> f64| median(runs.iter().map(f).collect());

@@ -1,6 +1,7 @@
 //! A keyed, windowed and joining topology, to be killed: the words of even lines and of odd lines are two
 //! streams; a word that stands in both within a window of lines is told when the window is over, with how often
 //! it met itself. `topology_kill --program joined_windows` kills it and holds it to what one thread says.
+//! With its state in files its windows are made by hand, over timers, of keys that stay.
 
 #![expect(clippy::print_stderr, reason = "a program that is watched by what it says")]
 
@@ -8,10 +9,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
 use egret::runtime::Children;
+use egret::window::{Tumbling, sum};
 use egret::{
     Blob, ComponentResult, Context, Either, Emitter, EventTime, KeyedBolt, LogSink, LogSpout,
     MapState, Processes, Progress, RunArgs, Stream, Timer, Topology, TopologyBuilder,
@@ -53,6 +56,7 @@ egret::state! {
     }
 }
 
+/// The windows by hand, over timers, of words that are kept for ever: a state that is larger than its memory.
 struct Join;
 
 /// A word and its time.
@@ -148,6 +152,16 @@ fn word((word, _): &Word) -> &[u8] {
     word.as_bytes()
 }
 
+fn time_of(word: &Either<Word, Word>) -> i64 {
+    let (Either::Left((_, time)) | Either::Right((_, time))) = word;
+    *time
+}
+
+/// Even and odd ones that a word is.
+fn sides(word: &Either<Word, Word>) -> (u64, u64) {
+    if let Either::Left(_) = word { (1, 0) } else { (0, 1) }
+}
+
 fn topology(options: &Options) -> egret::Result<Topology> {
     let run = &options.run;
     let mut t = TopologyBuilder::new("joined_windows");
@@ -161,7 +175,13 @@ fn topology(options: &Options) -> egret::Result<Topology> {
             let storage = LargerThanMemory::with_cache_bytes(kb << 10).at(dir);
             both.keyed_with("join", tasks, storage, || Join)?
         }
-        _ => both.keyed("join", tasks, || Join)?,
+        _ => both
+            .window(Tumbling::of(Duration::from_millis(windows::WINDOW.unsigned_abs())))
+            .event_time(time_of)
+            .aggregate_with("join", tasks, sum(sides), |word: &[u8], told, (even, odd)| {
+                let (window, _) = windows::window(told.window.start_ms);
+                (even * odd > 0).then(|| (Blob::from(windows::key(word, window)), even * odd))
+            })?,
     };
     joined.sink("counts", LogSink::to_stream("counts").partitions(3))?;
     t.finish()
