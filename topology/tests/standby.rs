@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use counting::Count;
 use egret::runtime::Faults;
-use egret::runtime::topologies::{self, OwnStreams};
 use egret::standby::Tell;
 use egret::{
     Blob, ComponentResult, Context, Emitter, Error, InMemory, KeyedBolt, LogSink, LogSpout,
@@ -397,25 +396,6 @@ fn one_whose_process_is_gone_already_is_taken_over_and_read() {
         assert!(said.contains("0 of 3 task(s) warm"), "{said}");
         assert_eq!(counts(&log, 1500), expected(0..1500));
         second.stop().unwrap().expect("it ran the topology");
-    });
-    log.close().unwrap();
-}
-
-#[test]
-fn a_topology_that_is_deleted_is_stood_by_for_no_more() {
-    let (_dir, log) = open();
-    std::thread::scope(|scope| {
-        let first = run(scope, &log, topology(&Way::default()));
-        let second = stand_by(scope, &log, topology(&Way::default()), options());
-        write(&log, 0..100);
-        assert_eq!(counts(&log, 100), expected(0..100));
-        second.said.wait_until_it_follows(1);
-        topologies::delete(&log, "count", OwnStreams::Delete).unwrap();
-        assert_eq!(second.end().unwrap(), None);
-        write(&log, 100..200);
-        first.end().unwrap_err();
-        let left = log.metadata().list("/topologies/count/").unwrap().entries;
-        assert!(left.is_empty(), "{left:?}");
     });
     log.close().unwrap();
 }
