@@ -24,6 +24,7 @@ mod edge;
 mod error;
 mod keyed;
 mod parts;
+mod stateful;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -149,7 +150,7 @@ impl TopologyBuilder {
         self
     }
 
-    /// Units of state placement: fixed at the first run, and the most tasks a keyed bolt can use.
+    /// Units of state placement: fixed at the first run, and the most tasks a bolt with state can use.
     pub fn key_groups(&mut self, key_groups: u32) -> &mut TopologyBuilder {
         self.key_groups = key_groups;
         self
@@ -204,8 +205,9 @@ impl TopologyBuilder {
             if component.emits.is_some() && draft.edges[index] == 0 {
                 return Err(BuildError::Unused { name: component.name.clone() }.into());
             }
-            if component.kind == Kind::KeyedBolt && component.parallelism > self.key_groups {
+            if component.kind.keeps_state() && component.parallelism > self.key_groups {
                 return Err(BuildError::MoreTasksThanKeyGroups {
+                    kind: component.kind,
                     name: component.name.clone(),
                     parallelism: component.parallelism,
                     key_groups: self.key_groups,

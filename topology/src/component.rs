@@ -1,4 +1,5 @@
-//! The traits users implement: [`Spout`], [`Bolt`], [`KeyedBolt`], [`Sink`], and what they are handed.
+//! The traits users implement: [`Spout`], [`Bolt`], [`KeyedBolt`],
+//! [`StatefulBolt`], [`Sink`], and what they are handed.
 //!
 //! A component is what the topology names; it runs as *tasks*, each with its own instance, made by
 //! the factory the user gave. An instance lives on one worker thread and is never shared.
@@ -10,6 +11,7 @@ mod event_time;
 mod keyed_bolt;
 mod sink;
 mod spout;
+mod stateful_bolt;
 mod timer;
 mod window_bolt;
 
@@ -22,6 +24,7 @@ pub use event_time::EventTime;
 pub use keyed_bolt::{KeyedBolt, State};
 pub use sink::Sink;
 pub use spout::{Next, Positions, Replay, Spout};
+pub use stateful_bolt::{Items, Rescale, Share, StatefulBolt};
 pub(crate) use timer::TimerQueue;
 pub use timer::{NoTimers, TimeOf, TimeToLive, Timer, Timers};
 pub(crate) use window_bolt::{Clock, WindowBolt};

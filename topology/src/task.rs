@@ -10,12 +10,15 @@ mod by_time;
 mod durable;
 mod keyed;
 mod log_sink;
+mod rescale;
 mod schemas;
 mod sink;
 mod spout;
 mod state_log;
+mod stateful;
 mod warm;
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -29,6 +32,7 @@ pub(crate) use schemas::{keep as keep_schema, readable, schema};
 pub(crate) use sink::ExternalSink;
 pub(crate) use spout::TypedSpout;
 pub(crate) use state_log::{OpenStateLedger, StateLog, StateStart};
+pub(crate) use stateful::Stateful;
 pub(crate) use warm::{Warm, WarmTask};
 
 use crate::batch::AnyBatch;
@@ -130,6 +134,12 @@ pub(crate) trait SpoutTask {
 pub(crate) trait BoltTask {
     fn id(&self) -> &TaskId;
     fn open(&mut self) -> Result<(), TaskError>;
+    /// Which key groups it reads of a commit that so many tasks wrote, where that is another number: its own, unless
+    /// it says. Asked before it is restored or revived.
+    fn reads(&mut self, before: u32) -> Option<Range<u32>> {
+        let _ = before;
+        None
+    }
     /// Goes on with what the process kept of the generation before, if that can be taken back to `commit`;
     /// whether it does. What it does not is restored.
     fn revive(&mut self, commit: Epoch) -> bool;

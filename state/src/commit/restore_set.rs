@@ -129,10 +129,14 @@ impl RestoreSet {
 
     /// What task `task` of `tasks` restores, however many tasks wrote it.
     pub fn of_task(&self, task: u32, tasks: u32, key_groups: u32) -> Vec<Slice> {
-        let own = groups_of_task(task, tasks, key_groups);
+        self.of_groups(groups_of_task(task, tasks, key_groups))
+    }
+
+    /// What these key groups are restored from.
+    pub fn of_groups(&self, groups: Range<u32>) -> Vec<Slice> {
         let clipped = self.slices.iter().map(|slice| Slice {
-            first_group: slice.first_group.max(own.start),
-            end_group: slice.end_group.min(own.end),
+            first_group: slice.first_group.max(groups.start),
+            end_group: slice.end_group.min(groups.end),
             ledgers: slice.ledgers.clone(),
         });
         clipped.filter(|slice| slice.first_group < slice.end_group).collect()

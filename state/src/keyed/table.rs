@@ -225,6 +225,12 @@ impl<K: Key + ?Sized, S: State> KeyedTable<K, S> {
         live.map(|slot| (key_group(slot.hash, self.key_groups), slot.key.borrow(), &slot.state))
     }
 
+    /// Every key with its state, taken out, in no particular order.
+    pub fn into_states(self) -> impl Iterator<Item = (K::Owned, S)> {
+        let live = self.slots.into_iter().filter(|slot| slot.life == Life::Live);
+        live.map(|slot| (slot.key, slot.state))
+    }
+
     /// The keys of one key group; looks at every slot.
     pub fn iter_group(&self, group: u32) -> impl Iterator<Item = (&K, &S)> {
         self.iter().filter(move |(of, ..)| *of == group).map(|(_, key, state)| (key, state))

@@ -3,6 +3,7 @@
 use egret_state::Guarantee;
 
 use crate::window::WindowError;
+use crate::plan::Kind;
 
 /// Why a topology cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,11 +40,13 @@ pub enum BuildError {
         /// What was asked.
         key_groups: u32,
     },
-    /// Tasks that would own no key.
+    /// Tasks that would own no key group.
     #[error(
-        "keyed bolt `{name}` has {parallelism} tasks but the topology only {key_groups} key groups: lower its parallelism or raise `key_groups` before the first run"
+        "{kind} `{name}` has {parallelism} tasks but the topology only {key_groups} key groups: lower its parallelism or raise `key_groups` before the first run"
     )]
     MoreTasksThanKeyGroups {
+        /// What the component is.
+        kind: Kind,
         /// The component.
         name: String,
         /// Its tasks.

@@ -15,8 +15,17 @@ pub enum Kind {
     Bolt,
     /// A bolt with state per key.
     KeyedBolt,
+    /// A bolt with state per task.
+    StatefulBolt,
     /// Where tuples leave.
     Sink,
+}
+
+impl Kind {
+    /// Whether its tasks keep state.
+    pub fn keeps_state(self) -> bool {
+        matches!(self, Kind::KeyedBolt | Kind::StatefulBolt)
+    }
 }
 
 impl std::fmt::Display for Kind {
@@ -25,6 +34,7 @@ impl std::fmt::Display for Kind {
             Kind::Spout => "spout",
             Kind::Bolt => "bolt",
             Kind::KeyedBolt => "keyed bolt",
+            Kind::StatefulBolt => "stateful bolt",
             Kind::Sink => "sink",
         })
     }
@@ -57,7 +67,7 @@ pub struct ComponentPlan {
     pub inputs: Vec<InputPlan>,
     /// The type it emits.
     pub emits: Option<String>,
-    /// Key and state types, for a keyed bolt.
+    /// The types of key and state, for a bolt that keeps any.
     pub state: Option<String>,
     /// How event time is followed, for a spout that says that of its tuples.
     pub event_time: Option<EventTime>,

@@ -706,8 +706,8 @@ fn stateful_tasks(plan: &LogicalPlan) -> Vec<(usize, u32)> {
     if !plan.guarantee.commits() {
         return Vec::new();
     }
-    let keyed = plan.components.iter().enumerate().filter(|(_, c)| c.kind == Kind::KeyedBolt);
-    keyed.flat_map(|(index, c)| (0..c.parallelism).map(move |task| (index, task))).collect()
+    let keeps = plan.components.iter().enumerate().filter(|(_, c)| c.kind.keeps_state());
+    keeps.flat_map(|(index, c)| (0..c.parallelism).map(move |task| (index, task))).collect()
 }
 
 /// The topology as the commit protocol sees it, and each component's place there.
@@ -721,7 +721,7 @@ fn commit_plan(
     for component in &plan.components {
         let role = match component.kind {
             Kind::Spout => Some(Role::Spout),
-            Kind::KeyedBolt => Some(Role::State),
+            Kind::KeyedBolt | Kind::StatefulBolt => Some(Role::State),
             Kind::Sink => Some(Role::Sink),
             Kind::Bolt => None,
         };

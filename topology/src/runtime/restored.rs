@@ -10,7 +10,7 @@ use egret_log::client::{LedgerWriter, Ledgers, ReadError};
 use egret_log::message::Wake;
 use egret_log::simulation;
 use egret_schemas::{EntryAddress, EntryId, LedgerId};
-use egret_state::commit::{CommitRecord, Reading, RestoreSet, Slice, groups_of_task, reading_plan};
+use egret_state::commit::{CommitRecord, Reading, Slice, groups_of_task, reading_plan};
 
 use super::CommitLog;
 use super::topology_store::TopologyStore;
@@ -107,10 +107,13 @@ impl Restored {
         self.record.watermarks.get(component).copied()
     }
 
+    /// What a task restores of its own key groups.
     fn slices(&self, component: &str, task: u32) -> Vec<Slice> {
         let tasks = self.tasks[component];
-        let set = self.record.state.get(component).cloned().unwrap_or_else(RestoreSet::default);
-        set.of_task(task, tasks, self.key_groups)
+        self.record
+            .state
+            .get(component)
+            .map_or_else(Vec::new, |set| set.of_task(task, tasks, self.key_groups))
     }
 
     /// The changelog of a stateful task; each can be taken once.
@@ -148,10 +151,12 @@ impl Restored {
             return Ok(Resumed::Anew);
         }
         let commit = self.record.last;
+        let set = self.record.state.get(component);
+        let more = set.and_then(|set| Some(set.of_groups(bolt.reads(set.tasks)?)));
         if bolt.revive(commit) {
             return Ok(Resumed::Kept);
         }
-        let mut plan = reading_plan(&self.slices(component, task));
+        let mut plan = reading_plan(&more.unwrap_or_else(|| self.slices(component, task)));
         if env.faults.state_of_zombies {
             let whole =
                 |reading: &mut Reading| reading.range.last = whole(env, reading.range.ledger);

@@ -110,6 +110,14 @@ where
         TaskError { task: self.cx.id.clone(), why, retry }
     }
 
+    /// A replay that has read nothing, and knows what it may read.
+    pub(super) fn new_replay(&self) -> Result<Replay<F::Key, B::State>, TaskError> {
+        let (log, own, accepts) = (&self.cx.log, &self.schema, self.bolt.accepts());
+        let readable = schemas::readable(log, &self.cx.topology, own, &accepts);
+        let readable = readable.map_err(|error| self.error(chain(&error), error.may_pass()))?;
+        Ok(Replay::new(&self.cx.id.component, readable))
+    }
+
     /// Fires what is due, until that is done or the outlet is full; whether it is done.
     fn fire(&mut self) -> Result<bool, TaskError> {
         let Keyed { bolt, emitter, cx, table, time, .. } = self;
@@ -205,6 +213,28 @@ impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storage> Keyed<F, I, O, B
     }
 }
 
+/// For a task that is this and more.
+impl<F, I, O, B, T> Keyed<F, I, O, B, T>
+where
+    F: KeyFn<I>,
+    B: KeyedBolt<F::Key, I, O>,
+    T: Storage,
+{
+    /// The task, and its bolt, table and schedule once it is restored.
+    #[expect(clippy::type_complexity, reason = "a table has three types")]
+    pub(super) fn parts(
+        &mut self,
+    ) -> (TaskId, (&mut B, &mut KeyedTable<F::Key, B::State, T::Backing>, &mut Schedule)) {
+        let table = self.table.as_mut().expect(RESTORED);
+        (self.cx.id.clone(), (&mut self.bolt, table, &mut self.time.schedule))
+    }
+
+    /// Lets go of what the process kept of the generation before.
+    pub(super) fn forget_kept(&self) {
+        drop(self.kept.take(&self.cx.id));
+    }
+}
+
 /// What a task leaves to the next of its name and number.
 pub(super) struct Left<K: Key + ?Sized, S, B> {
     pub(super) table: KeyedTable<K, S, B>,
@@ -249,10 +279,7 @@ where
     ) -> Result<(), TaskError> {
         self.open_table()?;
         if !self.declared {
-            let (log, own, accepts) = (&self.cx.log, &self.schema, self.bolt.accepts());
-            let readable = schemas::readable(log, &self.cx.topology, own, &accepts);
-            let readable = readable.map_err(|error| self.error(chain(&error), error.may_pass()))?;
-            self.replay = Some(Replay::new(&self.cx.id.component, readable));
+            self.replay = Some(self.new_replay()?);
             self.declared = true;
         }
         let table = self.table.as_mut().expect("just opened");
