@@ -8,6 +8,8 @@
 //! has a cell for each entry, under its key; a list one for each element, under its index, big-endian so that
 //! the order of bytes is the order of elements. Applied in order, later cells win.
 
+use std::collections::BTreeMap;
+
 use egret_schemas::bytes::{DecodeError, Reader, Writer};
 
 /// Parts from here on are the engine's, not the state's.
@@ -98,6 +100,73 @@ fn take<'a>(r: &mut Reader<'a>, what: &'static str) -> Result<&'a [u8], DecodeEr
     let n = r.var(what)?;
     let n = usize::try_from(n).map_err(|_| r.wrong(what, "the record ends before it"))?;
     r.take(n, what)
+}
+
+/// The cells of a state whose types are not known: what bodies come to that are applied one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CellSet {
+    /// (part, subkey) → value.
+    cells: BTreeMap<(u32, Box<[u8]>), Box<[u8]>>,
+    /// Of subkeys and values.
+    bytes: usize,
+}
+
+impl CellSet {
+    /// Applies the cells of a body.
+    ///
+    /// # Errors
+    /// When the bytes are no cells. Those before are applied.
+    pub fn apply(&mut self, body: &[u8]) -> Result<(), DecodeError> {
+        for cell in cells(body) {
+            match cell? {
+                Cell::Put { part, subkey, value } => {
+                    self.bytes += subkey.len() + value.len();
+                    let before = self.cells.insert((part, subkey.into()), value.into());
+                    self.bytes -= before.map_or(0, |before| subkey.len() + before.len());
+                }
+                Cell::Remove { part, subkey } => {
+                    let before = self.cells.remove(&(part, subkey.into()));
+                    self.bytes -= before.map_or(0, |before| subkey.len() + before.len());
+                }
+                Cell::Clear { part } => {
+                    let mut rest = self.cells.split_off(&(part, Box::default()));
+                    if let Some(next) = part.checked_add(1) {
+                        self.cells.append(&mut rest.split_off(&(next, Box::default())));
+                    }
+                    let gone = rest.iter().map(|((_, subkey), value)| subkey.len() + value.len());
+                    self.bytes -= gone.sum::<usize>();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends all cells.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for (part, subkey, value) in self.iter() {
+            Cell::Put { part, subkey, value }.write(out);
+        }
+    }
+
+    /// Part, subkey and value of each, in the order of part and subkey.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8], &[u8])> {
+        self.cells.iter().map(|((part, subkey), value)| (*part, &**subkey, &**value))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Bytes of all subkeys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 #[cfg(test)]

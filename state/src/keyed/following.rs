@@ -32,7 +32,7 @@ use crate::view::{Stretch, Way};
 pub struct Following<K: Key + ?Sized, S, B> {
     table: KeyedTable<K, S, B>,
     schedule: Schedule,
-    replay: Replay<K, S>,
+    replay: Replay<K, S, B>,
     /// What the table was restored from; `None` while it is at no commit.
     held: Option<RestoreSet>,
     /// The entry that is next, while one is on a way.

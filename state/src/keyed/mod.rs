@@ -15,6 +15,7 @@
 //! | [`changelog`] | the entries of a state ledger, written |
 //! | [`replay`] | the entries of a state ledger, read back into a table |
 //! | [`following`] | a task's table in a process that does not run it, brought from commit to commit |
+//! | [`convert`] | states of older types, made into those of now |
 //! | [`chain`] | which ledgers a task would be restored from, and how much to rewrite to let go of old ones |
 
 pub mod backing;
@@ -23,6 +24,7 @@ pub mod chain;
 pub mod changelog;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod convert;
 pub mod following;
 pub mod format;
 pub mod key;
@@ -35,6 +37,7 @@ pub mod table;
 pub mod undo;
 
 pub use backing::{Backing, InMemory, Storage};
+pub use convert::Conversions;
 pub use key::Key;
 pub use kinds::{ListState, MapState, Value};
 pub use state::State;

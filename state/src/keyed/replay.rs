@@ -13,8 +13,9 @@ use egret_schemas::bytes::{DecodeError, Reader};
 use egret_schemas::key::key_group;
 use egret_schemas::{EntryAddress, Epoch};
 
-use super::backing::{Backing, Fault};
+use super::backing::{Backing, Fault, InMemory};
 use super::changelog::{KIND, LAST, MAGIC, VERSION};
+use super::convert::{Conversions, Converting, OpenBacking};
 use super::key::Key;
 use super::record::{Record, What};
 use super::schedule::Schedule;
@@ -109,6 +110,20 @@ pub enum ReplayError {
         /// What the decoder said.
         why: String,
     },
+    /// A state of an older type cannot be converted.
+    #[error(
+        "component `{component}`, key group {group}: a state of an older type does not become one under schema {own:016x}: {why}"
+    )]
+    Converted {
+        /// The component.
+        component: String,
+        /// The key group.
+        group: u32,
+        /// The schema of the code.
+        own: u64,
+        /// What the conversion said.
+        why: String,
+    },
     /// What lies beneath the table failed.
     #[error("component `{component}`, {why}")]
     Beneath {
@@ -137,15 +152,17 @@ pub struct Replayed {
 
 /// Reads state entries into a table of one component.
 #[derive(Debug)]
-pub struct Replay<K: Key + ?Sized, S> {
+pub struct Replay<K: Key + ?Sized, S, B = InMemory> {
     component: String,
     schema: Schema,
     /// The batch before in this ledger, and its next part if it is not whole yet.
     before: Option<(Epoch, Option<u32>)>,
     last: Option<EntryAddress>,
     replayed: Replayed,
-    key: PhantomData<fn(&K)>,
-    state: PhantomData<fn(S)>,
+    converting: Option<Converting<K, S, B>>,
+    /// Which of the conversions the states of a schema take.
+    converts: BTreeMap<u64, usize>,
+    of: PhantomData<fn(&K, S, B)>,
 }
 
 /// An entry of a state ledger, its records not decoded.
@@ -167,25 +184,40 @@ pub struct StateEntry<'a> {
     pub records: Vec<Record<'a>>,
 }
 
-impl<K: Key + ?Sized, S: State> Replay<K, S> {
+impl<K: Key + ?Sized, S: State, B: Backing> Replay<K, S, B> {
     /// A replay that has read nothing.
-    pub fn new(component: &str, schema: Schema) -> Replay<K, S> {
+    pub fn new(component: &str, schema: Schema) -> Replay<K, S, B> {
         Replay {
             component: component.to_owned(),
             schema,
             before: None,
             last: None,
             replayed: Replayed::default(),
-            key: PhantomData,
-            state: PhantomData,
+            converting: None,
+            converts: BTreeMap::new(),
+            of: PhantomData,
         }
+    }
+
+    /// The same, and states under the schemas of `converts` take the conversion of that number, whatever else is
+    /// said of these schemas. `open` makes a place for the states of one conversion while they are read.
+    #[must_use]
+    pub fn converting(
+        self,
+        conversions: Conversions<S>,
+        converts: BTreeMap<u64, usize>,
+        open: OpenBacking<B>,
+    ) -> Self {
+        assert!(converts.values().all(|number| *number < conversions.len()), "of those there are");
+        let converting = Some(Converting::new(conversions, open));
+        Replay { converting, converts, ..self }
     }
 
     /// Applies one entry's records of the key groups `takes` says yes to.
     ///
     /// # Errors
     /// Nothing of the entry is applied then, unless a value does not decode or what lies beneath fails.
-    pub fn apply<B: Backing>(
+    pub fn apply(
         &mut self,
         at: EntryAddress,
         bytes: &[u8],
@@ -226,6 +258,22 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
             return Err(ReplayError::Order { at, why: "the ledger ends inside a batch" });
         }
         Ok(())
+    }
+
+    /// Says that everything was read: what is left of older types is converted and put into the table; how many
+    /// keys that were.
+    ///
+    /// # Errors
+    /// When a state cannot be converted.
+    pub fn finish(&mut self, table: &mut KeyedTable<K, S, B>) -> Result<u64, ReplayError> {
+        let Some(converting) = self.converting.take() else { return Ok(0) };
+        converting.finish(table).map_err(|(group, why)| match (group, why) {
+            (Some(group), RestoreError::State(why)) => {
+                let (component, own) = (self.component.clone(), self.schema.id);
+                ReplayError::Converted { component, group, own, why: why.to_string() }
+            }
+            (group, why) => self.not_taken(group.unwrap_or_default(), self.schema.id, why),
+        })
     }
 
     /// What was read so far.
@@ -278,7 +326,7 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         Ok(())
     }
 
-    fn take<B: Backing>(
+    fn take(
         &mut self,
         at: EntryAddress,
         (record, stored): (&Record<'_>, u64),
@@ -287,33 +335,43 @@ impl<K: Key + ?Sized, S: State> Replay<K, S> {
         schedule: &mut Schedule,
     ) -> Result<(), ReplayError> {
         let (group, own) = (record.group, self.schema.id);
-        if !self.schema.reads(stored) {
+        let conversion = self.converts.get(&stored).copied();
+        if conversion.is_none() && !self.schema.reads(stored) {
             let component = self.component.clone();
             let differs = self.schema.differs.get(&stored).cloned();
             let differs = differs.unwrap_or_else(|| "its text is not kept".to_owned());
             return Err(ReplayError::Schema { component, group, stored, own, differs });
         }
-        let value_error = |why: String| {
-            let component = self.component.clone();
-            ReplayError::Value { component, group, stored, own, why }
-        };
         if key_group(hash, table.key_groups()) != group {
             return Err(ReplayError::Order { at, why: "a record is under another key's group" });
         }
         let due = Schedule::has(record);
         if due || record.what == What::Removed {
-            schedule.restore(record).map_err(|why| value_error(why.to_string()))?;
+            let restored = schedule.restore(record).map_err(RestoreError::from);
+            restored.map_err(|why| self.not_taken(group, stored, why))?;
         }
         if !due {
-            table.restore_guessed(hash, record, guess).map_err(|why| match why {
-                RestoreError::Beneath(why) | RestoreError::Write(WriteError::Beneath(why)) => {
-                    ReplayError::Beneath { component: self.component.clone(), why }
-                }
-                other => value_error(other.to_string()),
-            })?;
+            let taken = match (&mut self.converting, conversion) {
+                (None, _) => table.restore_guessed(hash, record, guess),
+                (Some(older), Some(number)) => older.take(number, hash, record, table),
+                (Some(older), None) => older
+                    .overtaken(hash, record)
+                    .and_then(|()| table.restore_guessed(hash, record, guess)),
+            };
+            taken.map_err(|why| self.not_taken(group, stored, why))?;
         }
         self.replayed.records += 1;
         Ok(())
+    }
+
+    fn not_taken(&self, group: u32, stored: u64, why: RestoreError) -> ReplayError {
+        let (component, own) = (self.component.clone(), self.schema.id);
+        match why {
+            RestoreError::Beneath(why) | RestoreError::Write(WriteError::Beneath(why)) => {
+                ReplayError::Beneath { component, why }
+            }
+            other => ReplayError::Value { component, group, stored, own, why: other.to_string() },
+        }
     }
 }
 

@@ -75,6 +75,8 @@ pub struct KeyedTable<K: Key + ?Sized, S, B = InMemory> {
     live_bytes: u64,
     swept: Swept,
     undo: Option<Undo>,
+    /// Whether keys may have records of an older type.
+    converted: bool,
     /// Key and state of one record.
     scratch: Vec<u8>,
     backing: B,
@@ -111,6 +113,8 @@ enum Written {
     Yes,
     /// There may be, and what takes all changes of this commit back is kept already.
     AndUndone,
+    /// There may be one, of an older type: changes cannot follow it.
+    Otherwise,
 }
 
 /// Bytes of key and state, exactly below 32 KiB and in units of 2 KiB above, up to 64 MiB.
@@ -255,6 +259,7 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
             live_bytes: 0,
             swept: Swept::default(),
             undo: None,
+            converted: false,
             scratch: Vec::new(),
             backing,
             beneath: Beneath::default(),
@@ -453,7 +458,7 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
         let extent = match before {
             Written::No => Extent::Whole,
             // What was removed and came back is another state.
-            Written::AndUndone => Extent::Whole,
+            Written::AndUndone | Written::Otherwise => Extent::Whole,
             Written::Yes => Extent::Changes,
         };
         let mut reverse = Vec::new();
@@ -559,6 +564,20 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
         Ok(())
     }
 
+    /// Hands out whole records of all keys that have any, when nothing is dirty.
+    ///
+    /// # Errors
+    /// When a state cannot be written, or what lies beneath fails.
+    pub fn sweep_all(&mut self, mut each: impl FnMut(Record<'_>)) -> Result<(), WriteError> {
+        // None of them was just written.
+        self.end_commit();
+        let since = self.swept;
+        while !self.swept.is_round_after(since) {
+            self.sweep(u64::MAX, &mut each)?;
+        }
+        Ok(())
+    }
+
     /// Takes a record as it was written: nothing is dirty after it. For restoring.
     ///
     /// # Errors
@@ -601,8 +620,9 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
             }
         };
         let SlotId(number) = self.reach_guessed(hash, key, guess)?;
+        let written = self.written();
         let slot = &mut self.slots[number as usize];
-        slot.written = Written::Yes;
+        slot.written = written;
         match state {
             Some(state) => slot.state = state,
             None => slot.state.apply(record.what.body())?,
@@ -616,6 +636,44 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
             self.evict()?;
         }
         Ok(())
+    }
+
+    /// Takes a state that was made of one of an older type, of which there is a record; nothing is dirty after it.
+    /// From now on what there is of a key may be older than this type, and is written whole when it changes.
+    ///
+    /// # Errors
+    /// When the key does not decode, the state cannot be written, or what lies beneath fails.
+    ///
+    /// # Panics
+    /// When something is dirty.
+    pub fn restore_converted(
+        &mut self,
+        hash: u64,
+        key_bytes: &[u8],
+        state: S,
+    ) -> Result<(), RestoreError> {
+        assert!(self.dirty.is_empty(), "restoring comes before changing");
+        self.converted = true;
+        let key = K::decode(key_bytes)?;
+        let SlotId(number) = self.reach(hash, key.borrow())?;
+        let KeyedTable { slots, scratch, live_bytes, key_groups, .. } = self;
+        let slot = &mut slots[number as usize];
+        (slot.state, slot.written) = (state, Written::Otherwise);
+        // It counts as unchanged then, and its size is known.
+        beneath::write_whole::<K, S>(slot, *key_groups, scratch)?;
+        *live_bytes -= slot.size.bytes();
+        slot.size = Size::new(scratch.len());
+        *live_bytes += slot.size.bytes();
+        if B::HOLDS {
+            self.restored(number)?;
+            self.evict()?;
+        }
+        Ok(())
+    }
+
+    /// What is known of a key that has a record, and nothing more.
+    fn written(&self) -> Written {
+        if self.converted { Written::Otherwise } else { Written::Yes }
     }
 
     fn forget(&mut self, hash: u64, key: &K) -> Result<(), Box<Fault>> {
@@ -702,7 +760,8 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
     /// A slot changes for the first time in this commit.
     fn keep_before(&mut self, slot: SlotId) {
         let written = self.slots[slot.0 as usize].written;
-        if written == Written::No || S::FORM == Form::Plain {
+        let whole = matches!(written, Written::No | Written::Otherwise);
+        if whole || S::FORM == Form::Plain {
             self.keep_all_before(slot);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::keyed::cell::Cell;
+use crate::keyed::cell::CellSet;
 use crate::keyed::record::{Record, What};
 use crate::keyed::schedule::Schedule;
 
@@ -23,11 +23,8 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Plain(Box<[u8]>),
-    Cells(Cells),
+    Cells(CellSet),
 }
-
-/// (part, subkey) → value.
-type Cells = BTreeMap<(u32, Box<[u8]>), Box<[u8]>>;
 
 /// The states of a component's keys.
 #[derive(Clone, Debug, Default)]
@@ -52,16 +49,14 @@ impl Held {
             State::Plain(_) => None,
             State::Cells(cells) => Some(cells),
         };
-        cells.into_iter().flatten().map(|((part, subkey), value)| (*part, &**subkey, &**value))
+        cells.into_iter().flat_map(CellSet::iter)
     }
 
     /// Bytes of its value, or of its cells.
     pub fn len(&self) -> usize {
         match &self.state {
             State::Plain(value) => value.len(),
-            State::Cells(cells) => {
-                cells.iter().map(|((_, subkey), value)| subkey.len() + value.len()).sum()
-            }
+            State::Cells(cells) => cells.bytes(),
         }
     }
 
@@ -138,20 +133,18 @@ impl Table {
                 self.insert(key, before.is_some(), Held { schema, state });
             }
             What::Whole(body) => {
-                let mut cells = Cells::new();
-                apply(&mut cells, body);
+                let cells = applied(CellSet::default(), body);
                 self.insert(key, before.is_some(), Held { schema, state: State::Cells(cells) });
             }
             What::Changes(body) => match self.keys.get_mut(key) {
                 Some(held @ Held { state: State::Cells(_), .. }) => {
                     held.schema = schema;
                     if let State::Cells(cells) = &mut held.state {
-                        apply(cells, body);
+                        *cells = applied(std::mem::take(cells), body);
                     }
                 }
                 _ => {
-                    let mut cells = Cells::new();
-                    apply(&mut cells, body);
+                    let cells = applied(CellSet::default(), body);
                     let state = State::Cells(cells);
                     self.insert(key, before.is_some(), Held { schema, state });
                 }
@@ -182,22 +175,8 @@ impl Table {
     }
 }
 
-/// Applies cells that were checked.
-fn apply(cells: &mut Cells, body: &[u8]) {
-    for cell in crate::keyed::cell::cells(body).map_while(Result::ok) {
-        match cell {
-            Cell::Put { part, subkey, value } => {
-                cells.insert((part, subkey.into()), value.into());
-            }
-            Cell::Remove { part, subkey } => {
-                cells.remove(&(part, subkey.into()));
-            }
-            Cell::Clear { part } => {
-                let mut rest = cells.split_off(&(part, Box::default()));
-                if let Some(next) = part.checked_add(1) {
-                    cells.append(&mut rest.split_off(&(next, Box::default())));
-                }
-            }
-        }
-    }
+/// The cells with a body applied, which was checked before.
+fn applied(mut cells: CellSet, body: &[u8]) -> CellSet {
+    cells.apply(body).unwrap_or_default();
+    cells
 }

@@ -1,5 +1,6 @@
 //! What turns tuples into tuples with state per key, owned by the engine.
 
+use egret_state::keyed::Conversions;
 pub use egret_state::keyed::table::State;
 
 use super::{ComponentResult, Context, Emitter, TimeToLive, Timer};
@@ -23,7 +24,8 @@ pub trait KeyedBolt<K: ?Sized, I, O>: 'static {
     /// The formats of key and state are traced from their types and kept with the state, under a number that
     /// each entry of state carries. A topology whose code has another format is refused, with the difference
     /// in words, before any state is written; unless the code reads the old one all the same: a state of
-    /// several parts that got another, an enum that got another variant at its end.
+    /// several parts that got another, an enum that got another variant at its end. What cannot be read can be
+    /// [converted](Self::conversions).
     fn schema_label(&self) -> String {
         String::new()
     }
@@ -32,6 +34,36 @@ pub trait KeyedBolt<K: ?Sized, I, O>: 'static {
     /// a refusal names them.
     fn accepts(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What becomes of states that were written as other types, which the code would refuse. Each is converted once
+    /// it is restored, as it was at the commit; nothing is that is not named here.
+    ///
+    /// ```
+    /// use egret::{Blob, ComponentResult, Context, Conversions, Emitter, KeyedBolt};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Seen { count: u64, last: Option<i64> }
+    ///
+    /// struct Count;
+    /// impl KeyedBolt<str, String, (Blob, u64)> for Count {
+    ///     type State = Seen;
+    /// #   fn execute(&mut self, _: &str, seen: &mut Seen, _: String, _: &mut Emitter<(Blob, u64)>, _: &Context)
+    /// #       -> ComponentResult { seen.count += 1; Ok(()) }
+    ///
+    ///     fn conversions(&self) -> Conversions<Seen> {
+    ///         // It was a number, of which only the count is known.
+    ///         Conversions::none().of(|count: u64| Seen { count, last: None })
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// A conversion is needed as long as anything of the old type stands in the component's ledgers: a key that
+    /// changes is written as the new type, and the others are in time, if there is much state. A name or a
+    /// fork may keep it longer. Once it is left out too early, the topology is refused as without it.
+    fn conversions(&self) -> Conversions<Self::State> {
+        Conversions::none()
     }
 
     /// Takes one tuple.

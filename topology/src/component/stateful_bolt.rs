@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use egret_state::keyed::ListState;
 use egret_state::keyed::state::State;
+use egret_state::keyed::{Conversions, ListState};
 use serde::Serialize;
 
 use super::{ComponentResult, Context, Emitter, Timer};
@@ -89,6 +89,12 @@ pub trait StatefulBolt<I, O>: 'static {
     /// has them.
     fn accepts(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What becomes of states that were written as other types, as
+    /// [`KeyedBolt::conversions`](super::KeyedBolt::conversions) says it.
+    fn conversions(&self) -> Conversions<Self::State> {
+        Conversions::none()
     }
 
     /// Takes one tuple. The state counts as changed.

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::vec::IntoIter;
@@ -38,7 +39,7 @@ pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storag
     /// There once the task is restored.
     table: Option<KeyedTable<F::Key, B::State, T::Backing>>,
     time: ByTime,
-    replay: Option<Replay<F::Key, B::State>>,
+    replay: Option<Replay<F::Key, B::State, T::Backing>>,
     log: Option<StateLog>,
     schema: format::Schema,
     schema_id: u64,
@@ -111,11 +112,32 @@ where
     }
 
     /// A replay that has read nothing, and knows what it may read.
-    pub(super) fn new_replay(&self) -> Result<Replay<F::Key, B::State>, TaskError> {
-        let (log, own, accepts) = (&self.cx.log, &self.schema, self.bolt.accepts());
-        let readable = schemas::readable(log, &self.cx.topology, own, &accepts);
-        let readable = readable.map_err(|error| self.error(chain(&error), error.may_pass()))?;
-        Ok(Replay::new(&self.cx.id.component, readable))
+    pub(super) fn new_replay(&self) -> Result<Replay<F::Key, B::State, T::Backing>, TaskError> {
+        let Context { topology, id, log, .. } = &self.cx;
+        let (own, accepts, conversions) =
+            (&self.schema, self.bolt.accepts(), self.bolt.conversions());
+        let older = conversions.schemas(&own.key);
+        let readable = schemas::readable(log, topology, own, &accepts, &older);
+        let (schema, converts) =
+            readable.map_err(|error| self.error(chain(&error), error.may_pass()))?;
+        let replay = Replay::new(&id.component, schema);
+        if conversions.is_empty() {
+            return Ok(replay);
+        }
+        let (storage, id, topology) = (Arc::clone(&self.storage), id.clone(), Arc::clone(topology));
+        let (directory, generation) = (log.dir().map(Path::to_owned), self.generation.0);
+        let open = move |number: usize| {
+            // A name no component has.
+            let component = format!("{}~{number}", id.component);
+            storage.open(&Place {
+                directory: directory.as_deref(),
+                topology: &topology,
+                component: &component,
+                task: id.task,
+                generation,
+            })
+        };
+        Ok(replay.converting(conversions, converts, Box::new(open)))
     }
 
     /// Fires what is due, until that is done or the outlet is full; whether it is done.
@@ -213,6 +235,14 @@ impl<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storage> Keyed<F, I, O, B
     }
 }
 
+/// What a task that is this and more works on.
+pub(super) struct Parts<'a, U, K: Key + ?Sized, S, B> {
+    pub(super) id: &'a TaskId,
+    pub(super) bolt: &'a mut U,
+    pub(super) table: &'a mut KeyedTable<K, S, B>,
+    pub(super) schedule: &'a mut Schedule,
+}
+
 /// For a task that is this and more.
 impl<F, I, O, B, T> Keyed<F, I, O, B, T>
 where
@@ -220,13 +250,10 @@ where
     B: KeyedBolt<F::Key, I, O>,
     T: Storage,
 {
-    /// The task, and its bolt, table and schedule once it is restored.
-    #[expect(clippy::type_complexity, reason = "a table has three types")]
-    pub(super) fn parts(
-        &mut self,
-    ) -> (TaskId, (&mut B, &mut KeyedTable<F::Key, B::State, T::Backing>, &mut Schedule)) {
+    /// Its parts, once it is restored.
+    pub(super) fn parts(&mut self) -> Parts<'_, B, F::Key, B::State, T::Backing> {
         let table = self.table.as_mut().expect(RESTORED);
-        (self.cx.id.clone(), (&mut self.bolt, table, &mut self.time.schedule))
+        Parts { id: &self.cx.id, bolt: &mut self.bolt, table, schedule: &mut self.time.schedule }
     }
 
     /// Lets go of what the process kept of the generation before.
@@ -317,8 +344,14 @@ where
 
     fn restored(&mut self, commit: Epoch) -> Result<(), TaskError> {
         self.open_table()?;
-        let replayed = self.replay.take().expect("a task is restored once").replayed();
-        self.goes_on(replayed, commit);
+        let mut replay = self.replay.take().expect("a task is restored once");
+        let finished = replay.finish(self.table.as_mut().expect("just opened"));
+        let keys = finished.map_err(|error| self.error(chain(&error), error.may_pass()))?;
+        if keys > 0 {
+            let task = self.cx.id.to_string();
+            tracing::info!(task, keys, "state of older types was converted");
+        }
+        self.goes_on(replay.replayed(), commit);
         Ok(())
     }
 

@@ -29,28 +29,41 @@ pub(crate) fn keep(log: &Log, topology: &str, schema: &Schema) -> Result<(), Met
 }
 
 /// What a restore may take: its own schema, those that the code says it reads, and of those that are kept the ones
-/// whose formats are read as they are.
+/// whose formats are read as they are. And of the others those that are converted, by the number of the
+/// `older` one that reads them; one that is named goes before all that is said of reading.
 pub(crate) fn readable(
     log: &Log,
     topology: &str,
     own: &Schema,
     accepts: &[String],
-) -> Result<replay::Schema, MetaError> {
+    older: &[Schema],
+) -> Result<(replay::Schema, BTreeMap<u64, usize>), MetaError> {
     let accepts = accepts.iter().map(|text| schema_id(text)).collect();
     let mut readable =
         replay::Schema { accepts, differs: BTreeMap::new(), ..replay::Schema::only(own.id()) };
+    let named = older.iter().enumerate().rev().map(|(number, schema)| (schema.id(), number));
+    let mut converts: BTreeMap<_, _> = named.filter(|(id, _)| *id != own.id()).collect();
     for (_, held) in log.metadata().list(&schema_prefix(topology))? {
         let text = String::from_utf8_lossy(&held.value);
         let id = schema_id(&text);
-        match text.parse::<Schema>().map(|old| own.reads(&old)) {
-            Ok(Ok(())) => readable.accepts.push(id),
-            Ok(Err(differs)) => {
-                readable.differs.insert(id, differs);
-            }
-            Err(why) => {
-                readable.differs.insert(id, format!("its text cannot be read, {why}"));
-            }
+        if converts.contains_key(&id) || readable.accepts.contains(&id) {
+            continue;
         }
+        let differs = match text.parse::<Schema>() {
+            Ok(old) => match own.reads(&old) {
+                Ok(()) => {
+                    readable.accepts.push(id);
+                    continue;
+                }
+                Err(differs) => {
+                    let reads = older.iter().position(|older| older.reads(&old).is_ok());
+                    converts.extend(reads.map(|number| (id, number)));
+                    differs
+                }
+            },
+            Err(why) => format!("its text cannot be read, {why}"),
+        };
+        readable.differs.insert(id, differs);
     }
-    Ok(readable)
+    Ok((readable, converts))
 }

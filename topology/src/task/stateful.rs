@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use egret_schemas::{EntryAddress, Epoch};
 use egret_state::commit::{Slice, groups_of_task};
-use egret_state::keyed::InMemory;
 use egret_state::keyed::key::Key;
 use egret_state::keyed::replay::Replay;
 use egret_state::keyed::schedule::Schedule;
 use egret_state::keyed::table::KeyedTable;
+use egret_state::keyed::{Conversions, InMemory};
 
-use super::keyed::Keyed;
+use super::keyed::{Keyed, Parts};
 use super::rescale::{groups_of, heirs, key_of_task, part, predecessors, task_of_key};
 use super::{BoltTask, StateLog, TaskError, chain, guard};
 use crate::Tuple;
@@ -59,6 +59,10 @@ impl<I, O, B: StatefulBolt<I, O>> KeyedBolt<str, I, O> for OfOneKey<B> {
 
     fn accepts(&self) -> Vec<String> {
         self.0.accepts()
+    }
+
+    fn conversions(&self) -> Conversions<B::State> {
+        self.0.conversions()
     }
 
     fn execute(
@@ -137,10 +141,9 @@ impl<I: Tuple, O: Tuple, B: StatefulBolt<I, O>> Stateful<I, O, B> {
     /// Makes the task's state of those it takes over from.
     fn take_over(&mut self, before: Before<B::State>) -> Result<(), TaskError> {
         let Stateful { of, key, task, tasks, key_groups, .. } = self;
-        let (id, parts) = of.parts();
-        let (OfOneKey(bolt), table, schedule) = parts;
-        guard(&id, || {
-            let rescale = bolt.rescale();
+        let Parts { id, bolt, table, schedule } = of.parts();
+        guard(id, || {
+            let rescale = bolt.0.rescale();
             let Before { tasks: before, table: states, schedule: dues, .. } = before;
             let mut taken = BTreeMap::new();
             for (key, state) in states.into_states() {
@@ -235,10 +238,12 @@ impl<I: Tuple, O: Tuple, B: StatefulBolt<I, O>> BoltTask for Stateful<I, O, B> {
 
     fn restored(&mut self, commit: Epoch) -> Result<(), TaskError> {
         self.of.restored(commit)?;
-        match self.before.take() {
-            Some(before) => self.take_over(before),
-            None => Ok(()),
+        let Some(mut before) = self.before.take() else { return Ok(()) };
+        if let Some(replay) = &mut before.replay {
+            let finished = replay.finish(&mut before.table);
+            finished.map_err(|error| self.error(&error, error.may_pass()))?;
         }
+        self.take_over(before)
     }
 
     fn begin(&mut self, batch: Box<dyn AnyBatch>) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`changes`] | changes, commits, sweeps and going back, against a map |
 //! | [`restores`] | tables written to ledgers, restored at any commit by any number of tasks |
+//! | [`conversions`] | ledgers written by states of several types, restored by any of them |
 //!
 //! A backing that breaks a rule ends the test with a panic that says which.
 
@@ -15,6 +16,7 @@
 
 mod cells;
 pub mod changes;
+pub mod conversions;
 pub mod restores;
 
 use std::collections::BTreeMap;
@@ -32,6 +34,7 @@ pub fn all<B: Backing>(open: impl Fn() -> B, cases: u32) {
     changes::whatever_happens::<BTreeMap<u8, u32>, B>(&open, cases);
     changes::whatever_happens::<Bag, B>(&open, cases);
     restores::whatever_happens(&open, cases);
+    conversions::whatever_happens(&open, cases);
     restores::moves(&open);
     restores::removed(&open);
 }

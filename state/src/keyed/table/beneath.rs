@@ -18,7 +18,7 @@ use super::super::backing::{Backing, Fault};
 use super::super::key::Key;
 use super::super::record::{Record, What};
 use super::super::state::{Extent, Form, State, StateError};
-use super::{KeyedTable, Life, RestoreError, Size, Slot, SlotId, Swept, WriteError, Written};
+use super::{KeyedTable, Life, RestoreError, Size, Slot, SlotId, Swept, WriteError};
 use crate::caps;
 
 /// Bytes of a hash before a key.
@@ -162,10 +162,11 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
         let (size, body) = sized(found.as_ref()).ok_or_else(|| damaged(&CUT))?;
         let state = S::read(body).map_err(|why| damaged(&why))?;
         let SlotId(number) = self.insert_new(hash, key.to_owned());
+        let written = self.written();
         let slot = &mut self.slots[number as usize];
         slot.state = state;
         slot.size = size;
-        slot.written = Written::Yes;
+        slot.written = written;
         // As if it had changed just before, so that it is not the first to leave again.
         slot.stamp = self.stamp - 1;
         self.beneath.marks[number as usize] = Mark::Same;
@@ -434,7 +435,7 @@ impl<K: Key + ?Sized, S: State, B: Backing> KeyedTable<K, S, B> {
 }
 
 /// Writes a slot's key and whole state to `scratch`; how many bytes the key has.
-fn write_whole<K: Key + ?Sized, S: State>(
+pub(super) fn write_whole<K: Key + ?Sized, S: State>(
     slot: &mut Slot<K::Owned, S>,
     key_groups: u32,
     scratch: &mut Vec<u8>,
