@@ -97,7 +97,9 @@ pub use component::{
 pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
 pub use egret_state::Guarantee;
 pub use egret_state::commit::Origin;
-pub use egret_state::keyed::{Conversions, InMemory, ListState, MapState, Storage, Value};
+pub use egret_state::keyed::{
+    Conversions, ExpiringMap, InMemory, ListState, MapState, Storage, Value,
+};
 pub use egret_state::state;
 #[cfg(feature = "large-state")]
 pub use egret_state_large::LargerThanMemory;

@@ -39,6 +39,6 @@ pub mod undo;
 pub use backing::{Backing, InMemory, Storage};
 pub use convert::Conversions;
 pub use key::Key;
-pub use kinds::{ListState, MapState, Value};
+pub use kinds::{ExpiringMap, ListState, MapState, Value};
 pub use state::State;
 pub use table::KeyedTable;

@@ -5,17 +5,20 @@
 //! | [`Value`] | one |
 //! | [`ListState`] | one for each element, under its index |
 //! | [`MapState`] | one for each entry, under its key |
+//! | [`ExpiringMap`] | the same, and each has its time |
 //! | [`state!`](crate::state) | those of its parts, each part under its number |
 //!
 //! Each remembers which of its cells changed since it was last written, and what they were: a commit costs what
 //! changed in it, and can be taken back.
 
+mod expiring;
 mod list;
 mod map;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use expiring::ExpiringMap;
 pub use list::ListState;
 pub use map::MapState;
 pub use value::Value;
