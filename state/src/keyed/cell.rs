@@ -102,11 +102,14 @@ fn take<'a>(r: &mut Reader<'a>, what: &'static str) -> Result<&'a [u8], DecodeEr
     r.take(n, what)
 }
 
+/// A part of a state, and what a cell of it is under.
+type CellKey = (u32, Box<[u8]>);
+
 /// The cells of a state whose types are not known: what bodies come to that are applied one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CellSet {
     /// (part, subkey) → value.
-    cells: BTreeMap<(u32, Box<[u8]>), Box<[u8]>>,
+    cells: BTreeMap<CellKey, Box<[u8]>>,
     /// Of subkeys and values.
     bytes: usize,
 }

@@ -2,8 +2,8 @@
 
 use egret_state::Guarantee;
 
-use crate::window::WindowError;
 use crate::plan::Kind;
+use crate::window::WindowError;
 
 /// Why a topology cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

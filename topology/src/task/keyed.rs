@@ -58,6 +58,9 @@ pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storag
     flushed: usize,
 }
 
+/// What restores a table that lies over this storage.
+type ReplayOf<K, S, T> = Replay<K, S, <T as Storage>::Backing>;
+
 impl<F, I, O, B, T> Keyed<F, I, O, B, T>
 where
     F: KeyFn<I>,
@@ -112,7 +115,7 @@ where
     }
 
     /// A replay that has read nothing, and knows what it may read.
-    pub(super) fn new_replay(&self) -> Result<Replay<F::Key, B::State, T::Backing>, TaskError> {
+    pub(super) fn new_replay(&self) -> Result<ReplayOf<F::Key, B::State, T>, TaskError> {
         let Context { topology, id, log, .. } = &self.cx;
         let (own, accepts, conversions) =
             (&self.schema, self.bolt.accepts(), self.bolt.conversions());
