@@ -5,7 +5,7 @@ use std::fmt;
 use egret_state::view::Mark;
 use serde::Serialize;
 
-/// See the [module](self). Its text is for people; serialized it is an object with the name of the event as `event`.
+/// What a process that stands by has to say. Its text is for people; serialized it is an object with the name of the event as `event`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum StandbyEvent {
