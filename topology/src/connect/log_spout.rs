@@ -85,6 +85,11 @@ pub(crate) fn place(text: &str) -> ComponentResult<(Position, &str)> {
     Ok((at.parse()?, ledger))
 }
 
+/// Whether nothing of its segment lies before it.
+fn is_start(at: Position) -> bool {
+    (at.entry.0, at.slot) == (0, 0)
+}
+
 /// The ledger of a segment, if the partition has the segment.
 fn ledger_of(
     cx: &Context,
@@ -105,8 +110,9 @@ impl<T: FromRecord> LogSpout<T> {
         match (ledger, found) {
             ("-", _) => Ok(at),
             (ledger, Some((_, there))) if there.to_string() == ledger => Ok(at),
-            // Truncated away: the reader says so, with where the stream begins now.
-            (_, None) if at.segment.0 > 1 => Ok(at),
+            // Truncated away: the reader says so, with where the stream begins now. Or a segment that nothing was
+            // read of, and that went when its writer began another: nothing was in it.
+            (_, None) if at.segment.0 > 1 || is_start(at) => Ok(at),
             _ => Err(SameAgain(format!(
                 "stream `{}` was deleted and made again since its last commit at {at}: its records are \
                  not those that were counted; run the topology under another name or in another \
@@ -210,6 +216,14 @@ enum Step {
 }
 
 impl Split {
+    /// Looks which ledger holds the segment it is at, if it came to another one.
+    fn name_ledger(&mut self, stream: &str, cx: &Context) -> ComponentResult {
+        if self.ledger.is_none_or(|(segment, _)| segment != self.at.segment) {
+            self.ledger = ledger_of(cx, stream, self.partition, self.at.segment)?;
+        }
+        Ok(())
+    }
+
     /// Emits up to one entry's records.
     fn advance<T: FromRecord>(
         &mut self,
@@ -226,6 +240,7 @@ impl Split {
                 Poll::Pending => {
                     // The reader went past segments that hold nothing.
                     self.at = self.reader.position();
+                    self.name_ledger(stream, cx)?;
                     return Ok(match self.end.is_some_and(|end| self.at >= end) {
                         true => Step::Done,
                         false => Step::Idle,
@@ -233,9 +248,7 @@ impl Split {
                 }
                 Poll::Batch(batch) => {
                     self.at = batch.first;
-                    if self.ledger.is_none_or(|(segment, _)| segment != self.at.segment) {
-                        self.ledger = ledger_of(cx, stream, self.partition, self.at.segment)?;
-                    }
+                    self.name_ledger(stream, cx)?;
                     self.rest = batch.records.into_iter();
                 }
             }
