@@ -316,12 +316,12 @@ fn nothing_is_converted_that_is_not_named_and_a_refusal_is_the_conversions() {
     place.run(counting(1, InMemory, &calm(), to_new), 0).unwrap();
     let all = ["word 1", "heron 7", "word 2", "word 3"].map(str::to_owned);
     assert_eq!(place.out(), expected(&all));
-    // Whoever has not the program sees each key as it was written.
+    // Whoever has not the program sees each key as it was written: what little there is was written anew.
     let mut replica = Replica::new("counts", ReplicaOptions::default());
     replica.catch_up(&place.log).unwrap();
     let shown = replica.read();
-    let heron = serde_json::json!([1, hashed(0, 7)]);
-    assert_eq!(shown.get("count", "heron").unwrap(), Some(heron));
+    let heron = shown.get("count", "heron").unwrap().unwrap();
+    assert_eq!(heron["before"], serde_json::json!([1, hashed(0, 7)]));
     let word = shown.get("count", "word").unwrap().unwrap();
     assert_eq!(word["before"], serde_json::json!([2, hashed(hashed(0, 1), 2)]));
     assert_eq!(word["numbers"], serde_json::json!([3]));

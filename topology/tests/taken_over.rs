@@ -11,8 +11,8 @@ use egret_log::ledger::{CloseAt, LedgerKind, metadata_codec};
 use egret_log::metadata::Op;
 use egret_log::stream::{ReadFrom, Record, StreamConfig};
 use egret_log::{Log, LogConfig, clock};
-use egret_schemas::Term;
-use egret_state::commit::TopologyRecord;
+use egret_schemas::{Generation, Term};
+use egret_state::commit::{Claimant, TopologyRecord};
 
 fn topology() -> Topology {
     let mut t = TopologyBuilder::new("copy");
@@ -121,4 +121,45 @@ fn who_lost_a_partition_while_it_loaded_knows_that_it_was_taken_over() {
     assert_eq!(egret::exit_code(&error), std::process::ExitCode::from(1));
     other.close().unwrap();
     log.close().unwrap();
+}
+
+/// Whoever runs a topology that has nothing to do heard of no takeover and of no deletion, went on saying that it
+/// ran it, and after a deletion began it anew.
+#[test]
+fn who_has_nothing_to_do_hears_that_it_was_shut_out_or_that_its_topology_is_gone() {
+    let change = |log: &Log, record: &TopologyRecord, how: u8| {
+        let key = "/topology/copy".to_owned();
+        let by = Claimant { process: record.claimant.process ^ 1, operation: 1 };
+        let next = TopologyRecord { claimant: by, ..record.clone() };
+        let op = match how {
+            0 => Op::Put(key, TopologyRecord { generation: Generation(2), ..next }.encode()),
+            1 => Op::Put(key, next.doomed(by).unwrap().encode()),
+            _ => Op::Delete(key),
+        };
+        log.metadata().txn(&[], &[op]).unwrap();
+    };
+    for how in 0..3 {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let config = StreamConfig { partitions: 1, ..StreamConfig::default() };
+        log.create_stream("lines", config).unwrap();
+        log.writer("lines", 0).unwrap().append_wait(&[Record::of("a")]).unwrap();
+        let running = log.clone();
+        let options = RunOptions { commit_ms: 5, silence_ms: 200, ..RunOptions::default() };
+        let run = thread::spawn(move || topology().run(&running, &options, &Arc::default()));
+        assert_eq!(copies(&log, 1), [b"a"]);
+        let held = || log.metadata().get("/topology/copy").unwrap();
+        let record = TopologyRecord::decode(&held().unwrap().value).unwrap();
+        change(&log, &record, how);
+        let before = held();
+        let until = clock::now() + Duration::from_secs(60);
+        while !run.is_finished() {
+            assert!(clock::now() < until, "{how}: it does not hear of it");
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        let ended = run.join().unwrap().unwrap_err();
+        assert!(matches!(&ended, Error::TakenOver { topology } if topology == "copy"), "{ended}");
+        assert_eq!(held(), before, "{how}: it was begun anew");
+        log.close().unwrap();
+    }
 }

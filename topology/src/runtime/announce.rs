@@ -3,6 +3,9 @@
 //! The record hangs on a lease. A lease that was lost is followed by another, unless the topology is another
 //! process's by then. It says who is there and decides nothing: with every generation whoever runs the
 //! topology shuts out the one before, whatever the record says.
+//!
+//! As often as a lease is long it looks whose the topology is: one that has nothing to do would not hear
+//! that it was shut out, or deleted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -41,6 +44,9 @@ pub(crate) fn read(log: &Log, topology: &str) -> Result<Option<RunRecord>> {
     Ok(Some(record))
 }
 
+/// Ends a generation whose topology is another process's.
+type ShutOut = Arc<dyn Fn() + Send + Sync>;
+
 /// Who says it; what it said is taken back when it is dropped.
 pub(crate) struct Announcer {
     shared: Arc<Shared>,
@@ -60,6 +66,8 @@ struct Shared {
 struct State {
     /// The generation that this process runs; `None` before it has one.
     generation: Option<Generation>,
+    /// What to do when the topology is another's.
+    shut_out: Option<ShutOut>,
     /// Where it was said last.
     revision: Option<u64>,
     lost: bool,
@@ -92,14 +100,25 @@ impl Announcer {
         self.begin()
     }
 
-    /// Says that this process runs the topology, in this generation.
+    /// Says that this process runs the topology, in this generation, and calls `shut_out` when it finds that it is
+    /// another process's.
     ///
     /// # Errors
     /// When the metadata cannot be asked.
-    pub(crate) fn runs(&mut self, generation: Generation) -> Result<()> {
-        self.shared.state().generation = Some(generation);
-        // Where another process took it over meanwhile, that one says so, and this one hears of it elsewhere.
-        if self.thread.is_none() { self.begin().map(|_| ()) } else { Ok(()) }
+    pub(crate) fn runs(
+        &mut self,
+        generation: Generation,
+        shut_out: impl Fn() + Send + Sync + 'static,
+    ) -> Result<()> {
+        {
+            let mut state = self.shared.state();
+            state.generation = Some(generation);
+            state.shut_out = Some(Arc::new(shut_out));
+        }
+        if self.thread.is_none() && !self.begin()? {
+            self.shared.shut_out();
+        }
+        Ok(())
     }
 
     fn begin(&mut self) -> Result<bool> {
@@ -207,13 +226,35 @@ impl Shared {
         lost.map_or(Ok(None), |error| Err(error.into()))
     }
 
+    /// Whether the topology is another process's, or nobody's: never where that cannot be told just now.
+    fn is_anothers(&self) -> bool {
+        let Some(own) = self.state().generation else { return false };
+        match read_record(&self.log, &self.topology) {
+            Ok(None) => true,
+            // What this process claimed is its own, though it has not said so yet.
+            Ok(Some((record, _))) => {
+                let claimed = record.claimant.process != self.own.process;
+                record.deleting || (record.generation != own && claimed)
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn shut_out(&self) {
+        let shut_out = self.state().shut_out.clone();
+        if let Some(shut_out) = shut_out {
+            shut_out();
+        }
+    }
+
     /// Until it is stopped, or the topology is another's.
     fn keep(self: Arc<Self>, mut keeper: LeaseKeeper) {
+        let look = Duration::from_millis(self.ttl_ms);
         loop {
             let idle = |state: &mut State| !state.stop && !state.lost;
-            let waited = self.changed.wait_while(self.state(), idle);
-            let state = waited.unwrap_or_else(PoisonError::into_inner);
-            let (stop, left) = (state.stop, state.left);
+            let waited = self.changed.wait_timeout_while(self.state(), look, idle);
+            let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let (stop, left, lost) = (state.stop, state.left, state.lost);
             drop(state);
             if stop {
                 if left {
@@ -224,6 +265,14 @@ impl Shared {
                 }
                 return;
             }
+            if !lost {
+                if self.is_anothers() {
+                    // The lease ends by itself: whoever has the topology says so.
+                    self.shut_out();
+                    return;
+                }
+                continue;
+            }
             tracing::warn!(
                 topology = self.topology,
                 "its lease was lost: it is said again who runs it"
@@ -231,7 +280,10 @@ impl Shared {
             drop(keeper);
             keeper = match self.say_again() {
                 Some(keeper) => keeper,
-                None => return,
+                None => {
+                    self.shut_out();
+                    return;
+                }
             };
         }
     }
@@ -312,13 +364,13 @@ mod tests {
         let (_dir, log) = log();
         claim(&log, 1);
         let mut first = announcer(&log);
-        first.runs(Generation(1)).unwrap();
+        first.runs(Generation(1), || ()).unwrap();
         let mut late = announcer(&log);
         claim(&log, 2);
-        late.runs(Generation(1)).unwrap();
+        late.runs(Generation(1), || ()).unwrap();
         assert_eq!(read(&log, "t").unwrap(), Some(first.shared.own), "its claim is an old one");
         let mut second = announcer(&log);
-        second.runs(Generation(2)).unwrap();
+        second.runs(Generation(2), || ()).unwrap();
         let says = Some(second.shared.own);
         assert_eq!(read(&log, "t").unwrap(), says);
         first.ended(Generation(1));
@@ -333,7 +385,7 @@ mod tests {
         let (_dir, log) = log();
         claim(&log, 1);
         let mut first = announcer(&log);
-        first.runs(Generation(1)).unwrap();
+        first.runs(Generation(1), || ()).unwrap();
         end_leases(&log);
         let until = clock::now() + LIMIT;
         while read(&log, "t").unwrap().is_none() {
@@ -356,7 +408,7 @@ mod tests {
         let (_dir, log) = log();
         claim(&log, 1);
         let mut first = announcer(&log);
-        first.runs(Generation(1)).unwrap();
+        first.runs(Generation(1), || ()).unwrap();
         let own = first.shared.own;
         first.left();
         assert_eq!(read(&log, "t").unwrap(), Some(own));

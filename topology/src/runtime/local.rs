@@ -15,7 +15,7 @@ use egret_schemas::{Epoch, Generation};
 use egret_state::Guarantee;
 use egret_state::commit::{
     CommitComponent, CommitConfig, CommitPlan, CommitRecord, Coordinator, Graph, Origin, Role,
-    Timed,
+    Timed, TopologyRecord,
 };
 
 pub use children::Children;
@@ -248,7 +248,13 @@ impl Topology {
             let (compiled, begins) =
                 self.begin((log, kept), options, progress, &mut restarts, mesh)?;
             let own = compiled.shared.first.generation();
-            announcer.runs(own)?;
+            let running = Arc::downgrade(&compiled);
+            announcer.runs(own, move || {
+                if let Some(running) = running.upgrade() {
+                    let why = "the topology is another process's, or deleted";
+                    running.shared.fail(Failure::passing(why.into()));
+                }
+            })?;
             match run_generation(&compiled, leader.as_ref().map(|leader| (leader, begins))) {
                 Ok(()) => {
                     return Ok(Summary {
@@ -307,9 +313,13 @@ impl Topology {
         let goes_on = restarts.in_a_row.counts(&failure, options.tries) && failure.retry;
         let why = failure.why;
         // Whoever was shut out by another process leaves the topology to it: taking it back would go on for
-        // ever.
-        let newest = takeover::newest_generation(log, &topology);
-        if matches!(newest, Ok(Some(new)) if new > own) {
+        // ever. One that was deleted is not begun anew, nor gone on with where another process began it anew.
+        let newest = takeover::read_record(log, &topology);
+        let is_own = |record: &TopologyRecord| record.generation == own && !record.deleting;
+        let is_own = |held: &Option<(TopologyRecord, u64)>| {
+            held.as_ref().is_some_and(|(record, _)| is_own(record))
+        };
+        if newest.as_ref().is_ok_and(|held| !is_own(held)) {
             return Err(Error::TakenOver { topology });
         }
         if !goes_on {
