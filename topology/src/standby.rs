@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use egret_log::directory::OpenError;
 use egret_log::{Log, clock};
 use egret_schemas::Generation;
 use egret_state::commit::check_like;
@@ -82,7 +83,7 @@ impl Topology {
     /// The same in a data directory, which whoever runs the topology holds: it is taken with the topology.
     ///
     /// # Errors
-    /// Those of [`stand_by`](Topology::stand_by), and of opening the directory.
+    /// Those of [`stand_by`](Topology::stand_by), and of opening the directory, which must be there.
     pub fn stand_by_in(
         &self,
         dir: &Path,
@@ -90,6 +91,10 @@ impl Topology {
         progress: &Arc<Progress>,
         tell: &Tell,
     ) -> Result<Option<Summary>> {
+        // A name that was mistyped would be stood by in for ever.
+        if !dir.is_dir() {
+            return Err(OpenError::NoDirectory { dir: dir.to_owned() }.into());
+        }
         let mut ground = InDirectory::new(dir);
         let outcome = Standing::new(self, options, progress, tell)?.until_done(&mut ground);
         let closed = ground.let_go();

@@ -514,3 +514,18 @@ fn state_that_is_not_held_is_said_and_read_at_the_takeover() {
     });
     log.close().unwrap();
 }
+
+/// A directory that was mistyped was stood by in for ever.
+#[test]
+fn where_there_is_no_data_directory_nobody_stands_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for place in [dir.path().join("none"), file] {
+        let tell: Tell = Arc::new(|_| ());
+        let stands = topology(&Way::default());
+        let refused = stands.stand_by_in(&place, &options(), &Arc::default(), &tell).unwrap_err();
+        assert!(refused.to_string().contains("there is no data directory"), "{refused}");
+        assert_eq!(exit_code(&refused), ExitCode::from(3));
+    }
+}

@@ -20,6 +20,14 @@ pub enum ReplicaError {
         /// The topologies there are.
         topologies: Vec<String>,
     },
+    /// Half of what it had may be gone.
+    #[error(
+        "topology `{topology}` is being deleted: `egret topology delete {topology} --yes` finishes that"
+    )]
+    Deleting {
+        /// The topology.
+        topology: String,
+    },
     /// It never committed.
     #[error("topology `{topology}` has committed nothing yet: ask again after its first commit")]
     NothingCommitted {
@@ -115,6 +123,7 @@ impl ReplicaError {
     pub fn is_refusal(&self) -> bool {
         match self {
             ReplicaError::NoTopology { .. }
+            | ReplicaError::Deleting { .. }
             | ReplicaError::NoComponent { .. }
             | ReplicaError::NothingCommitted { .. } => true,
             ReplicaError::View(why) => matches!(**why, ViewError::Memory { .. }),

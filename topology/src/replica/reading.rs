@@ -45,7 +45,7 @@ impl Cursor {
             ReplicaError::Record { topology, why: Box::new(why) }
         })?;
         if record.deleting {
-            return Err(self.no_topology(log)?);
+            return Err(ReplicaError::Deleting { topology });
         }
         for &ledger in record.commit_ledgers.iter().rev() {
             let Some(entry) = last_acknowledged(log, ledger)? else { continue };

@@ -2,6 +2,7 @@
 //! ends the process that deletes one, the next goes on.
 
 use egret::Emitter;
+use egret::replica::{Replica, ReplicaError, ReplicaOptions};
 use egret::runtime::named::NamedError;
 use egret::runtime::topologies::{self, OwnStreams, TopologyError};
 use egret_log::client::ReadError;
@@ -126,6 +127,9 @@ fn a_deletion_that_is_killed_anywhere_is_gone_on_with_and_the_topology_not_run_b
             let refused = named::create(&log, "words", "late").unwrap_err();
             assert!(matches!(refused, NamedError::Deleting { .. }), "{left}: {refused}");
             assert!(run(&log, "trial", Some("words:forty")).is_err(), "{left}: it was forked");
+            let mut replica = Replica::new("words", ReplicaOptions::default());
+            let refused = replica.catch_up(&log).unwrap_err();
+            assert!(matches!(refused, ReplicaError::Deleting { .. }), "{left}: {refused}");
             assert!(topologies::list(&log).unwrap()[0].deleting, "{left}");
         }
         if !done {
