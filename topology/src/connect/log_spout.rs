@@ -232,10 +232,11 @@ impl Split {
         out: &mut Emitter<T>,
         cx: &Context,
     ) -> Result<Step, ComponentError> {
+        // Also with records in hand: the reader may have come past the end, over a segment that held nothing.
+        if self.end.is_some_and(|end| self.at >= end) {
+            return Ok(Step::Done);
+        }
         if self.rest.len() == 0 {
-            if self.end.is_some_and(|end| self.at >= end) {
-                return Ok(Step::Done);
-            }
             match self.reader.poll(&cx.waker())? {
                 Poll::Pending => {
                     // The reader went past segments that hold nothing.
