@@ -36,14 +36,26 @@ impl Drop for Running {
     }
 }
 
-/// Asks again until there is an answer.
-fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+/// Runs the program, each time for a while longer and to its kill, until what is asked for is in the directory.
+fn killed_until<T>(
+    data: &Path,
+    workers: &str,
+    what: &str,
+    mut ask: impl FnMut(&Log) -> Option<T>,
+) -> (Log, T) {
     let until = clock::now() + WAIT;
+    let mut lives = Duration::from_millis(100);
     loop {
-        if let Some(answer) = ask() {
-            return answer;
+        let running = Running::start(data, workers);
+        std::thread::park_timeout(lives);
+        drop(running);
+        let log = Log::open(data, LogConfig::default()).unwrap();
+        if let Some(answer) = ask(&log) {
+            return (log, answer);
         }
+        log.close().unwrap();
         assert!(clock::now() < until, "no {what} after {WAIT:?}");
+        lives *= 2;
     }
 }
 
@@ -62,20 +74,18 @@ fn held(log: &Log) -> Option<usize> {
     Some(tasks.iter().map(|(_, lines)| lines.as_array().unwrap().len()).sum())
 }
 
-/// The packets, once there are so many.
-fn packets(log: &Log, count: usize) -> Vec<String> {
-    wait_for("packets", || {
-        let info = log.stream("packets").ok()?;
-        let mut packets = Vec::new();
-        for partition in 0..info.config.partitions {
-            let mut reader = log.reader("packets", partition, ReadFrom::Earliest).unwrap();
-            while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
-                let text = |record: &Record| String::from_utf8(record.value.to_vec()).unwrap();
-                packets.extend(batch.records.iter().map(text));
-            }
+/// The packets there are.
+fn packets(log: &Log) -> Option<Vec<String>> {
+    let info = log.stream("packets").ok()?;
+    let mut packets = Vec::new();
+    for partition in 0..info.config.partitions {
+        let mut reader = log.reader("packets", partition, ReadFrom::Earliest).unwrap();
+        while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
+            let text = |record: &Record| String::from_utf8(record.value.to_vec()).unwrap();
+            packets.extend(batch.records.iter().map(text));
         }
-        (packets.len() >= count).then_some(packets)
-    })
+    }
+    Some(packets)
 }
 
 #[test]
@@ -86,17 +96,13 @@ fn lines_that_are_held_outlive_the_program_and_its_number_of_tasks() {
     append(&log, 0..8);
     log.close().unwrap();
 
-    // It holds the directory until it is killed.
-    let attached = || wait_for("log", || Log::attach_within(dir.path(), WAIT).ok());
-    let running = Running::start(dir.path(), "3");
-    let log = attached();
-    wait_for("lines held", || held(&log).filter(|held| *held == 8));
-    drop((log, running));
-
-    let running = Running::start(dir.path(), "1");
-    let log = attached();
+    let lines = |log: &Log| held(log).filter(|held| *held == 8);
+    let (log, _) = killed_until(dir.path(), "3", "lines held", lines);
     append(&log, 8..25);
-    let mut packets = packets(&log, 2);
+    log.close().unwrap();
+
+    let sent = |log: &Log| held(log).filter(|held| *held == 5).and_then(|_| packets(log));
+    let (log, mut packets) = killed_until(dir.path(), "1", "packets", sent);
     packets.sort_by_key(String::len);
     let [first, second] = &packets[..] else { panic!("{packets:?}") };
     // Which task had which of the first eight is not said, nor in which order.
@@ -104,6 +110,5 @@ fn lines_that_are_held_outlive_the_program_and_its_number_of_tasks() {
     lines.sort_unstable();
     assert_eq!(lines, (0..10).collect::<Vec<_>>());
     assert_eq!(second, "10, 11, 12, 13, 14, 15, 16, 17, 18, 19");
-    wait_for("lines held", || held(&log).filter(|held| *held == 5));
-    drop((log, running));
+    log.close().unwrap();
 }
