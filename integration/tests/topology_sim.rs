@@ -60,7 +60,7 @@ fn at_least_once_repeats() {
 }
 
 /// Seeds within which a defect must be found.
-const FOUND_WITHIN: u64 = 60;
+const FOUND_WITHIN: u64 = 200;
 
 /// The first seed that finds the defect, and by which rule.
 fn found(faults: Faults) -> Option<(u64, &'static str)> {

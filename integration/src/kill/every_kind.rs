@@ -207,8 +207,12 @@ impl Wiring {
         let lines = t.spout(side, self.tasks, spout)?;
         let lines = lines.event_time_with(time, |line| parse(line).map_or(i64::MIN, |l| l.1))?;
         let heard = Arc::clone(&self.heard);
-        // By key: a shuffle among several tasks of a worker keeps no order between them.
-        let lines = lines.fields(|line| key_of(line));
+        // By partition: a shuffle among several tasks of a worker keeps no order between them.
+        let lines = lines.fields(move |line| match partition_of(key_of(line), partitions) {
+            Some(0) => "even",
+            Some(_) => "odd",
+            None => END,
+        });
         lines.bolt(&format!("lines-{side}"), self.tasks, move || {
             let heard = Arc::clone(&heard);
             let mut begun = BTreeSet::new();

@@ -113,7 +113,8 @@ fn commits_go_on_while_a_slow_bolt_holds_everything_back() {
     thread::scope(|scope| {
         let running = scope.spawn(|| topology(&pace).run(&log, &options(), &progress));
         let over = Over(&pace, &progress);
-        until("everything is full", || progress.peak_bytes() >= FULL / 2);
+        // More than waits for it the bolt need not have: an epoch takes what can be read in its time.
+        until("much is in flight", || progress.peak_bytes() >= FULL / 4);
         for _ in 0..5 {
             let before = progress.commits();
             until("a commit", || progress.commits() > before);
