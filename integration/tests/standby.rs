@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use egret::replica::shown::Range;
-use egret::replica::{Replica, ReplicaOptions};
+use egret::replica::{Replica, ReplicaError, ReplicaOptions};
 use egret_log::{Log, LogConfig, clock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -112,15 +112,31 @@ impl Drop for Program {
     }
 }
 
-/// How many numbers every key has counted. Each is counted once, and all keys are the same.
-fn counted(dir: &Path) -> u64 {
+/// What is committed of the keys; an error when nothing of them is yet.
+fn committed(dir: &Path) -> Result<Vec<Value>, ReplicaError> {
     let log = Log::open(dir, LogConfig::default()).unwrap();
     let mut replica = Replica::new("lockstep", ReplicaOptions::default());
-    replica.catch_up(&log).unwrap();
+    replica.catch_up(&log)?;
     let range = Range { from: None, prefix: None, limit: KEYS + 1, bytes: 1 << 20 };
-    let page = replica.read().scan("steps", &range).unwrap();
-    let states: Vec<Value> = page.entries.into_iter().map(|(_, state)| state).collect();
+    let page = replica.read().scan("steps", &range);
     log.close().unwrap();
+    Ok(page?.entries.into_iter().map(|(_, state)| state).collect())
+}
+
+/// Returns once the keys have counted something: first commits hold nothing, and are held as soon.
+fn until_counted(dir: &Path) {
+    let until = clock::now() + LIMIT;
+    loop {
+        match committed(dir) {
+            Ok(_) => return,
+            Err(why) => assert!(clock::now() < until, "nothing is counted: {why}"),
+        }
+    }
+}
+
+/// How many numbers every key has counted. Each is counted once, and all keys are the same.
+fn counted(dir: &Path) -> u64 {
+    let states = committed(dir).unwrap();
     assert_eq!(states.len(), KEYS);
     let number = |of: &Value| of.as_u64().unwrap_or_else(|| panic!("{states:?}"));
     let count = number(&states[0]["count"]);
@@ -139,6 +155,7 @@ fn a_process_that_stands_by_goes_on_where_a_killed_one_was_time_after_time() {
     for kill in 1..=KILLS {
         let held = format!("holding the state of {WORKERS} of {WORKERS} task(s)");
         standing.hear(&held);
+        until_counted(dir.path());
         running.kill();
         standing.hear("is run by nobody");
         let said = standing.hear("took over topology `lockstep`");
@@ -168,6 +185,7 @@ fn of_two_processes_that_stand_by_one_takes_over_and_the_other_goes_on_standing_
     }
     // Now it is that one's state that the other holds.
     other.hear("standing by for topology `lockstep` in generation 2: holding the state of 2 of 2");
+    until_counted(dir.path());
     one.kill();
     let said = other.hear("took over topology");
     assert!(said.contains("as generation 3, 2 of 2 task(s) warm"), "{said}");
