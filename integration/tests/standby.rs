@@ -9,9 +9,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use egret::replica::follow::{Beside, Place as _};
 use egret::replica::shown::Range;
 use egret::replica::{Replica, ReplicaError, ReplicaOptions};
-use egret_log::{Log, LogConfig, clock};
+use egret_log::clock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -51,8 +52,11 @@ impl Program {
         Program::start(dir, &["--standby"])
     }
 
-    /// The next line like this.
+    /// The first line like this that was not taken yet: said before or from now on.
     fn hear(&mut self, like: &str) -> String {
+        if let Some(said) = self.heard.iter().position(|line| line.contains(like)) {
+            return self.heard.remove(said);
+        }
         let until = clock::now() + LIMIT;
         loop {
             match self.said.recv_timeout(until.saturating_duration_since(clock::now())) {
@@ -112,15 +116,14 @@ impl Drop for Program {
     }
 }
 
-/// What is committed of the keys; an error when nothing of them is yet.
+/// What is committed of the keys, read beside whoever holds the directory; an error when nothing of them is yet.
 fn committed(dir: &Path) -> Result<Vec<Value>, ReplicaError> {
-    let log = Log::open(dir, LogConfig::default()).unwrap();
     let mut replica = Replica::new("lockstep", ReplicaOptions::default());
-    replica.catch_up(&log)?;
+    let mut place = Beside::new(dir);
+    place.look(&mut |log| replica.catch_up(log)).expect("looked at for the first time")?;
     let range = Range { from: None, prefix: None, limit: KEYS + 1, bytes: 1 << 20 };
-    let page = replica.read().scan("steps", &range);
-    log.close().unwrap();
-    Ok(page?.entries.into_iter().map(|(_, state)| state).collect())
+    let page = replica.read().scan("steps", &range)?;
+    Ok(page.entries.into_iter().map(|(_, state)| state).collect())
 }
 
 /// Returns once the keys have counted something: first commits hold nothing, and are held as soon.
