@@ -13,7 +13,7 @@ use egret::{
     TopologyBuilder,
 };
 use egret_log::stream::{Ends, ReadFrom, Record, StreamConfig};
-use egret_log::{Log, LogConfig};
+use egret_log::{Log, LogConfig, clock};
 
 fn open(dir: &Path) -> Log {
     Log::open(dir, LogConfig::default()).unwrap()
@@ -173,6 +173,41 @@ fn every_sink_closes_the_last_commit_before_the_run_ends() {
         run(&log, &t.finish().unwrap(), workers);
         let delivered = delivered.load(Ordering::Relaxed);
         assert_eq!(delivered, lines, "seed {seed}, {workers} worker(s)");
+        log.close().unwrap();
+    }
+}
+
+/// Once, a sink held what it had until the commit ended, or it had 256 KiB of it: without commits, for ever.
+#[test]
+fn output_is_seen_at_once_where_it_need_not_be_committed() {
+    for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        write_lines(&log, (0..10).map(|i| i.to_string()));
+        let mut t = TopologyBuilder::new("copies");
+        t.guarantee(guarantee);
+        let lines = t.spout("lines", 1, LogSpout::<Blob>::from_stream("lines")).unwrap();
+        lines.sink("out", LogSink::to_stream("copies").partitions(1)).unwrap();
+        let topology = t.finish().unwrap();
+        let progress = Arc::new(Progress::default());
+        let options = RunOptions { commit_ms: 3_600_000, ..RunOptions::default() };
+        let seen = std::thread::scope(|scope| {
+            let running = scope.spawn(|| topology.run(&log, &options, &progress));
+            let until = clock::now() + Duration::from_secs(30);
+            while log.stream("copies").is_err() && !running.is_finished() && clock::now() < until {
+                std::thread::yield_now();
+            }
+            let mut reader = log.reader("copies", 0, ReadFrom::Earliest).unwrap();
+            let mut seen = 0;
+            while seen < 10 && clock::now() < until {
+                let batch = reader.next_wait(Duration::from_millis(50)).unwrap();
+                seen += batch.map_or(0, |batch| batch.records.len());
+            }
+            progress.stop();
+            running.join().unwrap().unwrap();
+            seen
+        });
+        assert_eq!(seen, 10, "{guarantee}: while no commit ends");
         log.close().unwrap();
     }
 }

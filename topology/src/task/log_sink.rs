@@ -144,6 +144,11 @@ impl<T: ToRecord> SinkTask for LogSinkTask<T> {
                 self.append(commit, Some(charge));
             }
         }
+        // Where output needs no commit to be seen, nothing waits for one.
+        if let Writer::Plain(_) = self.writer {
+            let charge = charge.like(self.arena.len());
+            self.append(commit, Some(charge));
+        }
         Ok(())
     }
 
