@@ -23,6 +23,10 @@ pub const JOURNAL_QUEUE_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
 /// Bytes of entries held in memory before a checkpoint writes them to an extent.
 pub const WRITE_CACHE_BYTES: usize = 32 << 20;
 
+/// How many times [`WRITE_CACHE_BYTES`] are taken while a checkpoint writes, before adds wait for it: a disk that is
+/// slow for a quarter of a second at 250 MB a second is not noticed.
+pub const WRITE_CACHE_AHEAD: usize = 3;
+
 /// Bytes an extent's writer gathers before it writes: large enough that the disk sees few, long writes.
 pub const EXTENT_WRITE_BYTES: usize = 1 << 20;
 

@@ -12,8 +12,8 @@ pub struct BookieConfig {
     pub journal_file_bytes: u64,
     /// Files the journal may have before a checkpoint makes some free, however little they hold.
     pub journal_files_max: usize,
-    /// Bytes of entries gathered in memory before a checkpoint writes them to an extent. Twice as much
-    /// is held while one is written.
+    /// Bytes of entries gathered in memory before a checkpoint writes them to an extent. Up to four times as much
+    /// is held while one is written: [`WRITE_CACHE_AHEAD`](crate::caps::WRITE_CACHE_AHEAD) beside it.
     pub write_cache_bytes: usize,
     /// Bytes of the newest entries kept in memory beside, once an extent has them.
     pub tail_cache_bytes: usize,

@@ -85,8 +85,9 @@ impl Shard {
             state = self.checkpoint_inline(state);
             let queue_full =
                 state.queued_bytes > 0 && state.queued_bytes + bytes > self.config.queue_bytes_max;
+            let most = caps::WRITE_CACHE_AHEAD * self.config.write_cache_bytes;
             let cache_full = state.cache.sealed().is_some()
-                && state.cache.active_bytes() + state.queued_bytes >= self.config.write_cache_bytes;
+                && state.cache.active_bytes() + state.queued_bytes >= most;
             if !queue_full && !cache_full {
                 return Ok(state);
             }
