@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use egret::{
     Blob, ComponentResult, Context, Emitter, KeyedBolt, LogSink, LogSpout, Progress, RunOptions,
-    TopologyBuilder,
+    Topology, TopologyBuilder,
 };
 use egret_log::client::{Copies, Ledgers};
 use egret_log::metadata::{
@@ -47,16 +47,21 @@ struct Watched {
     /// How often the floor was raised, and how often a later commit was visible then.
     raised: AtomicU32,
     seen: AtomicU32,
+    /// Whether it waits for another commit then, and how often there was one.
+    waits: bool,
+    went_on: AtomicU32,
 }
 
 impl Watched {
-    fn over(log: &Log) -> Arc<Watched> {
+    fn over(log: &Log, waits: bool) -> Arc<Watched> {
         Arc::new(Watched {
             inner: Arc::clone(log.metadata()),
             log: log.clone(),
             floor: Mutex::new(Epoch(0)),
             raised: AtomicU32::new(0),
             seen: AtomicU32::new(0),
+            waits,
+            went_on: AtomicU32::new(0),
         })
     }
 
@@ -67,6 +72,18 @@ impl Watched {
             visible = batch.epoch;
         }
         visible
+    }
+
+    fn goes_on(&self, from: Epoch) -> bool {
+        let until = clock::now() + Duration::from_secs(10);
+        loop {
+            append(&self.log);
+            match self.visible() {
+                now if now > from => return true,
+                _ if clock::now() > until => return false,
+                _ => std::thread::yield_now(),
+            }
+        }
     }
 }
 
@@ -89,6 +106,9 @@ impl MetaStore for Watched {
                     let visible = self.visible();
                     self.seen.fetch_add(u32::from(visible > floor), Ordering::Relaxed);
                     self.raised.fetch_add(1, Ordering::Relaxed);
+                    if self.waits && self.goes_on(visible) {
+                        self.went_on.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             }
         }
@@ -117,6 +137,14 @@ fn append(log: &Log) {
     log.writer("lines", 0).unwrap().append_wait(&records).unwrap();
 }
 
+fn copies() -> Topology {
+    let mut t = TopologyBuilder::new("copies");
+    let lines = t.spout("lines", 1, LogSpout::<Blob>::from_stream("lines")).unwrap();
+    let counts = lines.fields(|line| line.as_bytes()).keyed("count", 1, || Count).unwrap();
+    counts.sink("out", LogSink::to_stream("counts").partitions(1)).unwrap();
+    t.finish().unwrap()
+}
+
 /// Once, ledgers were deleted before anyone heard of the commit that made them unneeded: each such
 /// commit took as much longer to be seen.
 #[test]
@@ -124,14 +152,10 @@ fn a_commit_is_seen_before_what_it_left_is_trimmed() {
     let dir = tempfile::tempdir().unwrap();
     let under = Log::open(dir.path(), LogConfig::default()).unwrap();
     under.create_stream("lines", StreamConfig::default()).unwrap();
-    let watched = Watched::over(&under);
+    let watched = Watched::over(&under, false);
     let bookies = Arc::clone(under.ledgers().bookies());
     let log = Log::on(Ledgers::new(bookies, Copies::ONE, watched.clone())).unwrap();
-    let mut t = TopologyBuilder::new("copies");
-    let lines = t.spout("lines", 1, LogSpout::<Blob>::from_stream("lines")).unwrap();
-    let counts = lines.fields(|line| line.as_bytes()).keyed("count", 1, || Count).unwrap();
-    counts.sink("out", LogSink::to_stream("counts").partitions(1)).unwrap();
-    let topology = t.finish().unwrap();
+    let topology = copies();
     let options = RunOptions { commit_ms: 5, ..RunOptions::default() };
     // Takeovers leave ledgers, to be trimmed after a commit; not each of them does. The last commit of a
     // run is trimmed while its workers end; when trimming is part of a commit, none is ever seen first.
@@ -158,6 +182,41 @@ fn a_commit_is_seen_before_what_it_left_is_trimmed() {
     }
     assert!(watched.raised.load(Ordering::Relaxed) > 0, "nothing was trimmed");
     assert!(watched.seen.load(Ordering::Relaxed) > 0, "each trim came before its commit was seen");
+    log.close().unwrap();
+    under.close().unwrap();
+}
+
+/// Once, the first worker did nothing else while it deleted ledgers: commits were as late as that took.
+#[test]
+fn commits_go_on_while_what_they_left_is_trimmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let under = Log::open(dir.path(), LogConfig::default()).unwrap();
+    under.create_stream("lines", StreamConfig::default()).unwrap();
+    let watched = Watched::over(&under, true);
+    let bookies = Arc::clone(under.ledgers().bookies());
+    let log = Log::on(Ledgers::new(bookies, Copies::ONE, watched.clone())).unwrap();
+    let topology = copies();
+    let options = RunOptions { commit_ms: 5, ..RunOptions::default() };
+    // Takeovers leave ledgers to trim; not each of them does.
+    for _ in 0..50 {
+        if watched.went_on.load(Ordering::Relaxed) > 0 {
+            break;
+        }
+        append(&under);
+        let progress = Arc::new(Progress::default());
+        std::thread::scope(|scope| {
+            let runner = scope.spawn(|| topology.run(&log, &options, &progress).unwrap());
+            let until = clock::now() + Duration::from_millis(500);
+            let trimmed = || watched.went_on.load(Ordering::Relaxed) > 0;
+            while !trimmed() && clock::now() < until && !runner.is_finished() {
+                append(&under);
+                std::thread::yield_now();
+            }
+            progress.stop();
+            runner.join().unwrap();
+        });
+    }
+    assert!(watched.went_on.load(Ordering::Relaxed) > 0, "no commit was seen during a trim");
     log.close().unwrap();
     under.close().unwrap();
 }

@@ -91,14 +91,13 @@ impl Driver {
         Ok(())
     }
 
-    /// Trims what a commit left once the world has heard of the commit, or at the end: trimming syncs
-    /// metadata, and its worker does nothing else meanwhile.
+    /// Trims what a commit left once the world has heard of the commit; at the end all there is, which is waited for.
     fn trim(&mut self) -> Result<(), Failure> {
         let published = |epoch: &Epoch| self.published.values().all(|upto| upto >= epoch);
-        let due = |epoch: &mut Epoch| self.cap.is_none() || published(epoch);
-        match (self.untrimmed.take_if(due), &mut self.commits) {
-            (Some(_), Some(commits)) => commits.trim(),
-            _ => Ok(()),
+        let (all, Some(commits)) = (self.cap.is_none(), &mut self.commits) else { return Ok(()) };
+        match self.untrimmed.take_if(|epoch| published(epoch)) {
+            None if !all => Ok(()),
+            _ => commits.trim(all),
         }
     }
 

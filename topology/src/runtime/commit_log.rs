@@ -1,15 +1,18 @@
 //! Where commit records go: one ledger after another, each beginning with a copy of the last record.
 //!
 //! After a record is acknowledged, ledgers that neither it nor the one before needs can be trimmed. That
-//! takes two synced writes of metadata and more, so it is no part of a commit's latency.
+//! takes several synced writes of metadata, so it is done beside, on a thread of its own: what a later commit
+//! leaves meanwhile goes with the next trim.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
 use egret_log::client::LedgerWriter;
 use egret_log::message::Wake;
+use egret_log::simulation;
 use egret_schemas::LedgerId;
 use egret_state::commit::{CommitRecord, Outcome};
 
@@ -55,12 +58,56 @@ pub(crate) struct CommitLog {
     before: CommitRecord,
     /// Ledgers to drop once a new record stands.
     retired: BTreeSet<LedgerId>,
+    left: Left,
+    /// The trim under way.
+    trim: Option<JoinHandle<crate::Result<Left>>>,
+    faults: Faults,
+}
+
+/// What trims left.
+#[derive(Default)]
+struct Left {
     /// Ledgers that were to be deleted when a bookie was away, or that named commits need: tried again with
     /// the next ones.
-    left: BTreeSet<LedgerId>,
+    ledgers: BTreeSet<LedgerId>,
     /// Those of them that names need: tried again when names went.
     named: BTreeSet<LedgerId>,
-    faults: Faults,
+    /// Whether the topology may still need what it was forked from.
+    forked: bool,
+}
+
+/// A trim: what may go now that these commits are the last two.
+struct Trim {
+    store: Arc<TopologyStore>,
+    kept: [CommitRecord; 2],
+    unneeded: BTreeSet<LedgerId>,
+    left: Left,
+}
+
+impl Trim {
+    fn carry_out(self) -> crate::Result<Left> {
+        let Trim { store, kept, mut unneeded, mut left } = self;
+        let kept = [&kept[0], &kept[1]];
+        if left.forked {
+            store.come_away(&kept)?;
+            left.forked = store.is_fork();
+        }
+        let went = !left.named.is_empty() && store.names_went(&left.named)?;
+        if unneeded.is_empty() && !went {
+            return Ok(left);
+        }
+        unneeded.append(&mut left.ledgers);
+        // A commit gone back to needs ledgers again that only a name had kept.
+        let needed = needed_by(kept);
+        unneeded.retain(|ledger| !needed.contains(ledger));
+        left.ledgers = store.trim(&unneeded, &kept)?;
+        left.named = store.named(&left.ledgers);
+        Ok(left)
+    }
+}
+
+fn needed_by(kept: [&CommitRecord; 2]) -> BTreeSet<LedgerId> {
+    kept.into_iter().flat_map(|record| record.state_ledgers().into_keys()).collect()
 }
 
 impl CommitLog {
@@ -72,6 +119,7 @@ impl CommitLog {
         retired: BTreeSet<LedgerId>,
         faults: Faults,
     ) -> CommitLog {
+        let left = Left { forked: store.is_fork(), ..Left::default() };
         CommitLog {
             writer,
             store,
@@ -80,8 +128,8 @@ impl CommitLog {
             before: first.clone(),
             last: first,
             retired,
-            left: BTreeSet::new(),
-            named: BTreeSet::new(),
+            left,
+            trim: None,
             faults,
         }
     }
@@ -97,7 +145,7 @@ impl CommitLog {
             self.roll()?;
         }
         if self.faults.commits_late {
-            std::thread::sleep(LATE);
+            thread::sleep(LATE);
         }
         self.records += 1;
         let acks = Arc::clone(&self.acks);
@@ -140,24 +188,50 @@ impl CommitLog {
         self.retired.extend(oldest.state_ledgers().into_keys());
     }
 
-    /// Deletes the ledgers that neither of the last two commits needs, nor a named one.
-    pub(crate) fn trim(&mut self) -> Result<(), Failure> {
-        let kept = [&self.before, &self.last];
-        self.store.come_away(&kept).map_err(|error| Failure::poisoned(&error))?;
-        let needed: BTreeSet<LedgerId> =
-            kept.iter().flat_map(|r| r.state_ledgers().into_keys()).collect();
-        let mut unneeded: BTreeSet<LedgerId> = self.retired.difference(&needed).copied().collect();
-        self.retired.clear();
-        let poisoned = |error: crate::Error| Failure::poisoned(&error);
-        let due = !unneeded.is_empty()
-            || (!self.named.is_empty() && self.store.names_went(&self.named).map_err(poisoned)?);
-        if due {
-            unneeded.append(&mut self.left);
-            // A commit gone back to needs ledgers again that only a name had kept.
-            unneeded.retain(|ledger| !needed.contains(ledger));
-            self.left = self.store.trim(&unneeded, &kept).map_err(poisoned)?;
-            self.named = self.store.named(&self.left);
+    /// Begins to delete the ledgers that neither of the last two commits needs, nor a named one, unless that is
+    /// under way for earlier ones; with `all` does all of it now.
+    pub(crate) fn trim(&mut self, all: bool) -> Result<(), Failure> {
+        if let Some(trim) = self.trim.take_if(|trim| all || trim.is_finished()) {
+            self.left = end_of(trim).map_err(|error| Failure::poisoned(&error))?;
         }
+        if self.trim.is_some() {
+            return Ok(());
+        }
+        let needed = needed_by([&self.before, &self.last]);
+        let retired = std::mem::take(&mut self.retired);
+        let unneeded: BTreeSet<LedgerId> = retired.difference(&needed).copied().collect();
+        let left = &self.left;
+        let looks = !left.named.is_empty() && self.store.is_to_look();
+        if unneeded.is_empty() && !left.forked && !looks {
+            return Ok(());
+        }
+        let trim = Trim {
+            store: Arc::clone(&self.store),
+            kept: [self.before.clone(), self.last.clone()],
+            unneeded,
+            left: std::mem::take(&mut self.left),
+        };
+        // A simulation has no other threads.
+        if all || simulation::is_entered() {
+            self.left = trim.carry_out().map_err(|error| Failure::poisoned(&error))?;
+            return Ok(());
+        }
+        let thread = thread::Builder::new().name("egret-trim".to_owned());
+        let begun = thread.spawn(move || trim.carry_out());
+        self.trim = Some(begun.map_err(|why| Failure::passing(format!("a thread: {why}")))?);
         Ok(())
+    }
+}
+
+fn end_of(trim: JoinHandle<crate::Result<Left>>) -> crate::Result<Left> {
+    trim.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+impl Drop for CommitLog {
+    fn drop(&mut self) {
+        // What it did not delete is listed, and whoever takes the topology over next finds it.
+        if let Some(Err(error)) = self.trim.take().map(end_of) {
+            tracing::warn!(error = chain(&error), "old ledgers are left to the next trim");
+        }
     }
 }

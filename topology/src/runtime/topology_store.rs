@@ -117,6 +117,17 @@ impl TopologyStore {
         ledgers.intersection(&held.0.names.ledgers()).copied().collect()
     }
 
+    /// Whether it has not been looked for long whether names went.
+    pub(crate) fn is_to_look(&self) -> bool {
+        let looked = *self.looked.lock().expect("no panic while held");
+        clock::now().duration_since(looked) >= LOOK_EVERY
+    }
+
+    /// Whether what it was forked from is kept for it still.
+    pub(crate) fn is_fork(&self) -> bool {
+        self.held.lock().expect("no panic while held").0.fork.is_some()
+    }
+
     /// Looks, now and then, whether no name needs some of these ledgers any more.
     pub(crate) fn names_went(&self, named: &BTreeSet<LedgerId>) -> Result<bool> {
         let mut looked = self.looked.lock().expect("no panic while held");
