@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use egret_schemas::{EntryId, Epoch, Generation, Position, SegmentId};
 
+use super::catalog::{decode_partition, encode_partition};
 use super::error::{AppendError, OpenWriterError, TruncateError};
+use super::partition::partition_key;
 use super::tests::{all, strings, text, world};
 use super::*;
 use crate::caps;
+use crate::metadata::{MetaStore, Op};
 
 fn owner(generation: u32) -> Owner {
     Owner {
@@ -248,6 +251,35 @@ fn a_missing_committed_entry_is_damage() {
     let error = world.again().transactional_writer("t", 0, &owner(2), Some((c.0, Some(c.1))));
     let error = error.unwrap_err().to_string();
     assert!(error.contains("entry 0 was committed and is gone"), "{error}");
+}
+
+/// A roll leaves its segment open and notes where that one ends. Without the note an end would be a guess, and what
+/// was committed would go with it.
+#[test]
+fn a_segment_before_the_commits_of_which_nobody_noted_the_end_is_not_closed() {
+    let world = world();
+    world.owned(1);
+    let mut writer = open(&world.log, 1, None);
+    append(&mut writer, epoch(1, 0), &["0"]);
+    let c = append(&mut writer, epoch(1, 1), &["1"]);
+    let key = partition_key("t", 0);
+    let held = world.meta.get(&key).unwrap().unwrap();
+    let noted = decode_partition(&held.value).unwrap();
+    let mut record = noted.clone();
+    assert!(record.segments[1].rolled_at.take().is_some());
+    let put = |record| world.meta.txn(&[], &[Op::Put(key.clone(), encode_partition(record))]);
+    put(&record).unwrap();
+    let opened = || world.again().transactional_writer("t", 0, &owner(2), Some((c.0, Some(c.1))));
+    let error = opened().unwrap_err();
+    let first = noted.segments[0].id;
+    assert!(
+        matches!(error, OpenWriterError::EndUnknown { segment } if segment == first),
+        "{error}"
+    );
+    // Nothing was lost by that.
+    put(&noted).unwrap();
+    opened().unwrap();
+    assert_eq!(all(&world.again(), "t"), strings(0..2));
 }
 
 #[test]
