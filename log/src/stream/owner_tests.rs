@@ -253,6 +253,29 @@ fn a_missing_committed_entry_is_damage() {
     assert!(error.contains("entry 0 was committed and is gone"), "{error}");
 }
 
+/// What a later commit closed has entries that readers saw, so whoever comes with an earlier one is told that.
+#[test]
+fn a_commit_before_the_last_closed_segment_is_refused_as_too_old() {
+    let world = world();
+    world.owned(1);
+    let mut writer = open(&world.log, 1, None);
+    let at: Vec<_> =
+        (0..3u32).map(|n| append(&mut writer, epoch(1, n), &[&n.to_string()])).collect();
+    writer.publish(at[2]).unwrap();
+    let opened = |n: usize| {
+        let c = Some((at[n].0, Some(at[n].1)));
+        world.again().transactional_writer("t", 0, &owner(2), c)
+    };
+    let error = opened(0).unwrap_err();
+    let second = at[1].0;
+    assert!(
+        matches!(error, OpenWriterError::CommitTooOld { segment } if segment == second),
+        "{error}"
+    );
+    opened(2).unwrap();
+    assert_eq!(all(&world.again(), "t"), strings(0..3));
+}
+
 /// A roll leaves its segment open and notes where that one ends. Without the note an end would be a guess, and what
 /// was committed would go with it.
 #[test]
