@@ -83,6 +83,7 @@ pub(super) fn warm<K: Key + ?Sized, S>(slots: &[Slot<K::Owned, S>], numbers: &[u
 mod tests {
     use super::*;
     use crate::keyed::record::{Record, What};
+    use egret_schemas::bytes::DecodeError;
     use egret_schemas::{Epoch, Generation};
 
     type Table = KeyedTable<str, u64>;
@@ -125,6 +126,37 @@ mod tests {
             assert_eq!(reach("key 3", guess), ("key 3".to_owned(), 3));
             let other = format!("new {guess:?}");
             assert_eq!(reach(&other, guess), (other.clone(), 0));
+        }
+    }
+
+    /// A key whose hash is that of every other one.
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    struct Alike(u64);
+
+    impl Key for Alike {
+        fn encode(&self, out: &mut Vec<u8>) {
+            self.0.encode(out);
+        }
+        fn decode(bytes: &[u8]) -> Result<Alike, DecodeError> {
+            u64::decode(bytes).map(Alike)
+        }
+        fn hash64(&self) -> u64 {
+            7
+        }
+    }
+
+    #[test]
+    fn a_guess_for_a_hash_that_keys_share_reaches_the_key_that_was_asked_for() {
+        let mut table = KeyedTable::<Alike, u64>::new(16);
+        for n in 0..3 {
+            let slot = table.entry(7, &Alike(n));
+            *table.get_mut(slot).1 = n + 10;
+        }
+        let mut guesses = [Guess::NONE; GUESSES];
+        table.guess(&[7], &mut guesses);
+        for n in 0..3 {
+            let slot = table.reach_guessed(7, &Alike(n), guesses[0]).unwrap();
+            assert_eq!(table.get(slot), (&Alike(n), &(n + 10)));
         }
     }
 
