@@ -304,3 +304,30 @@ impl State for RawCells {
         Some(self.0.bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use egret_schemas::{Epoch, Generation};
+
+    use super::*;
+    use crate::keyed::kinds::MapState;
+
+    /// Also where nothing is kept to take it back: whoever reads the change later has the old type before it.
+    #[test]
+    fn a_converted_state_is_written_whole_when_it_changes_and_by_its_changes_after_that() {
+        let mut table = KeyedTable::<u64, MapState<u8, u32>>::new(16);
+        let mut old = MapState::default();
+        old.insert(1, 10);
+        table.restore_converted(7u64.hash64(), &7u64.to_le_bytes(), old).unwrap();
+        let mut written = Vec::new();
+        for n in 0..2u32 {
+            let slot = table.entry(7u64.hash64(), &7);
+            table.get_mut(slot).1.insert(2, n);
+            let commit = Epoch::new(Generation(1), n, 0);
+            table
+                .drain(commit, |record| written.push(matches!(record.what, What::Whole(_))))
+                .unwrap();
+        }
+        assert_eq!(written, [true, false]);
+    }
+}
