@@ -499,9 +499,10 @@ mod tests {
     #[test]
     fn rule_4_a_lost_claim_reply_is_settled_by_process_and_operation() {
         let old = first();
-        let (mine, theirs) = (old.claim(me(5)).unwrap(), old.claim(other(1)).unwrap());
+        let (mine, theirs) = (old.claim(me(5)).unwrap(), old.claim(other(9)).unwrap());
         assert_eq!(mine.generation, theirs.generation);
         assert!(mine.settles(&mine) && !mine.settles(&theirs));
+        assert!(!mine.settles(&old.claim(other(5)).unwrap()));
         assert!(!mine.settles(&old), "an older value proves nothing was taken");
         let later = mine.list(me(6), Some(LedgerId(1)), []).unwrap();
         assert!(mine.settles(&later), "a later change of the same process implies the claim");
