@@ -328,6 +328,22 @@ fn a_record_that_needs_an_unlisted_ledger_is_refused() {
 }
 
 #[test]
+fn a_newest_record_that_its_topology_cannot_have_written_is_refused() {
+    let refused = |spoil: fn(&mut CommitRecord), words: &str| {
+        let mut world = World::default();
+        let first = world.run(wanted(1)).unwrap();
+        let mut record = first.record.clone();
+        spoil(&mut record);
+        world.append(first.commit_ledger.unwrap(), record);
+        let error = world.run(wanted(2)).unwrap_err();
+        let RecoveryError::Contradiction { why, .. } = error else { panic!("{error}") };
+        assert!(why.contains(words), "{why}");
+    };
+    refused(|record| record.generation = Generation(2), "it is of G2, not below G2");
+    refused(|record| record.fingerprint += 1, "it was written by another graph");
+}
+
+#[test]
 fn rule_16_at_most_once_claims_and_opens() {
     let mut world = World::default();
     let wanted = |process| Wanted { guarantee: Guarantee::AtMostOnce, ..wanted(process) };
