@@ -486,6 +486,24 @@ fn rule_11_a_restore_has_the_named_state_after_the_newest_output() {
 }
 
 #[test]
+fn rule_11_ledgers_that_only_the_named_commit_needs_are_to_be_there_as_far_as_it_says() {
+    let (mut world, named, newest) = named_and_gone_on();
+    let (mut recovery, mut step) = Recovery::start(restoring(3, "noon"));
+    let closed = loop {
+        step = match step {
+            Step::CloseState { ledgers, .. } => break ledgers,
+            step => recovery.step(world.act(&step)),
+        };
+    };
+    for (ledger, last) in named.state_ledgers() {
+        assert_eq!(closed[&ledger], StateEnd::Beyond(last));
+    }
+    for (ledger, last) in newest.state_ledgers() {
+        assert_eq!(closed[&ledger], StateEnd::At(last));
+    }
+}
+
+#[test]
 fn a_restore_that_stops_anywhere_has_happened_or_has_not() {
     let (world, named, newest) = named_and_gone_on();
     let mut seen = BTreeSet::new();
