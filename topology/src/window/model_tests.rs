@@ -546,6 +546,23 @@ fn a_window_is_told_of_by_the_clock_while_event_time_stands() {
 }
 
 #[test]
+fn sessions_that_become_one_are_told_of_by_what_their_triggers_know_together() {
+    let assign = Assign::Sessions(50);
+    let mut driven = Driven::new(machine(assign, EVENT, Incremental(All), EveryTuples(4), 0));
+    driven.commit(0);
+    for (at, value) in [(10, 0), (20, 1), (100, 2)] {
+        driven.tuple(at, value);
+    }
+    driven.commit(0);
+    driven.restart();
+    assert_eq!(driven.told, []);
+    driven.tuple(60, 3);
+    assert_eq!(driven.told, [(10, 150, Timing::Early, vec![0, 1, 2, 3])]);
+    driven.commit(200);
+    assert!(driven.is_over());
+}
+
+#[test]
 fn windows_by_the_clock_end_by_the_clock() {
     let assign = Assign::Panes(Panes::new(100, 50, 0));
     let by = By::Time(TimeOf::Processing);
