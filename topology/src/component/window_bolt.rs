@@ -164,3 +164,114 @@ where
         self.time_to_live
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use egret_log::clock::Wall;
+    use egret_log::{Log, LogConfig};
+
+    use crate::component::timer::Asked;
+    use crate::component::{OutletOf, TaskId, TimerQueue, WatermarkCell};
+    use crate::window::{Assign, AtEnd, By, Count, Incremental, Tumbling, Windows};
+
+    fn assign(windows: impl Windows) -> Assign {
+        windows.shape().unwrap().assign
+    }
+
+    fn context(log: &Log, clock: &Arc<AtomicU64>) -> Context {
+        let shown = Arc::clone(clock);
+        Context {
+            topology: "t".into(),
+            id: TaskId { component: "windows".into(), task: 0 },
+            tasks: 1,
+            wake: Arc::new(|| {}),
+            log: log.clone(),
+            resumes_at_end: false,
+            commits: true,
+            restarted: false,
+            watermark: WatermarkCell::new(None),
+            wall: Wall::of(move || shown.load(Ordering::Relaxed)),
+            timers: TimerQueue::of_keys(),
+            progress: Arc::default(),
+        }
+    }
+
+    fn tumbling(by: TimeOf) -> Machine<Incremental<Count>, AtEnd> {
+        Machine {
+            assign: assign(Tumbling::of(Duration::from_millis(100))),
+            by: By::Time(by),
+            contents: Incremental(Count),
+            trigger: AtEnd,
+            lateness: 0,
+            discards: false,
+        }
+    }
+
+    /// Each would be one more call, and none of them says anything.
+    #[test]
+    fn an_earlier_timer_takes_the_place_of_the_one_that_was_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let cx = context(&log, &Arc::default());
+        let mut bolt = WindowBolt {
+            machine: tumbling(TimeOf::Event),
+            clock: Clock::<i64>::Event(Arc::new(|at| *at)),
+            say: |(): &(), _: Firing, n: u64| Some(n),
+            late: |_| None,
+            time_to_live: None,
+            of: PhantomData,
+        };
+        let mut state = StateOf::<i64, Incremental<Count>, AtEnd>::default();
+        let mut out = OutletOf::<u64>::default().make(&[]);
+        let mut asked = |at| {
+            bolt.execute(&(), &mut state, at, &mut out, &cx).unwrap();
+            cx.timers.take().timers
+        };
+        assert_eq!(asked(250), [(Timer::event(300), true)]);
+        assert_eq!(asked(350), []);
+        assert_eq!(asked(150), [(Timer::event(300), false), (Timer::event(200), true)]);
+        log.close().unwrap();
+    }
+
+    /// Somebody set the clock back between the look at what is due and the call. The timer is used up by the call,
+    /// and without another the window would wait for its next tuple.
+    #[test]
+    fn a_timer_that_comes_before_its_time_is_set_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let clock = Arc::new(AtomicU64::new(1020));
+        let cx = context(&log, &clock);
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let tells = Rc::clone(&told);
+        let mut bolt = WindowBolt {
+            machine: tumbling(TimeOf::Processing),
+            clock: Clock::<u64>::Processing,
+            say: move |(): &(), firing: Firing, n: u64| {
+                tells.borrow_mut().push((firing.window.end_ms, n));
+                None::<u64>
+            },
+            late: |_| None,
+            time_to_live: None,
+            of: PhantomData,
+        };
+        let mut state = StateOf::<u64, Incremental<Count>, AtEnd>::default();
+        let mut out = OutletOf::<u64>::default().make(&[]);
+        let due = Timer::processing(1100);
+        let set = Asked { timers: vec![(due, true)], forget: false };
+        bolt.execute(&(), &mut state, 5, &mut out, &cx).unwrap();
+        assert_eq!(cx.timers.take(), set);
+        clock.store(1090, Ordering::Relaxed);
+        bolt.on_timer(&(), &mut state, due, &mut out, &cx).unwrap();
+        assert_eq!((cx.timers.take(), told.take()), (set, vec![]));
+        clock.store(1100, Ordering::Relaxed);
+        bolt.on_timer(&(), &mut state, due, &mut out, &cx).unwrap();
+        assert_eq!((cx.timers.take(), told.take()), (Asked::default(), vec![(1100, 1)]));
+        log.close().unwrap();
+    }
+}
