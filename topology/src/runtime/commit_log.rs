@@ -224,7 +224,7 @@ impl CommitLog {
 }
 
 fn end_of(trim: JoinHandle<crate::Result<Left>>) -> crate::Result<Left> {
-    trim.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    trim.join().unwrap_or_else(|_| Err(crate::Error::other("the thread that trims panicked")))
 }
 
 impl Drop for CommitLog {
@@ -233,5 +233,59 @@ impl Drop for CommitLog {
         if let Some(Err(error)) = self.trim.take().map(end_of) {
             tracing::warn!(error = chain(&error), "old ledgers are left to the next trim");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use egret_log::metadata::{Compare, Op};
+    use egret_log::{Log, LogConfig};
+    use egret_schemas::{EntryId, Generation};
+    use egret_state::Guarantee;
+    use egret_state::commit::{Claimant, Graph, TopologyRecord};
+
+    use crate::runtime::topology_store::key;
+
+    /// The ledger before may be deleted from then on: a topology whose process dies before its next record is there
+    /// has the copy.
+    #[test]
+    fn a_ledger_is_listed_and_begins_with_a_copy_of_the_last_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+        let me = Claimant { process: 7, operation: 1 };
+        let record = TopologyRecord::first(me, Guarantee::EffectivelyOnce, 64, Graph::default());
+        let put = Op::Put(key("t"), record.encode());
+        log.metadata().txn(&[Compare::Absent(key("t"))], &[put]).unwrap();
+        let saved = || {
+            let held = log.metadata().get(&key("t")).unwrap().unwrap();
+            (TopologyRecord::decode(&held.value).unwrap(), held.revision)
+        };
+        let (record, revision) = saved();
+        let store = Arc::new(TopologyStore::new("t", log.ledgers(), record, revision));
+        let writer = store.add_ledger(true).unwrap();
+        let first = CommitRecord::genesis(Generation(1), 0);
+        append_first(&writer, &first).unwrap();
+        let old = writer.id();
+        let faults = Faults::default();
+        let mut commits = CommitLog::new(writer, store, first.clone(), BTreeSet::new(), faults);
+
+        commits.records = RECORDS_MAX;
+        let mut next = first.clone();
+        next.last = egret_schemas::Epoch::first(Generation(1)).commit_end();
+        commits.append(&next).unwrap();
+        commits.trim(true).unwrap();
+        commits.writer.drain().unwrap();
+
+        let new = commits.writer.id();
+        assert_eq!(saved().0.commit_ledgers.last(), Some(&new), "whoever takes over finds it");
+        assert!(log.ledgers().describe(old).is_err(), "the one before is gone");
+        let read = |entry| {
+            let bytes = log.ledgers().read_unconfirmed(new, EntryId(entry)).unwrap();
+            CommitRecord::decode(&bytes).unwrap()
+        };
+        assert_eq!([read(0), read(1)], [first, next]);
+        drop(commits);
+        log.close().unwrap();
     }
 }
