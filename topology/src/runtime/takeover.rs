@@ -313,3 +313,7 @@ impl Driver<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "takeover_tests.rs"]
+mod tests;
