@@ -51,6 +51,14 @@ impl Sinks {
         Sinks { tasks: tasks.collect(), local, align: Align::new(first) }
     }
 
+    /// Takes a batch that came in. One of a later commit waits until those before it are closed.
+    fn arrived(&mut self, epoch: Epoch, routed: Routed) -> Result<(), TaskError> {
+        match self.align.admit(epoch, routed) {
+            Some(routed) => self.write(epoch, routed),
+            None => Ok(()),
+        }
+    }
+
     fn write(&mut self, epoch: Epoch, routed: Routed) -> Result<(), TaskError> {
         let index = self.local[routed.task as usize].expect("routed to the task's own worker");
         self.tasks[index].task.write(epoch.commit_start(), routed.batch, &routed.charge)
@@ -152,10 +160,8 @@ pub(crate) fn build<'s>(
                 sinks.turn(frontier)?;
                 let mut failed = Ok(());
                 inputs.for_each(|epoch, routed| {
-                    if let Some(routed) = sinks.align.admit(epoch, routed)
-                        && failed.is_ok()
-                    {
-                        failed = sinks.write(epoch, routed);
+                    if failed.is_ok() {
+                        failed = sinks.arrived(epoch, routed);
                     }
                 });
                 failed?;
@@ -178,4 +184,64 @@ pub(crate) fn build<'s>(
         }
     });
     (processed_stream, report_stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use egret_schemas::Generation;
+
+    use crate::batch::AnyBatch;
+    use crate::budget::Charge;
+    use crate::task::DurableOutput;
+
+    /// Notes what it is asked to do.
+    struct Noted(Rc<RefCell<Vec<String>>>);
+
+    impl SinkTask for Noted {
+        fn open(&mut self) -> Result<(), TaskError> {
+            Ok(())
+        }
+        fn write(
+            &mut self,
+            commit: Epoch,
+            batch: Box<dyn AnyBatch>,
+            _: &Charge,
+        ) -> Result<(), TaskError> {
+            let tuples = typed::<u64>(batch).tuples;
+            self.0.borrow_mut().push(format!("{tuples:?} in {commit}"));
+            Ok(())
+        }
+        fn close(&mut self, commit: Epoch) -> Result<(), TaskError> {
+            self.0.borrow_mut().push(format!("end of {commit}"));
+            Ok(())
+        }
+        fn durable(&mut self) -> Result<Vec<DurableOutput>, TaskError> {
+            Ok(Vec::new())
+        }
+        fn publish(&mut self, _: Epoch) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn output_of_a_later_commit_waits_until_the_one_before_is_closed() {
+        let noted = Rc::<RefCell<Vec<String>>>::default();
+        let at = |commit, micro| Epoch::new(Generation(1), commit, micro);
+        let task: Box<dyn SinkTask> = Box::new(Noted(Rc::clone(&noted)));
+        let id = TaskId { component: 0, task: 0 };
+        let mut sinks = Sinks::new(vec![(id, task)], 1, at(0, 0));
+        for (epoch, n) in [(at(0, 3), 1u64), (at(2, 0), 2), (at(1, 0), 3), (at(0, 4), 4)] {
+            sinks.arrived(epoch, Routed::message(0, vec![n])).unwrap();
+        }
+        sinks.turn(Some(at(0, 9))).unwrap();
+        assert_eq!(noted.take(), ["[1] in G1.0.0", "[4] in G1.0.0"]);
+        sinks.turn(Some(at(1, 0))).unwrap();
+        assert_eq!(noted.take(), ["end of G1.0.0", "[3] in G1.1.0"]);
+        sinks.turn(Some(at(2, 0))).unwrap();
+        assert_eq!(noted.take(), ["end of G1.1.0", "[2] in G1.2.0"]);
+    }
 }
