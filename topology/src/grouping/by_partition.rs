@@ -48,3 +48,28 @@ impl<T: Tuple, P: Fn(&T, u32) -> Option<u32> + Send> Partitioner<T> for ByPartit
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::typed;
+    use crate::budget::{Budget, Lane};
+
+    #[test]
+    fn a_tuple_with_a_key_goes_to_its_partition_and_those_without_in_turn() {
+        let lane = Lane::new(&Budget::new(1 << 20, 1), 0);
+        let target = Target { tasks: 3, local: Vec::new(), offset: 1, key_groups: 64, lane };
+        let partition_of = |n: &u32, partitions: u32| (*n < 100).then(|| n % partitions);
+        let mut by_partition = ByPartition::new(&target, partition_of);
+        let mut route = |tuples: Vec<u32>| {
+            let mut out = Vec::new();
+            by_partition.route(tuples, 90, &mut out);
+            let tuples = |routed: Routed| (routed.task, typed::<u32>(routed.batch).tuples);
+            out.into_iter().map(tuples).collect::<Vec<_>>()
+        };
+        let by_key = [(0, vec![0, 3, 6]), (1, vec![1, 4, 7]), (2, vec![2, 5, 8])];
+        assert_eq!(route((0..9).collect()), by_key);
+        assert_eq!(route(vec![100, 101]), [(2, vec![100, 101])]);
+        assert_eq!(route(vec![102, 7]), [(0, vec![102]), (1, vec![7])]);
+    }
+}
