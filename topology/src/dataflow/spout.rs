@@ -308,3 +308,61 @@ pub(crate) fn build<'s>(
     });
     Built { streams, reports: report_stream, marks }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use egret_schemas::Generation;
+
+    use crate::budget::{Budget, Lane};
+    use crate::component::{Emitter, Outlet, OutletOf};
+
+    /// Emits a tuple whenever it is asked.
+    struct Asked(Emitter<u64>);
+
+    impl SpoutTask for Asked {
+        fn open(&mut self, _: &Positions) -> Result<(), TaskError> {
+            Ok(())
+        }
+        fn next(&mut self, _: usize) -> Result<Next, TaskError> {
+            self.0.emit(7);
+            Ok(Next::More)
+        }
+        fn positions(&self) -> Positions {
+            Positions::new()
+        }
+        fn committed(&mut self, _: &Positions) -> Result<(), TaskError> {
+            Ok(())
+        }
+        fn mark(&mut self) -> Option<(Mark, Option<std::time::Duration>)> {
+            None
+        }
+        fn outlet(&mut self) -> &mut dyn Outlet {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn a_spout_waits_while_what_is_on_its_way_uses_up_the_budget() {
+        let first = Epoch::first(Generation(1));
+        let budget = Budget::new(100, 1);
+        let shared = Shared::new(first, Arc::clone(&budget), 1 << 20, true, Arc::default());
+        let task = Box::new(Asked(OutletOf::<u64>::default().make(&[])));
+        let id = TaskId { component: 0, task: 0 };
+        let mut spouts = Spouts::new(vec![(id, task)], Arc::new(shared));
+        spouts.open(first);
+        let mut outputs = Outputs::new(Vec::new(), Vec::new(), first);
+        let mut emits = || {
+            let mut notices = Vec::new();
+            let turn = spouts.emit(&mut outputs, &mut notices).unwrap();
+            let emitted = spouts.tasks[0].task.outlet().totals().0;
+            (matches!(turn, Turn::Again), matches!(turn, Turn::After(_)), emitted)
+        };
+        assert_eq!(emits(), (true, false, 1));
+        let on_its_way = Lane::new(&budget, 0).charge(100);
+        assert_eq!(emits(), (false, true, 1), "it looks again later");
+        drop(on_its_way);
+        assert_eq!(emits(), (true, false, 2));
+    }
+}
