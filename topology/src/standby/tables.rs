@@ -289,3 +289,7 @@ fn whole(ledgers: &Ledgers, stretch: &Stretch) -> EntryId {
     }
     last
 }
+
+#[cfg(test)]
+#[path = "tables_tests.rs"]
+mod tests;
