@@ -19,10 +19,45 @@
 //! ```
 //!
 //! A wiring that cannot run is an error at the call that makes it, naming the component and the fix.
+//!
+//! # What cannot be written
+//!
+//! A stream is there once the component it comes from is attached, so nothing can be attached to what comes after it:
+//! a topology has no cycle. What is to come back is written to a stream, and read from there by a spout.
+//! ```compile_fail,E0425
+//! # use egret::{Emitter, LogSpout, TopologyBuilder};
+//! # let mut t = TopologyBuilder::new("t");
+//! # let copy = || |line: String, out: &mut Emitter<String>| out.emit(line);
+//! # let lines = t.spout("lines", 1, LogSpout::<String>::from_stream("lines"))?;
+//! let tried = lines.union(&failed)?.shuffle().bolt("try", 1, copy)?;
+//! let failed = tried.shuffle().bolt("failed", 1, copy)?;
+//! # Ok::<(), egret::Error>(())
+//! ```
+//!
+//! State per key is kept behind `fields`, which says the key:
+//! ```compile_fail,E0599
+//! # use egret::{LogSpout, TopologyBuilder};
+//! # struct Count;
+//! # let mut t = TopologyBuilder::new("t");
+//! # let lines = t.spout("lines", 1, LogSpout::<String>::from_stream("lines"))?;
+//! lines.shuffle().keyed("count", 2, || Count)?;
+//! # Ok::<(), egret::Error>(())
+//! ```
+//!
+//! A bolt takes what the stream has:
+//! ```compile_fail,E0631
+//! # use egret::{Emitter, LogSpout, TopologyBuilder};
+//! # let mut t = TopologyBuilder::new("t");
+//! # let lines = t.spout("lines", 1, LogSpout::<String>::from_stream("lines"))?;
+//! lines.shuffle().bolt("double", 2, || |n: u64, out: &mut Emitter<u64>| out.emit(2 * n))?;
+//! # Ok::<(), egret::Error>(())
+//! ```
 
 mod edge;
 mod error;
+mod groupings;
 mod keyed;
+mod outputs;
 mod parts;
 mod stateful;
 mod stream;
@@ -175,6 +210,7 @@ impl TopologyBuilder {
             parallelism,
             inputs: Vec::new(),
             emits: Some(short_type::<T>()),
+            outputs: Vec::new(),
             state: None,
             event_time: None,
             detail: source.detail(),
@@ -195,7 +231,9 @@ impl TopologyBuilder {
     pub fn finish(self) -> Result<Topology> {
         check_name("topology", &self.name)?;
         if !(1..=1 << 16).contains(&self.key_groups) {
-            return Err(BuildError::KeyGroups { key_groups: self.key_groups }.into());
+            return Err(
+                BuildError::KeyGroups { name: self.name, key_groups: self.key_groups }.into()
+            );
         }
         let draft = self.draft.take();
         if !draft.components.iter().any(|c| c.kind == Kind::Spout) {

@@ -91,8 +91,8 @@ pub use blob::Blob;
 pub use builder::{BuildError, Grouped, KeyedStream, Stream, Topology, TopologyBuilder};
 pub use component::{
     Bolt, ComponentError, ComponentResult, Context, Emitter, EventTime, KeyedBolt, Next, NoTimers,
-    Positions, Replay, Rescale, Share, Sink, Spout, StatefulBolt, TimeOf, TimeToLive, Timer,
-    Timers,
+    Output, OutputError, Positions, Replay, Rescale, Share, Sink, Spout, StatefulBolt, TimeOf,
+    TimeToLive, Timer, Timers,
 };
 pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
 pub use egret_state::Guarantee;

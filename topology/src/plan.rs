@@ -9,5 +9,5 @@ mod logical;
 mod physical;
 
 pub use explain::explain;
-pub use logical::{ComponentPlan, InputPlan, Kind, LogicalPlan};
+pub use logical::{ComponentPlan, InputPlan, Kind, LogicalPlan, OutputPlan};
 pub use physical::PhysicalPlan;

@@ -5,20 +5,21 @@ use std::sync::{Arc, Mutex};
 
 use crate::Tuple;
 use crate::batch::{AnyBatch, Batch, Routed, typed};
-use crate::component::OutletOf;
-use crate::grouping::{Grouping, MakePartitioner, Partitioner, Target};
+use crate::component::{OutletOf, Output};
+use crate::grouping::{Grouping, MakePartitioner, NoSuchTask, Partitioner, Target};
 
 /// Makes batches of a bolt's input type of what a component emits.
 type Turn = Arc<dyn Fn(Box<dyn AnyBatch>) -> Box<dyn AnyBatch> + Send + Sync>;
 
 /// Where edges of tuples of `T` are attached: a component's outlet, or one side of it.
 trait Attach<T> {
-    fn attach(&self, make: MakePartitioner<T>);
+    /// As the component's edge of this number.
+    fn attach(&self, number: usize, make: MakePartitioner<T>);
 }
 
 impl<T> Attach<T> for Mutex<OutletOf<T>> {
-    fn attach(&self, make: MakePartitioner<T>) {
-        self.lock().expect("no panic while held").edges.push(make);
+    fn attach(&self, number: usize, make: MakePartitioner<T>) {
+        self.lock().expect("no panic while held").edges.push((number, make));
     }
 }
 
@@ -29,11 +30,11 @@ struct Side<T, U> {
 }
 
 impl<T: Tuple, U: Tuple> Attach<U> for Side<T, U> {
-    fn attach(&self, make: MakePartitioner<U>) {
+    fn attach(&self, number: usize, make: MakePartitioner<U>) {
         let pick = self.pick;
-        self.of.attach(Arc::new(move |target: &Target| {
-            Box::new(Picking { to: make(target), pick }) as Box<dyn Partitioner<T>>
-        }));
+        let make: MakePartitioner<T> =
+            Arc::new(move |target: &Target| Box::new(Picking { to: make(target), pick }));
+        self.of.attach(number, make);
     }
 }
 
@@ -44,12 +45,13 @@ struct Picking<T, U> {
 }
 
 impl<T: Tuple, U: Tuple> Partitioner<T> for Picking<T, U> {
-    fn route(&mut self, batch: Vec<T>, _: usize, out: &mut Vec<Routed>) {
+    fn route(&mut self, batch: Vec<T>, _: usize, out: &mut Vec<Routed>) -> Result<(), NoSuchTask> {
         let picked: Vec<U> = batch.into_iter().filter_map(self.pick).collect();
-        if !picked.is_empty() {
-            let bytes = picked.iter().map(Tuple::weight).sum();
-            self.to.route(picked, bytes, out);
+        if picked.is_empty() {
+            return Ok(());
         }
+        let bytes = picked.iter().map(Tuple::weight).sum();
+        self.to.route(picked, bytes, out)
     }
 
     fn flush(&mut self, out: &mut Vec<Routed>) {
@@ -60,27 +62,38 @@ impl<T: Tuple, U: Tuple> Partitioner<T> for Picking<T, U> {
 /// One component among those a stream comes from.
 pub(crate) struct Origin<T> {
     pub(crate) component: usize,
-    /// All of its outlet, unless this is a side of it.
+    /// All of its outlet, unless this is a side or a named output of it.
     pub(crate) outlet: Option<Arc<Mutex<OutletOf<T>>>>,
+    /// Its named output, if it is one.
+    output: Option<&'static str>,
     to: Arc<dyn Attach<T>>,
 }
 
 impl<T> Clone for Origin<T> {
     fn clone(&self) -> Self {
         let to = Arc::clone(&self.to);
-        Origin { component: self.component, outlet: self.outlet.clone(), to }
+        Origin { component: self.component, outlet: self.outlet.clone(), output: self.output, to }
     }
 }
 
 impl<T: Tuple> Origin<T> {
     pub(crate) fn new(component: usize, outlet: Arc<Mutex<OutletOf<T>>>) -> Origin<T> {
-        Origin { component, outlet: Some(Arc::clone(&outlet)), to: outlet }
+        Origin { component, outlet: Some(Arc::clone(&outlet)), output: None, to: outlet }
+    }
+
+    /// One of its named outputs.
+    pub(crate) fn named(
+        component: usize,
+        output: &Output<T>,
+        outlet: Arc<Mutex<OutletOf<T>>>,
+    ) -> Origin<T> {
+        Origin { component, outlet: None, output: Some(output.name()), to: outlet }
     }
 
     /// Those of its tuples that `pick` takes.
     pub(crate) fn side<U: Tuple>(&self, pick: fn(T) -> Option<U>) -> Origin<U> {
         let to = Arc::new(Side { of: Arc::clone(&self.to), pick });
-        Origin { component: self.component, outlet: None, to }
+        Origin { component: self.component, outlet: None, output: self.output, to }
     }
 }
 
@@ -88,11 +101,13 @@ impl<T: Tuple> Origin<T> {
 pub(crate) struct Edge {
     /// The component it comes from.
     pub(crate) component: usize,
+    /// The named output of that, if it is not the first one.
+    pub(crate) output: Option<&'static str>,
     pub(crate) grouping: Grouping,
     /// Which input of the component it leads to.
     pub(crate) side: u32,
     turn: Option<Turn>,
-    connect: Rc<dyn Fn(Option<Turn>)>,
+    connect: Rc<dyn Fn(usize, Option<Turn>)>,
 }
 
 impl Edge {
@@ -102,7 +117,7 @@ impl Edge {
         make: &MakePartitioner<T>,
     ) -> Edge {
         let (to, make) = (Arc::clone(&origin.to), Arc::clone(make));
-        let connect = move |turn: Option<Turn>| {
+        let connect = move |number: usize, turn: Option<Turn>| {
             let make = Arc::clone(&make);
             let make: MakePartitioner<T> = match turn {
                 None => make,
@@ -111,10 +126,10 @@ impl Edge {
                     Box::new(Turning { to: make(target), turn })
                 }),
             };
-            to.attach(make);
+            to.attach(number, make);
         };
-        let component = origin.component;
-        Edge { component, grouping, side: 0, turn: None, connect: Rc::new(connect) }
+        let Origin { component, output, .. } = *origin;
+        Edge { component, output, grouping, side: 0, turn: None, connect: Rc::new(connect) }
     }
 
     /// The same edge to a bolt that takes `U`, of which `turn` makes one of each tuple; its sides are
@@ -133,9 +148,9 @@ impl Edge {
         self
     }
 
-    /// Adds the edge to those of its origin.
-    pub(crate) fn connect(self) {
-        (self.connect)(self.turn);
+    /// Adds the edge to those of its origin, as the one of this number.
+    pub(crate) fn connect(self, number: usize) {
+        (self.connect)(number, self.turn);
     }
 }
 
@@ -155,10 +170,16 @@ impl<T> Turning<T> {
 }
 
 impl<T: Tuple> Partitioner<T> for Turning<T> {
-    fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
+    fn route(
+        &mut self,
+        batch: Vec<T>,
+        bytes: usize,
+        out: &mut Vec<Routed>,
+    ) -> Result<(), NoSuchTask> {
         let before = out.len();
-        self.to.route(batch, bytes, out);
+        self.to.route(batch, bytes, out)?;
         self.turn(out, before);
+        Ok(())
     }
 
     fn flush(&mut self, out: &mut Vec<Routed>) {

@@ -2,6 +2,7 @@
 
 use egret_state::Guarantee;
 
+use crate::component::in_words;
 use crate::plan::Kind;
 use crate::window::WindowError;
 
@@ -35,8 +36,10 @@ pub enum BuildError {
         max: u32,
     },
     /// Key groups out of range.
-    #[error("a topology has 1 to 65536 key groups, not {key_groups}")]
+    #[error("topology `{name}` has {key_groups} key groups: give it 1 to 65536")]
     KeyGroups {
+        /// The topology.
+        name: String,
         /// What was asked.
         key_groups: u32,
     },
@@ -108,6 +111,49 @@ pub enum BuildError {
         /// A component the other comes from.
         second: String,
     },
+    /// Two named outputs of one name.
+    #[error("`{component}` has two outputs named `{name}`: give one of them another name")]
+    DuplicateOutput {
+        /// The component.
+        component: String,
+        /// The output.
+        name: String,
+    },
+    /// An output that was not declared.
+    #[error(
+        "`{component}` has no output `{name}` ({}): take one that is there, or declare it with `Stream::with_output`",
+        in_words(.there)
+    )]
+    UnknownOutput {
+        /// The component.
+        component: String,
+        /// What was asked for.
+        name: String,
+        /// The outputs it has.
+        there: Vec<String>,
+    },
+    /// An output taken as one of another type.
+    #[error(
+        "output `{name}` of `{component}` is of {declared} and was taken as one of {asked}: use one `Output` for both"
+    )]
+    OutputType {
+        /// The component.
+        component: String,
+        /// The output.
+        name: String,
+        /// What it was declared to be of.
+        declared: String,
+        /// What it was taken as.
+        asked: String,
+    },
+    /// Outputs of something else than a component.
+    #[error(
+        "named outputs are those of one component: declare and take them of the stream that attaching it gave, not of a part or a union of such, here of `{name}`"
+    )]
+    OutputsOf {
+        /// The component, or components.
+        name: String,
+    },
     /// Event time said of something else than a spout's stream.
     #[error(
         "the event time of tuples is said of the stream that `TopologyBuilder::spout` gave, not of that of `{name}`: what a spout reaches has its watermark"
@@ -132,10 +178,12 @@ pub enum BuildError {
         /// Why not.
         why: WindowError,
     },
-    /// Streams of two builders.
-    #[error("component `{name}` is attached to a stream of another topology: build it on its own")]
-    OtherTopology {
-        /// The component.
+    /// Something more for a topology that is built.
+    #[error(
+        "`{name}` is for a topology that is finished: attach and declare everything before `finish`"
+    )]
+    Finished {
+        /// The component, or the output.
         name: String,
     },
 }

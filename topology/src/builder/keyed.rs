@@ -283,6 +283,7 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
             parallelism,
             inputs: Vec::new(),
             emits: Some(short_type::<O>()),
+            outputs: Vec::new(),
             state: Some(state),
             event_time: None,
             detail,

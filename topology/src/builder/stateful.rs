@@ -35,6 +35,7 @@ impl<T: Tuple> Grouped<T> {
             parallelism,
             inputs: Vec::new(),
             emits: Some(short_type::<O>()),
+            outputs: Vec::new(),
             state: Some(format!("{} per task", short_type::<B::State>())),
             event_time: None,
             detail: String::new(),

@@ -1,22 +1,15 @@
-//! Typed streams between components, and the groupings that make them attachable.
+//! Typed streams between components, and what is attached to them once they are grouped.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use egret_state::keyed::Key;
-
 use super::edge::{Edge, Origin};
-use super::keyed::{ComputedKey, KeyField, KeyedStream};
 use super::parts::{BoltOf, Part, SinkOf, SinkPart};
 use super::{BuildError, Draft, short_type};
 use crate::component::{Bolt, EventTime, OutletOf, Sink};
-use crate::grouping::all::All;
-use crate::grouping::global::Global;
-use crate::grouping::local_or_shuffle::LocalOrShuffle;
-use crate::grouping::shuffle::Shuffle;
-use crate::grouping::{Grouping, MakePartitioner, Partitioner, Target};
+use crate::grouping::{Grouping, MakePartitioner};
 use crate::plan::{ComponentPlan, InputPlan, Kind};
 use crate::{Either, Result, Tuple};
 
@@ -24,7 +17,7 @@ use crate::{Either, Result, Tuple};
 /// each sees every tuple.
 pub struct Stream<T> {
     pub(crate) draft: Rc<RefCell<Draft>>,
-    origins: Vec<Origin<T>>,
+    pub(super) origins: Vec<Origin<T>>,
 }
 
 impl<T> Clone for Stream<T> {
@@ -123,50 +116,6 @@ impl<T: Tuple> Stream<T> {
         self.draft.borrow_mut().need_event_time.extend(components);
     }
 
-    /// To the tasks of the next component in turn.
-    pub fn shuffle(&self) -> Grouped<T> {
-        let make = |target: &Target| Box::new(Shuffle::new(target)) as Box<dyn Partitioner<T>>;
-        self.grouped(Grouping::Shuffle, &(Arc::new(make) as _))
-    }
-
-    /// A copy to every task.
-    pub fn all(&self) -> Grouped<T> {
-        let make = |target: &Target| Box::new(All(target.clone())) as Box<dyn Partitioner<T>>;
-        self.grouped(Grouping::All, &(Arc::new(make) as _))
-    }
-
-    /// Everything to task 0.
-    pub fn global(&self) -> Grouped<T> {
-        let make = |target: &Target| Box::new(Global(target.clone())) as Box<dyn Partitioner<T>>;
-        self.grouped(Grouping::Global, &(Arc::new(make) as _))
-    }
-
-    /// To tasks on the same worker where there are any: no tuple crosses workers.
-    pub fn local_or_shuffle(&self) -> Grouped<T> {
-        let make =
-            |target: &Target| Box::new(LocalOrShuffle::new(target)) as Box<dyn Partitioner<T>>;
-        self.grouped(Grouping::LocalOrShuffle, &(Arc::new(make) as _))
-    }
-
-    /// By a key inside the tuple: `fields(|w| w.as_str())`. Equal keys meet at one task; keyed state
-    /// becomes possible.
-    pub fn fields<K, F>(&self, key: F) -> KeyedStream<T, KeyField<T, K, F>>
-    where
-        K: Key + ?Sized + 'static,
-        F: Fn(&T) -> &K + Clone + Send + Sync + 'static,
-    {
-        KeyedStream::new(self, KeyField::new(key))
-    }
-
-    /// By a key computed from the tuple: `fields_by(|order| order.cents / 100)`.
-    pub fn fields_by<K, F>(&self, key: F) -> KeyedStream<T, ComputedKey<T, K, F>>
-    where
-        K: Key + 'static,
-        F: Fn(&T) -> K + Clone + Send + Sync + 'static,
-    {
-        KeyedStream::new(self, ComputedKey::new(key))
-    }
-
     /// Ends the stream in a sink that places its tuples itself, such as a
     /// [`LogSink`](crate::LogSink).
     ///
@@ -197,6 +146,7 @@ impl<T: Tuple> Stream<T> {
             parallelism,
             inputs: Vec::new(),
             emits: None,
+            outputs: Vec::new(),
             state: None,
             event_time: None,
             detail,
@@ -323,15 +273,17 @@ impl<T: Tuple> Grouped<T> {
         let mut edges = draft.edges.clone();
         for edge in &self.edges {
             let Some(next) = edges.get_mut(edge.component) else {
-                return Err(BuildError::OtherTopology { name: plan.name }.into());
+                return Err(BuildError::Finished { name: plan.name }.into());
             };
             let (from, grouping, side) = (edge.component, edge.grouping, edge.side);
-            plan.inputs.push(InputPlan { from, edge: *next, grouping, side });
+            let output = edge.output.map(str::to_owned);
+            plan.inputs.push(InputPlan { from, output, edge: *next, grouping, side });
             *next += 1;
         }
+        let numbers: Vec<usize> = plan.inputs.iter().map(|input| input.edge).collect();
         let index = draft.add(plan, part)?;
         drop(draft);
-        self.edges.into_iter().for_each(Edge::connect);
+        self.edges.into_iter().zip(numbers).for_each(|(edge, number)| edge.connect(number));
         Ok(index)
     }
 
@@ -353,6 +305,7 @@ impl<T: Tuple> Grouped<T> {
             parallelism,
             inputs: Vec::new(),
             emits: Some(short_type::<O>()),
+            outputs: Vec::new(),
             state: None,
             event_time: None,
             detail: String::new(),
@@ -378,6 +331,7 @@ impl<T: Tuple> Grouped<T> {
             parallelism,
             inputs: Vec::new(),
             emits: None,
+            outputs: Vec::new(),
             state: None,
             event_time: None,
             detail: "outside of the commit: at least once".to_owned(),

@@ -8,16 +8,22 @@
 //! emit ─▶ [buffer] ─ a batch ─┬─ below a slice ─────────▶ route ─▶ ready ─▶ the dataflow
 //!                             └─ else ─▶ [packed]* ─ refill ─┘
 //! ```
-//! Order is kept: nothing is routed past what is packed.
+//! Order is kept: nothing is routed past what is packed. Each named output has the same beside it; between outputs
+//! there is no order.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
+use super::context::TaskId;
 use super::event_time::{EventTime, LatestOf, Times};
+use super::output::{Declared, Named, NamedOutlet, Output, OutputError, emitter_of};
 use crate::Tuple;
 use crate::batch::{BATCH_BYTES, BATCH_TUPLES, Routed};
 use crate::budget::{Charge, Lane};
-use crate::grouping::{MakePartitioner, Partitioner, Target};
+use crate::grouping::{MakePartitioner, NoSuchTask, Partitioner, Target};
+use crate::task::{TaskError, guard, kept};
 
 /// Encoded bytes that one call of a bolt may emit: it runs to its end before anything of it can be
 /// consumed. Sixteen of the largest records.
@@ -29,13 +35,38 @@ pub struct Emitter<T> {
     bytes: usize,
     total_bytes: usize,
     total_tuples: u64,
-    edges: Vec<Box<dyn Partitioner<T>>>,
-    ready: Vec<Vec<Routed>>,
+    edges: Vec<Edge<T>>,
+    outputs: Vec<Named>,
+    /// Whether one of the named outputs should rest.
+    output_is_full: bool,
+    /// Whose it is; nobody's if nothing takes what it emits.
+    task: Option<TaskId>,
+    /// Why what was emitted cannot be handed on: the first reason there was.
+    failed: Option<EmitError>,
     /// Bytes routed since the dataflow last took what was ready.
     ready_bytes: usize,
     slicing: Option<Slicing>,
     /// The event time of what is emitted, where a spout says it.
     times: Option<Times<T>>,
+}
+
+/// A way out for what is emitted.
+struct Edge<T> {
+    /// Which of the component's edges it is.
+    number: usize,
+    to: Box<dyn Partitioner<T>>,
+    ready: Vec<Routed>,
+    /// Bytes given to the partitioner that it did not ship yet.
+    kept: usize,
+}
+
+/// Why a tuple goes nowhere. It would not the next time either.
+#[derive(Debug, thiserror::Error)]
+enum EmitError {
+    #[error(transparent)]
+    Task(#[from] NoSuchTask),
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 /// What an emitter that ships in slices has beside.
@@ -73,6 +104,20 @@ impl<T: Tuple> Emitter<T> {
         }
     }
 
+    /// Emits one tuple to a named output, which was declared where the component is attached
+    /// ([`Stream::with_output`](crate::Stream::with_output)). One that was not, or is of another type, fails the
+    /// topology with [`OutputError`](super::OutputError). What nobody takes is dropped.
+    #[inline]
+    pub fn emit_to<U: Tuple>(&mut self, output: &Output<U>, tuple: U) {
+        match emitter_of(&mut self.outputs, output) {
+            Ok(emitter) => {
+                emitter.emit(tuple);
+                self.output_is_full |= emitter.is_full();
+            }
+            Err(why) => self.fails(why.into()),
+        }
+    }
+
     /// For spouts that read several splits: what is emitted from here on comes from this one, counted from
     /// 0. The watermark is that of the split furthest behind; it only follows tuples whose split is said.
     pub fn from_split(&mut self, split: usize) {
@@ -97,24 +142,34 @@ impl<T: Tuple> Emitter<T> {
 
     /// Bytes emitted since the task began.
     pub fn bytes(&self) -> usize {
-        self.total_bytes + self.bytes
+        let of_outputs: usize = self.outputs.iter().map(|named| named.outlet.bytes()).sum();
+        self.total_bytes + self.bytes + of_outputs
     }
 
     /// Whether the task should rest until the dataflow took what is ready.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         let full = |s: &Slicing| self.ready_bytes >= s.slice_bytes || !s.packed.is_empty();
-        self.slicing.as_ref().is_some_and(full)
+        self.output_is_full || self.slicing.as_ref().is_some_and(full)
     }
 
     /// Whether everything emitted was kept; else why not.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if let Some(why) = &self.failed {
+            return Err(why.to_string());
+        }
+        self.outputs.iter().try_for_each(|named| named.outlet.check())?;
         match self.slicing.as_ref().is_some_and(|s| s.overflowed) {
             false => Ok(()),
             true => Err(format!(
                 "one call emitted more than {CALL_BYTES_MAX} bytes: spread them over several tuples"
             )),
         }
+    }
+
+    #[cold]
+    fn fails(&mut self, why: EmitError) {
+        self.failed.get_or_insert(why);
     }
 
     fn ship(&mut self) {
@@ -151,25 +206,78 @@ impl<T: Tuple> Emitter<T> {
     }
 
     fn route(&mut self, batch: Vec<T>, bytes: usize) {
-        self.ready_bytes += bytes;
-        let Some(last) = self.edges.len().checked_sub(1) else { return };
-        for edge in 0..last {
-            self.edges[edge].route(batch.clone(), bytes, &mut self.ready[edge]);
+        let Some((last, others)) = self.edges.split_last_mut() else { return };
+        let (mut copies, mut failed) = (0, None);
+        let mut to = |edge: &mut Edge<T>, batch| match edge.route(batch, bytes) {
+            Ok(bytes) => copies = copies.max(bytes),
+            Err(why) => failed = Some(why),
+        };
+        others.iter_mut().for_each(|edge| to(edge, batch.clone()));
+        to(last, batch);
+        self.ready_bytes += bytes + copies;
+        if let Some(why) = failed {
+            self.fails(why.into());
         }
-        self.edges[last].route(batch, bytes, &mut self.ready[last]);
+    }
+
+    /// Does what may call code of the user's, as the task whose emitter this is.
+    fn guarded(
+        &mut self,
+        run: impl FnOnce(&mut Self) -> Result<(), TaskError>,
+    ) -> Result<(), TaskError> {
+        let Some(task) = self.task.clone() else { return run(self) };
+        let mut done = Ok(());
+        guard(&task, || {
+            done = run(self);
+            Ok(())
+        })?;
+        done?;
+        kept(&task, self.check())
+    }
+}
+
+impl<T> Edge<T> {
+    /// Routes a batch; how many bytes were shipped beyond those given: copies for several tasks.
+    fn route(&mut self, batch: Vec<T>, bytes: usize) -> Result<usize, NoSuchTask> {
+        let before = self.ready.len();
+        self.kept += bytes;
+        self.to.route(batch, bytes, &mut self.ready)?;
+        Ok(self.shipped(before))
+    }
+
+    fn flush(&mut self) {
+        let before = self.ready.len();
+        self.to.flush(&mut self.ready);
+        self.shipped(before);
+        // What is left is what weights were rounded by.
+        self.kept = 0;
+    }
+
+    /// Accounts for what became ready since there were so many.
+    fn shipped(&mut self, before: usize) -> usize {
+        let shipped: usize = self.ready[before..].iter().map(|r| r.charge.bytes()).sum();
+        let copies = shipped.saturating_sub(self.kept);
+        self.kept = self.kept.saturating_sub(shipped);
+        copies
     }
 }
 
 /// An emitter seen by the dataflow, which does not know its type.
 pub(crate) trait Outlet {
     /// Ends the open batches, those kept back by the groupings too.
-    fn finish(&mut self);
+    ///
+    /// # Errors
+    /// When something that was emitted cannot be handed on; when a grouping of the user's own panics.
+    fn finish(&mut self) -> Result<(), TaskError>;
     /// Takes the batches ready for one edge.
     fn take(&mut self, edge: usize) -> std::vec::Drain<'_, Routed>;
     /// Says that the batches of every edge were taken; whether something is packed still.
     fn taken(&mut self) -> bool;
     /// Makes the next slice ready of what is packed.
-    fn refill(&mut self);
+    ///
+    /// # Errors
+    /// As [`finish`](Outlet::finish).
+    fn refill(&mut self) -> Result<(), TaskError>;
     /// Whether consumers are done with enough of what was shipped for more to be.
     fn has_room(&self) -> bool;
     /// Whether anything is ready.
@@ -179,34 +287,47 @@ pub(crate) trait Outlet {
 }
 
 impl<T: Tuple> Outlet for Emitter<T> {
-    fn finish(&mut self) {
-        if !self.buffer.is_empty() {
-            self.ship();
-        }
-        for (edge, ready) in self.edges.iter_mut().zip(&mut self.ready) {
-            edge.flush(ready);
-        }
+    fn finish(&mut self) -> Result<(), TaskError> {
+        self.guarded(|emitter| {
+            if !emitter.buffer.is_empty() {
+                emitter.ship();
+            }
+            emitter.edges.iter_mut().for_each(Edge::flush);
+            emitter.outputs.iter_mut().try_for_each(|named| named.outlet.finish())
+        })
     }
 
     fn take(&mut self, edge: usize) -> std::vec::Drain<'_, Routed> {
-        self.ready[edge].drain(..)
+        if let Some(own) = self.edges.iter().position(|own| own.number == edge) {
+            return self.edges[own].ready.drain(..);
+        }
+        let of = self.outputs.iter_mut().find(|named| named.outlet.has(edge));
+        of.expect("every edge leaves the component by one of its outputs").outlet.take(edge)
     }
 
     fn taken(&mut self) -> bool {
         self.ready_bytes = 0;
-        self.slicing.as_ref().is_some_and(|s| !s.packed.is_empty())
+        let packed = self.slicing.as_ref().is_some_and(|s| !s.packed.is_empty());
+        self.output_is_full = false;
+        for named in &mut self.outputs {
+            self.output_is_full |= named.outlet.taken();
+        }
+        packed || self.output_is_full
     }
 
-    fn refill(&mut self) {
-        while let Some(slicing) = &mut self.slicing
-            && self.ready_bytes < slicing.slice_bytes
-            && let Some(packed) = slicing.packed.pop_front()
-        {
-            slicing.packed_bytes -= packed.tuples.len();
-            let batch = postcard::from_bytes(&packed.tuples)
-                .expect("a tuple's Deserialize takes what its Serialize made");
-            self.route(batch, packed.weight);
-        }
+    fn refill(&mut self) -> Result<(), TaskError> {
+        self.guarded(|emitter| {
+            while let Some(slicing) = &mut emitter.slicing
+                && emitter.ready_bytes < slicing.slice_bytes
+                && let Some(packed) = slicing.packed.pop_front()
+            {
+                slicing.packed_bytes -= packed.tuples.len();
+                let batch = postcard::from_bytes(&packed.tuples)
+                    .expect("a tuple's Deserialize takes what its Serialize made");
+                emitter.route(batch, packed.weight);
+            }
+            emitter.outputs.iter_mut().try_for_each(|named| named.outlet.refill())
+        })
     }
 
     fn has_room(&self) -> bool {
@@ -214,54 +335,98 @@ impl<T: Tuple> Outlet for Emitter<T> {
     }
 
     fn is_ready(&self) -> bool {
-        self.ready.iter().any(|batches| !batches.is_empty())
+        self.edges.iter().any(|edge| !edge.ready.is_empty())
+            || self.outputs.iter().any(|named| named.outlet.is_ready())
     }
 
     fn totals(&self) -> (u64, usize) {
-        (self.total_tuples, self.total_bytes)
+        let own = (self.total_tuples, self.total_bytes);
+        self.outputs.iter().fold(own, |(tuples, bytes), named| {
+            let (more_tuples, more_bytes) = named.outlet.totals();
+            (tuples + more_tuples, bytes + more_bytes)
+        })
+    }
+}
+
+impl<T: Tuple> NamedOutlet for Emitter<T> {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Emitter::check(self)
+    }
+
+    fn bytes(&self) -> usize {
+        Emitter::bytes(self)
+    }
+
+    fn has(&self, edge: usize) -> bool {
+        self.edges.iter().any(|own| own.number == edge)
     }
 }
 
 /// How to make the emitter of each task of a component: one partitioner per consumer.
 pub(crate) struct OutletOf<T> {
-    pub(crate) edges: Vec<MakePartitioner<T>>,
+    /// Each with its number among all of the component's edges.
+    pub(crate) edges: Vec<(usize, MakePartitioner<T>)>,
+    /// The named outputs beside this one.
+    pub(crate) outputs: Vec<Arc<dyn Declared>>,
     /// A spout's, if it says the event time of its tuples.
     pub(crate) event_time: Option<(LatestOf<T>, EventTime)>,
 }
 
 impl<T> Default for OutletOf<T> {
     fn default() -> Self {
-        OutletOf { edges: Vec::new(), event_time: None }
+        OutletOf { edges: Vec::new(), outputs: Vec::new(), event_time: None }
     }
 }
 
 impl<T: Tuple> OutletOf<T> {
+    /// How many edges leave it, and the named outputs beside it.
+    pub(super) fn edges_total(&self) -> usize {
+        self.edges.len() + self.outputs.iter().map(|output| output.edges()).sum::<usize>()
+    }
+
     /// Makes the emitter of a bolt's task, which ships in slices; `targets` has one entry per edge.
     pub(crate) fn make_slicing(&self, targets: &[Target]) -> Emitter<T> {
-        let mut emitter = self.make(targets);
-        emitter.slicing = targets.first().map(|target| Slicing {
-            lane: target.lane.clone(),
-            slice_bytes: target.lane.slice_bytes(),
-            packed: VecDeque::new(),
-            packed_bytes: 0,
-            overflowed: false,
-        });
-        emitter
+        assert_eq!(targets.len(), self.edges_total(), "one target per edge");
+        self.build(targets, true)
     }
 
     /// Makes the emitter of a spout's task, which is told how much to emit; `targets` has one entry per
     /// edge.
     pub(crate) fn make(&self, targets: &[Target]) -> Emitter<T> {
-        assert_eq!(targets.len(), self.edges.len(), "one target per edge");
+        assert_eq!(targets.len(), self.edges_total(), "one target per edge");
+        self.build(targets, false)
+    }
+
+    pub(super) fn build(&self, targets: &[Target], slices: bool) -> Emitter<T> {
+        let edge = |(number, make): &(usize, MakePartitioner<T>)| Edge {
+            number: *number,
+            to: make(&targets[*number]),
+            ready: Vec::new(),
+            kept: 0,
+        };
+        let slicing = |target: &Target| Slicing {
+            lane: target.lane.clone(),
+            slice_bytes: target.lane.slice_bytes(),
+            packed: VecDeque::new(),
+            packed_bytes: 0,
+            overflowed: false,
+        };
         Emitter {
             buffer: Vec::new(),
             bytes: 0,
             total_bytes: 0,
             total_tuples: 0,
-            edges: self.edges.iter().zip(targets).map(|(make, target)| make(target)).collect(),
-            ready: targets.iter().map(|_| Vec::new()).collect(),
+            edges: self.edges.iter().map(edge).collect(),
+            outputs: self.outputs.iter().map(|output| output.make(targets, slices)).collect(),
+            output_is_full: false,
+            task: targets.first().map(|target| target.from.clone()),
+            failed: None,
             ready_bytes: 0,
-            slicing: None,
+            slicing: targets.first().filter(|_| slices).map(slicing),
             times: self.event_time.clone().map(|(latest_of, config)| Times::new(latest_of, config)),
         }
     }

@@ -130,7 +130,7 @@ impl Bolts {
             }
             if let Some((epoch, routed)) = self.waiting.pop_front() {
                 if epoch != self.emitting {
-                    self.finish(outputs);
+                    self.finish(outputs)?;
                     self.emitting = epoch;
                 }
                 let index = self.local[routed.task as usize].expect("routed to its own worker");
@@ -166,7 +166,7 @@ impl Bolts {
             }
             self.moved = true;
             if packed {
-                task.outlet().refill();
+                task.outlet().refill()?;
             } else if task.go_on()? {
                 *under_way = None;
             }
@@ -177,7 +177,7 @@ impl Bolts {
     /// had room to.
     fn close(&mut self, commit: Epoch, outputs: &mut Outputs) -> Result<bool, TaskError> {
         let Some(index) = self.closing else {
-            self.finish(outputs);
+            self.finish(outputs)?;
             // Results of the commit as a whole leave at its latest epoch still open here: the frontier
             // may have gone on inside the commit since the last tuple.
             self.emitting = self.emitting.max(commit).max(outputs.earliest());
@@ -197,7 +197,7 @@ impl Bolts {
             self.turn = Some((index, None));
             return Ok(true);
         }
-        self.finish(outputs);
+        self.finish(outputs)?;
         self.closing = None;
         self.align.advance();
         self.waiting.extend(match self.faults.stash_drained_while_closing {
@@ -208,11 +208,12 @@ impl Bolts {
     }
 
     /// Ends and sends the open batches of every task; nobody's turn is under way.
-    fn finish(&mut self, outputs: &mut Outputs) {
+    fn finish(&mut self, outputs: &mut Outputs) -> Result<(), TaskError> {
         for local in &mut self.tasks {
-            local.task.outlet().finish();
+            local.task.outlet().finish()?;
             outputs.ship(local.task.outlet(), self.emitting);
         }
+        Ok(())
     }
 
     /// The earliest epoch that what is left may emit at.
@@ -307,7 +308,7 @@ pub(crate) fn build<'s>(
                     said.into_iter().for_each(|(epoch, said)| watermark.said(epoch, said));
                 }
                 match bolts.work(frontier, &mut outputs)? {
-                    Left::Nothing => bolts.finish(&mut outputs),
+                    Left::Nothing => bolts.finish(&mut outputs)?,
                     Left::Filled => activator.activate(),
                     Left::Full => activator.activate_after(LANE_FULL),
                 }

@@ -170,13 +170,14 @@ struct Building<'a, 's> {
 }
 
 impl Building<'_, '_> {
+    fn task_id(&self, component: usize, task: u32) -> TaskId {
+        TaskId { component: self.compiled.plan.components[component].name.as_str().into(), task }
+    }
+
     fn context(&self, component: usize, task: u32, wake: &Wake) -> Context {
         Context {
             topology: self.compiled.plan.name.as_str().into(),
-            id: TaskId {
-                component: self.compiled.plan.components[component].name.as_str().into(),
-                task,
-            },
+            id: self.task_id(component, task),
             tasks: self.compiled.physical.tasks[component],
             wake: Arc::clone(wake),
             log: self.compiled.env.log.clone(),
@@ -196,6 +197,8 @@ impl Building<'_, '_> {
         c.plan
             .consumers_of(component)
             .map(|(to, _)| Target {
+                from: self.task_id(component, task),
+                to: c.plan.components[to].name.as_str().into(),
                 tasks: c.physical.tasks[to],
                 local: c.physical.tasks_on(to, self.worker),
                 offset: task,

@@ -148,7 +148,7 @@ impl Spouts {
             let before = local.task.outlet().totals();
             let left = self.epoch_bytes.saturating_sub(before.1 - local.start);
             let next = local.task.next(left.min(SLICE_BYTES))?;
-            local.task.outlet().finish();
+            local.task.outlet().finish()?;
             outputs.ship(local.task.outlet(), epoch);
             let after = local.task.outlet().totals();
             self.shared.emitted(after.0 - before.0, after.1 - before.1);

@@ -2,7 +2,7 @@
 //!
 //! Tuples without a key take partitions in turn, a batch at a time.
 
-use super::{Partitioner, Target};
+use super::{NoSuchTask, Partitioner, Target};
 use crate::Tuple;
 use crate::batch::{Batch, Routed};
 
@@ -23,7 +23,12 @@ impl<T: Tuple, P: Fn(&T, u32) -> Option<u32>> ByPartition<T, P> {
 }
 
 impl<T: Tuple, P: Fn(&T, u32) -> Option<u32> + Send> Partitioner<T> for ByPartition<T, P> {
-    fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
+    fn route(
+        &mut self,
+        batch: Vec<T>,
+        bytes: usize,
+        out: &mut Vec<Routed>,
+    ) -> Result<(), NoSuchTask> {
         let each = bytes / batch.len().max(1);
         // Keys spread evenly, more or less.
         let some = batch.len() / self.kept.len();
@@ -37,6 +42,7 @@ impl<T: Tuple, P: Fn(&T, u32) -> Option<u32> + Send> Partitioner<T> for ByPartit
         }
         self.turn = (self.turn + 1) % self.target.tasks;
         self.flush(out);
+        Ok(())
     }
 
     fn flush(&mut self, out: &mut Vec<Routed>) {
@@ -53,17 +59,16 @@ impl<T: Tuple, P: Fn(&T, u32) -> Option<u32> + Send> Partitioner<T> for ByPartit
 mod tests {
     use super::*;
     use crate::batch::typed;
-    use crate::budget::{Budget, Lane};
+    use crate::grouping::tests::target;
 
     #[test]
     fn a_tuple_with_a_key_goes_to_its_partition_and_those_without_in_turn() {
-        let lane = Lane::new(&Budget::new(1 << 20, 1), 0);
-        let target = Target { tasks: 3, local: Vec::new(), offset: 1, key_groups: 64, lane };
+        let target = Target { offset: 1, ..target(3) };
         let partition_of = |n: &u32, partitions: u32| (*n < 100).then(|| n % partitions);
         let mut by_partition = ByPartition::new(&target, partition_of);
         let mut route = |tuples: Vec<u32>| {
             let mut out = Vec::new();
-            by_partition.route(tuples, 90, &mut out);
+            by_partition.route(tuples, 90, &mut out).unwrap();
             let tuples = |routed: Routed| (routed.task, typed::<u32>(routed.batch).tuples);
             out.into_iter().map(tuples).collect::<Vec<_>>()
         };

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use egret_schemas::key;
 
-use super::{Partitioner, Target};
+use super::{NoSuchTask, Partitioner, Target};
 use crate::Tuple;
 use crate::batch::{BATCH_BYTES, BATCH_TUPLES, Batch, Routed};
 
@@ -36,12 +36,18 @@ impl<T: Tuple, H: Fn(&T) -> u64> Fields<T, H> {
 }
 
 impl<T: Tuple, H: Fn(&T) -> u64 + Send> Partitioner<T> for Fields<T, H> {
-    fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
+    fn route(
+        &mut self,
+        batch: Vec<T>,
+        bytes: usize,
+        out: &mut Vec<Routed>,
+    ) -> Result<(), NoSuchTask> {
         if let [_] = &self.kept[..] {
             // One task gets everything: nothing is sorted out.
             let hashes = batch.iter().map(&self.hash_of).collect();
             let batch = Batch { tuples: batch, hashes };
-            return out.push(Routed::new(0, batch, bytes, &self.target.lane));
+            out.push(Routed::new(0, batch, bytes, &self.target.lane));
+            return Ok(());
         }
         let each = bytes / batch.len().max(1);
         for tuple in batch {
@@ -59,6 +65,7 @@ impl<T: Tuple, H: Fn(&T) -> u64 + Send> Partitioner<T> for Fields<T, H> {
                 Self::ship(&self.target, task as usize, kept, out);
             }
         }
+        Ok(())
     }
 
     fn flush(&mut self, out: &mut Vec<Routed>) {
@@ -74,18 +81,17 @@ impl<T: Tuple, H: Fn(&T) -> u64 + Send> Partitioner<T> for Fields<T, H> {
 mod tests {
     use super::*;
     use crate::batch::typed;
-    use crate::budget::{Budget, Lane};
+    use crate::grouping::tests::target;
 
     /// One task gets batches as they are; several get the same tuples, sorted out.
     #[test]
     fn every_tuple_reaches_its_task_in_order_with_its_hash() {
         for tasks in [1, 3] {
-            let lane = Lane::new(&Budget::new(1 << 20, 1), 0);
-            let target = Target { tasks, local: Vec::new(), offset: 0, key_groups: 64, lane };
+            let target = target(tasks);
             let mut fields = Fields::new(&target, |n: &u64| key::hash(&n.to_le_bytes()));
             let mut out = Vec::new();
-            fields.route((0..2500).collect(), 2500 * 8, &mut out);
-            fields.route((2500..2503).collect(), 24, &mut out);
+            fields.route((0..2500).collect(), 2500 * 8, &mut out).unwrap();
+            fields.route((2500..2503).collect(), 24, &mut out).unwrap();
             fields.flush(&mut out);
             let mut last = vec![None; tasks as usize];
             let (mut all, mut bytes) = (0, 0);

@@ -1,6 +1,6 @@
 //! The emitter's own worker if it runs a task of the receiver, else as shuffle.
 
-use super::{Partitioner, Target};
+use super::{NoSuchTask, Partitioner, Target};
 use crate::Tuple;
 use crate::batch::{Batch, Routed};
 
@@ -22,9 +22,15 @@ impl LocalOrShuffle {
 }
 
 impl<T: Tuple> Partitioner<T> for LocalOrShuffle {
-    fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
+    fn route(
+        &mut self,
+        batch: Vec<T>,
+        bytes: usize,
+        out: &mut Vec<Routed>,
+    ) -> Result<(), NoSuchTask> {
         let batch = Batch { tuples: batch, hashes: Vec::new() };
         out.push(Routed::new(self.tasks[self.next], batch, bytes, &self.target.lane));
         self.next = (self.next + 1) % self.tasks.len();
+        Ok(())
     }
 }

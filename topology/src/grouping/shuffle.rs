@@ -1,6 +1,6 @@
 //! Tasks in turn, a batch at a time.
 
-use super::{Partitioner, Target};
+use super::{NoSuchTask, Partitioner, Target};
 use crate::Tuple;
 use crate::batch::{Batch, Routed};
 
@@ -17,9 +17,15 @@ impl Shuffle {
 }
 
 impl<T: Tuple> Partitioner<T> for Shuffle {
-    fn route(&mut self, batch: Vec<T>, bytes: usize, out: &mut Vec<Routed>) {
+    fn route(
+        &mut self,
+        batch: Vec<T>,
+        bytes: usize,
+        out: &mut Vec<Routed>,
+    ) -> Result<(), NoSuchTask> {
         let batch = Batch { tuples: batch, hashes: Vec::new() };
         out.push(Routed::new(self.next, batch, bytes, &self.target.lane));
         self.next = (self.next + 1) % self.target.tasks;
+        Ok(())
     }
 }

@@ -20,19 +20,22 @@ pub fn explain(plan: &LogicalPlan, physical: &PhysicalPlan) -> String {
         plan.name, plan.guarantee, plan.key_groups, physical.workers, plural
     ));
     for (index, component) in plan.components.iter().enumerate() {
-        let emits = component.emits.as_deref().map(|t| format!(" -> {t}")).unwrap_or_default();
+        let mut emits = component.emits.as_deref().map(|t| format!(" -> {t}")).unwrap_or_default();
+        for output in &component.outputs {
+            emits.push_str(&format!(", {}: {}", output.name, output.of));
+        }
         line(format_args!(
             "  {} {} x{}{}",
             component.kind, component.name, component.parallelism, emits
         ));
         for input in &component.inputs {
-            let from = &plan.components[input.from];
+            let from = plan.source(input);
             // Inputs of several types are told apart where there are several.
             let side = match component.inputs.last().is_some_and(|last| last.side > 0) {
                 true => format!("input {} ", input.side + 1),
                 false => String::new(),
             };
-            line(format_args!("    {side}from {} by {}", from.name, input.grouping));
+            line(format_args!("    {side}from {from} by {}", input.grouping));
         }
         if let Some(event_time) = &component.event_time {
             line(format_args!("    event time {event_time}"));

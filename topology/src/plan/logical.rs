@@ -45,6 +45,8 @@ impl std::fmt::Display for Kind {
 pub struct InputPlan {
     /// Index of the component it comes from.
     pub from: usize,
+    /// Which named output of that component it is; none for its first one.
+    pub output: Option<String>,
     /// Which of that component's edges this is, counted in the order they were attached.
     pub edge: usize,
     /// How its tuples find their task.
@@ -52,6 +54,15 @@ pub struct InputPlan {
     /// Which of the component's inputs it is part of: those of one type are one, and a bolt that joins has
     /// several.
     pub side: u32,
+}
+
+/// A named output of a component.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OutputPlan {
+    /// Its name.
+    pub name: String,
+    /// The type of its tuples.
+    pub of: String,
 }
 
 /// One component.
@@ -67,6 +78,8 @@ pub struct ComponentPlan {
     pub inputs: Vec<InputPlan>,
     /// The type it emits.
     pub emits: Option<String>,
+    /// Its named outputs beside that.
+    pub outputs: Vec<OutputPlan>,
     /// The types of key and state, for a bolt that keeps any.
     pub state: Option<String>,
     /// How event time is followed, for a spout that says that of its tuples.
@@ -127,6 +140,12 @@ impl LogicalPlan {
         (0..=component).filter(timed).collect()
     }
 
+    /// Where an input comes from, as `parse`, or `parse:late` for a named output.
+    pub fn source(&self, input: &InputPlan) -> String {
+        let from = &self.components[input.from].name;
+        input.output.as_ref().map_or_else(|| from.clone(), |output| format!("{from}:{output}"))
+    }
+
     /// What must stay the same for a commit of this topology to be restored: names, kinds, wiring and who has
     /// state, as `name kind <- sources; state kept` per component, with `|` between the inputs of one that
     /// joins. Parallelism may change, and so may event time; what state looks like is told from its format, not
@@ -144,7 +163,7 @@ impl LogicalPlan {
                         (false, false) => sources.push_str(" | "),
                     }
                     side = input.side;
-                    let from = &self.components[input.from].name;
+                    let from = self.source(input);
                     sources.push_str(&format!("{from} by {}", input.grouping));
                 }
                 let state = if c.state.is_some() { "kept" } else { "none" };
