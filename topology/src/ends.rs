@@ -24,6 +24,7 @@ impl Ends for Error {
     fn how(&self) -> How {
         match self {
             Error::Option { .. } | Error::Usage(_) => How::Usage,
+            Error::Component { why, .. } => why.how(),
             Error::Build(_)
             | Error::StreamFormat(_)
             | Error::StreamNotTransactional { .. }
@@ -134,6 +135,7 @@ fn is_taken_over_itself(error: &(dyn StdError + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<Error>() {
         return match error {
             Error::TakenOver { .. } => true,
+            Error::Component { why, .. } => is_taken_over(&**why),
             Error::Superseded(why) => matches!(**why, ChangeError::Superseded { .. }),
             Error::Recovery(why) => matches!(
                 **why,
@@ -246,6 +248,10 @@ mod tests {
             (Box::new(Error::from(file())), How::Usage),
             (Box::new(CatalogError::NoStream { stream: stream() }), How::Refused),
             (Box::new(Error::from(CatalogError::NoStream { stream: stream() })), How::Refused),
+            (
+                Box::new(Error::from(CatalogError::NoStream { stream: stream() }).of("lines")),
+                How::Refused,
+            ),
             (Box::new(CatalogError::Closed), How::Failed),
             (Box::new(CreateStreamError::Exists { stream: stream() }), How::Refused),
             (
@@ -283,6 +289,7 @@ mod tests {
         assert!(is_taken_over(&taken_over()));
         assert!(is_taken_over(&told));
         assert!(is_taken_over(&Error::from(told.clone())));
+        assert!(is_taken_over(&Error::from(told.clone()).of("lines")));
         assert!(is_taken_over(&While(Box::new(OpenWriterError::Catalog(told.clone())))));
         assert_eq!(how(&AppendError::Open(told.into())), How::Failed, "it may go on elsewhere");
         assert!(!is_taken_over(&CatalogError::Closed));

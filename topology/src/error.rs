@@ -16,6 +16,15 @@ pub enum Error {
     /// The wiring cannot run.
     #[error(transparent)]
     Build(Box<BuildError>),
+    /// A component whose stream is not there, or not what it needs.
+    #[error("component `{component}`: {why}")]
+    Component {
+        /// The component.
+        component: String,
+        /// What is wrong.
+        #[source]
+        why: Box<Error>,
+    },
     /// An option out of range.
     #[error("`{what}` cannot be {value}: give {allowed}")]
     Option {
@@ -214,6 +223,11 @@ impl Error {
     /// What the program was called with cannot be meant: it ends with 2, having said so.
     pub fn usage(why: impl Into<String>) -> Error {
         Error::Usage(why.into())
+    }
+
+    /// The same, of a component.
+    pub(crate) fn of(self, component: &str) -> Error {
+        Error::Component { component: component.to_owned(), why: Box::new(self) }
     }
 
     /// Wraps an error of the application.

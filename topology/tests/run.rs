@@ -552,8 +552,9 @@ fn a_source_or_output_of_another_format_is_refused_with_both_names() {
         run(&log, &t.finish().unwrap(), &options(1, 1)).map_err(|error| error.to_string())
     };
     let want = "stream `events` holds json, not utf8: use its format, or another stream";
-    assert_eq!(refused("events", "copies").unwrap_err(), want);
-    assert_eq!(refused("texts", "events").unwrap_err(), want);
+    let of = |component| format!("component `{component}`: {want}");
+    assert_eq!(refused("events", "copies").unwrap_err(), of("in"));
+    assert_eq!(refused("texts", "events").unwrap_err(), of("out"));
     refused("texts", "copies").unwrap();
     log.close().unwrap();
 }

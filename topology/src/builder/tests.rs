@@ -1,4 +1,4 @@
-//! Wrong wirings, each with the error it gets, and the plan of a right one.
+//! Wirings beside what `tests/wirings.rs` tells of wrong ones, and the plans of right ones.
 
 use std::collections::BTreeMap;
 
@@ -54,39 +54,6 @@ impl KeyedBolt<[u8], Blob, (Blob, u64)> for Count {
 }
 
 #[test]
-fn two_components_of_one_name_are_refused() {
-    let mut t = TopologyBuilder::new("t");
-    let error = error_of(lines(&mut t).shuffle().bolt("lines", 1, nothing));
-    insta::assert_snapshot!(error, @"there are two components named `lines`: give one of them another name");
-}
-
-#[test]
-fn no_task_and_too_many_are_refused() {
-    let mut t = TopologyBuilder::new("t");
-    let stream = lines(&mut t);
-    let error = error_of(stream.shuffle().bolt("split", 0, nothing));
-    insta::assert_snapshot!(error, @"component `split` has a parallelism of 0: give it 1 to 4096 tasks");
-    assert!(stream.shuffle().bolt("split", 5000, nothing).is_err());
-}
-
-#[test]
-fn a_name_that_cannot_be_a_key_is_refused() {
-    let mut t = TopologyBuilder::new("t");
-    let error = error_of(lines(&mut t).shuffle().bolt("a/b", 1, nothing));
-    insta::assert_snapshot!(error, @"`a/b` cannot name a component: use 1 to 255 letters, digits, `-`, `_` or `.`, not beginning with `.`");
-    assert!(TopologyBuilder::new("").finish().is_err());
-}
-
-#[test]
-fn an_empty_topology_and_output_that_goes_nowhere_are_refused() {
-    let error = error_of(TopologyBuilder::new("t").finish());
-    insta::assert_snapshot!(error, @"topology `t` has no spout: add one with `TopologyBuilder::spout`");
-    let mut t = TopologyBuilder::new("t");
-    lines(&mut t).shuffle().bolt("split", 1, nothing).unwrap();
-    insta::assert_snapshot!(error_of(t.finish()), @"the output of `split` goes nowhere: attach a bolt or a sink to it, or make it a sink");
-}
-
-#[test]
 fn a_spout_that_cannot_replay_is_refused_where_it_must() {
     let build = |guarantee| {
         let mut t = TopologyBuilder::new("t");
@@ -96,31 +63,6 @@ fn a_spout_that_cannot_replay_is_refused_where_it_must() {
     };
     insta::assert_snapshot!(error_of(build(Guarantee::AtLeastOnce)), @"spout `clock` cannot replay, so the topology cannot be at-least-once: write its input to a stream first and read that with `LogSpout`, or choose at-most-once");
     assert!(build(Guarantee::AtMostOnce).is_ok());
-}
-
-#[test]
-fn an_external_sink_is_refused_under_effectively_once() {
-    let mut t = TopologyBuilder::new("t");
-    lines(&mut t).shuffle().sink("mail", 1, || |_: Blob| {}).unwrap();
-    insta::assert_snapshot!(error_of(t.finish()), @"sink `mail` writes outside of the commit, so the topology cannot be effectively-once: write to a stream with `LogSink` and deliver from there, or choose at-least-once");
-}
-
-#[test]
-fn two_writers_of_one_stream_are_refused() {
-    let mut t = TopologyBuilder::new("t");
-    let stream = lines(&mut t);
-    stream.sink("a", LogSink::to_stream("out")).unwrap();
-    let error = error_of(stream.sink("b", LogSink::to_stream("out")));
-    insta::assert_snapshot!(error, @"sinks `a` and `b` both write stream `out`: a stream has one writer, so let one of them write another stream");
-}
-
-#[test]
-fn more_tasks_than_key_groups_are_refused() {
-    let mut t = TopologyBuilder::new("t");
-    t.key_groups(2);
-    let counts = lines(&mut t).fields(|w| w.as_bytes()).keyed("count", 3, || Count).unwrap();
-    counts.sink("out", LogSink::to_stream("out")).unwrap();
-    insta::assert_snapshot!(error_of(t.finish()), @"keyed bolt `count` has 3 tasks but the topology only 2 key groups: lower its parallelism or raise `key_groups` before the first run");
 }
 
 #[test]

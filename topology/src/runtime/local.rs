@@ -632,18 +632,21 @@ impl Topology {
         Ok(())
     }
 
+    /// The spouts, by name.
+    fn spouts(&self) -> impl Iterator<Item = (&str, &dyn SpoutPart)> {
+        self.plan.components.iter().zip(&self.parts).filter_map(|(component, part)| match part {
+            BuiltPart::Spout(spout) => Some((component.name.as_str(), &**spout)),
+            _ => None,
+        })
+    }
+
     /// The spouts that read streams that the topology does not make itself.
-    fn reads_of_others(&self) -> impl Iterator<Item = &dyn SpoutPart> {
+    fn reads_of_others(&self) -> impl Iterator<Item = (&str, &dyn SpoutPart)> {
         let makes = |stream: &str| {
             let sink = |part: &BuiltPart| matches!(part, BuiltPart::Sink(sink) if sink.stream() == Some(stream));
             self.parts.iter().any(sink)
         };
-        self.parts.iter().filter_map(move |part| match part {
-            BuiltPart::Spout(spout) if spout.stream().is_some_and(|stream| !makes(stream)) => {
-                Some(&**spout)
-            }
-            _ => None,
-        })
+        self.spouts().filter(move |(_, spout)| spout.stream().is_some_and(|stream| !makes(stream)))
     }
 
     /// Whether it can only begin where something is already: it reads streams that it does not make.
@@ -654,14 +657,14 @@ impl Topology {
     /// The plan with the parallelism streams dictate, and the partitions the topology owns.
     fn resolve(&self, env: &Env) -> Result<(LogicalPlan, OwnedPartitions)> {
         // Before any stream is made: where one that is read is not there, nothing is.
-        for spout in self.reads_of_others() {
-            spout.check(env)?;
+        for (name, spout) in self.reads_of_others() {
+            spout.check(env).map_err(|error| error.of(name))?;
         }
         let mut plan = self.plan.clone();
         let mut owned = BTreeMap::new();
         for (component, part) in plan.components.iter_mut().zip(&self.parts) {
             let BuiltPart::Sink(sink) = part else { continue };
-            if let Some(tasks) = sink.prepare(env)? {
+            if let Some(tasks) = sink.prepare(env).map_err(|error| error.of(&component.name))? {
                 component.parallelism = tasks;
             }
             if let (Some(stream), Guarantee::EffectivelyOnce) = (sink.stream(), plan.guarantee) {
@@ -670,10 +673,8 @@ impl Topology {
             }
         }
         // Again, all of them: a topology may read what it writes.
-        for part in &self.parts {
-            if let BuiltPart::Spout(spout) = part {
-                spout.check(env)?;
-            }
+        for (name, spout) in self.spouts() {
+            spout.check(env).map_err(|error| error.of(name))?;
         }
         Ok((plan, owned))
     }

@@ -1,0 +1,288 @@
+//! Wrong wirings, each with what is said of it. All of that is in `wirings.txt`, to be read as a whole;
+//! `UPDATE=1 cargo test -p egret --test wirings` writes it again.
+//!
+//! What cannot be written at all (a cycle, state per key without a key, a bolt of another type) is in the head of
+//! `egret::builder`, as examples that do not compile.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use egret::window::{Count, Global, Tumbling};
+use egret::{
+    Blob, ComponentResult, Context, Emitter, Error, Guarantee, KeyedBolt, LogSink, LogSpout, Next,
+    Output, Positions, Progress, Replay, Result, RunOptions, Spout, Stream, TopologyBuilder,
+};
+use egret_log::stream::{Format, StreamConfig};
+use egret_log::{Log, LogConfig};
+
+const TOLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wirings.txt");
+
+const SOURCE: &str = include_str!("../src/builder/error.rs");
+
+/// Reasons of [`egret::BuildError`] that have no wiring here, and where they are shown.
+const ELSEWHERE: [&str; 0] = [];
+
+/// A wiring: what is wrong with it, who must be named, and what makes it.
+type Wiring = (&'static str, &'static [&'static str], fn(&mut TopologyBuilder) -> Result<()>);
+
+fn lines(t: &mut TopologyBuilder) -> Stream<String> {
+    t.spout("lines", 1, LogSpout::<String>::from_stream("lines")).unwrap()
+}
+
+fn copy() -> impl FnMut(String, &mut Emitter<String>) + 'static {
+    |line, out| out.emit(line)
+}
+
+fn to(stream: &str) -> LogSink<String> {
+    LogSink::to_stream(stream)
+}
+
+/// Lines and where they go, so that nothing else is wrong.
+fn right(t: &mut TopologyBuilder) -> Stream<String> {
+    let lines = lines(t);
+    lines.sink("out", to("out")).unwrap();
+    lines
+}
+
+struct Counts;
+
+impl KeyedBolt<str, String, String> for Counts {
+    type State = u64;
+    fn execute(
+        &mut self,
+        _: &str,
+        _: &mut u64,
+        _: String,
+        _: &mut Emitter<String>,
+        _: &Context,
+    ) -> ComponentResult {
+        Ok(())
+    }
+}
+
+struct Clock;
+
+impl Spout<String> for Clock {
+    fn replay(&self) -> Replay {
+        Replay::None
+    }
+    fn open(&mut self, _: &Context, _: &Positions) -> ComponentResult {
+        Ok(())
+    }
+    fn next(&mut self, _: usize, _: &mut Emitter<String>, _: &Context) -> ComponentResult<Next> {
+        Ok(Next::Done)
+    }
+    fn positions(&self) -> Positions {
+        Positions::new()
+    }
+}
+
+const LATE: Output<String> = Output::new("late");
+const LATE_NUMBERS: Output<u64> = Output::new("late");
+const BAD: Output<u64> = Output::new("bad");
+
+const WIRINGS: &[Wiring] = &[
+    ("a topology without a spout", &["t"], |_| Ok(())),
+    ("two components of one name", &["lines"], |t| {
+        right(t).shuffle().bolt("lines", 1, copy).map(drop)
+    }),
+    ("a component of no task", &["split"], |t| right(t).shuffle().bolt("split", 0, copy).map(drop)),
+    ("a component of too many tasks", &["split"], |t| {
+        right(t).shuffle().bolt("split", 5000, copy).map(drop)
+    }),
+    ("a component whose name cannot be a key", &["a/b"], |t| {
+        right(t).shuffle().bolt("a/b", 1, copy).map(drop)
+    }),
+    ("a topology without a name", &[""], |t| {
+        t.name("");
+        Ok(())
+    }),
+    ("no key group", &["t"], |t| {
+        t.key_groups(0);
+        Ok(())
+    }),
+    ("more tasks with state than key groups", &["count"], |t| {
+        t.key_groups(2);
+        let counts = lines(t).fields(|line| line.as_str()).keyed("count", 3, || Counts)?;
+        counts.sink("out", to("out"))
+    }),
+    ("output that goes nowhere", &["split"], |t| {
+        right(t).shuffle().bolt("split", 1, copy).map(drop)
+    }),
+    ("a spout that cannot replay, under effectively-once", &["clock"], |t| {
+        t.spout("clock", 1, || Clock)?.sink("out", to("out"))
+    }),
+    ("a spout that cannot replay, under at-least-once", &["clock"], |t| {
+        t.guarantee(Guarantee::AtLeastOnce);
+        t.spout("clock", 1, || Clock)?.sink("out", to("out"))
+    }),
+    ("a sink outside of the commit, under effectively-once", &["mail"], |t| {
+        right(t).shuffle().sink("mail", 1, || |_: String| {})
+    }),
+    ("two writers of one stream", &["out", "copy"], |t| right(t).sink("copy", to("out"))),
+    ("streams of two topologies as one", &["lines", "others"], |t| {
+        let mut other = TopologyBuilder::new("other");
+        let others = other.spout("others", 1, LogSpout::<String>::from_stream("others"))?;
+        right(t).union(&others).map(drop)
+    }),
+    ("something more for a topology that is finished", &["late"], |_| {
+        let mut other = TopologyBuilder::new("other");
+        let lines = right(&mut other);
+        other.finish()?;
+        lines.shuffle().bolt("late", 1, copy).map(drop)
+    }),
+    ("an output more for a topology that is finished", &["late"], |_| {
+        let mut other = TopologyBuilder::new("other");
+        let lines = right(&mut other);
+        other.finish()?;
+        lines.with_output(&LATE).map(drop)
+    }),
+    ("two outputs of one name", &["lines", "late"], |t| {
+        right(t).with_output(&LATE)?.with_output(&LATE_NUMBERS).map(drop)
+    }),
+    ("an output that was not declared, of several", &["lines", "late", "bad"], |t| {
+        right(t).with_output(&BAD)?.output(&LATE).map(drop)
+    }),
+    ("an output that was not declared, of none", &["lines", "late"], |t| {
+        right(t).output(&LATE).map(drop)
+    }),
+    ("an output taken as one of another type", &["lines", "late"], |t| {
+        right(t).with_output(&LATE)?.output(&LATE_NUMBERS).map(drop)
+    }),
+    ("an output of a union", &["lines", "more"], |t| {
+        let more = t.spout("more", 1, LogSpout::<String>::from_stream("more"))?;
+        right(t).union(&more)?.with_output(&LATE).map(drop)
+    }),
+    ("an output of an output", &["lines"], |t| {
+        right(t).with_output(&LATE)?.output(&LATE)?.output(&BAD).map(drop)
+    }),
+    ("an output whose name cannot be one", &["too late"], |t| {
+        right(t).with_output(&Output::<u64>::new("too late")).map(drop)
+    }),
+    ("event time of a bolt's tuples", &["split"], |t| {
+        let split = right(t).shuffle().bolt("split", 1, copy)?;
+        split.event_time(|_| 0).map(drop)
+    }),
+    ("event time said twice", &["lines"], |t| {
+        right(t).event_time(|_| 0)?.event_time(|_| 1).map(drop)
+    }),
+    ("windows that never end", &["counts"], |t| {
+        let windows = right(t).fields(|line| line.as_str()).window(Global);
+        windows.aggregate("counts", 1, Count).map(drop)
+    }),
+    ("windows by a time that nobody says", &["counts"], |t| {
+        let windows =
+            lines(t).fields(|line| line.as_str()).window(Tumbling::of(Duration::from_secs(1)));
+        let windows = windows.event_time(|_| 0);
+        let counts = windows.aggregate_with("counts", 1, Count, |_, _, n| [n.to_string()])?;
+        counts.sink("out", to("out"))
+    }),
+];
+
+/// Wirings that are right by themselves, on a log where something is not: `lines` and `plain` are plain streams of
+/// text, `owned` is another topology's.
+const PLACED: &[Wiring] = &[
+    ("a stream that is not there", &["reads", "nowhere"], |t| {
+        let none = t.spout("reads", 1, LogSpout::<String>::from_stream("nowhere"))?;
+        none.sink("out", to("out"))
+    }),
+    ("a stream of another format", &["reads", "lines"], |t| {
+        let bytes = t.spout("reads", 1, LogSpout::<Blob>::from_stream("lines"))?;
+        bytes.sink("out", LogSink::to_stream("out"))
+    }),
+    ("output to a stream of another format", &["writes", "plain"], |t| {
+        let bytes = lines(t).shuffle().bolt("bytes", 1, || {
+            |line: String, out: &mut Emitter<Blob>| out.emit(Blob::from(line.as_bytes()))
+        })?;
+        bytes.sink("writes", LogSink::to_stream("plain"))
+    }),
+    ("output to a stream of plain writers", &["writes", "plain"], |t| {
+        lines(t).sink("writes", to("plain"))
+    }),
+    ("output to a stream of another topology", &["writes", "owned", "owner"], |t| {
+        lines(t).sink("writes", to("owned"))
+    }),
+    (
+        "output at least once to a stream of another topology's commits",
+        &["writes", "owned", "owner"],
+        |t| {
+            t.guarantee(Guarantee::AtLeastOnce);
+            lines(t).sink("writes", to("owned"))
+        },
+    ),
+];
+
+fn place() -> (tempfile::TempDir, Log) {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+    let config = || StreamConfig { format: Format::Utf8, partitions: 1, ..StreamConfig::default() };
+    log.create_stream("lines", config()).unwrap();
+    log.create_stream("plain", config()).unwrap();
+    let owned = StreamConfig { transactional: Some("owner".to_owned()), ..config() };
+    log.create_stream("owned", owned).unwrap();
+    (dir, log)
+}
+
+/// What is said of a wiring, by the call that makes it or when it is to run.
+fn said(wiring: &Wiring, log: Option<&Log>) -> Error {
+    let (what, names, build) = wiring;
+    let mut t = TopologyBuilder::new("t");
+    let built = build(&mut t).and_then(|()| t.finish());
+    let error = match (built, log) {
+        (Ok(topology), Some(log)) => {
+            let progress = Arc::new(Progress::default());
+            topology.run(log, &RunOptions::default(), &progress).unwrap_err()
+        }
+        (Ok(_), None) => panic!("{what}: it can be built"),
+        (Err(error), Some(_)) => panic!("{what}: it cannot even be built: {error}"),
+        (Err(error), None) => error,
+    };
+    let text = error.to_string();
+    for name in *names {
+        assert!(text.contains(&format!("`{name}`")), "{what}: `{name}` is not named: {text}");
+    }
+    // What was wrong, and what to do.
+    assert!(text.contains(": "), "{what}: there is no remedy: {text}");
+    error
+}
+
+fn variant(error: &Error) -> Option<String> {
+    let Error::Build(why) = error else { return None };
+    let text = format!("{why:?}");
+    Some(text.split([' ', '{', '(']).next().unwrap().to_owned())
+}
+
+#[test]
+fn what_is_said_of_a_wrong_wiring_names_the_component_and_the_remedy() {
+    let mut told = "What is said of a wiring that cannot run; see wirings.rs.\n".to_owned();
+    let mut tell = |wiring: &Wiring, error: &Error| {
+        told.push_str(&format!("\n{}\n  {error}\n", wiring.0));
+    };
+    let mut shown = BTreeSet::from(ELSEWHERE.map(str::to_owned));
+    for wiring in WIRINGS {
+        let error = said(wiring, None);
+        shown.extend(variant(&error));
+        tell(wiring, &error);
+    }
+    let (_dir, log) = place();
+    for wiring in PLACED {
+        tell(wiring, &said(wiring, Some(&log)));
+    }
+    log.close().unwrap();
+    let there = SOURCE.lines().filter_map(|line| {
+        let name = line.strip_prefix("    ")?.strip_suffix(" {")?;
+        name.chars().all(char::is_alphanumeric).then(|| name.to_owned())
+    });
+    let there: BTreeSet<String> = there.collect();
+    assert!(there.len() > 10, "{there:?}");
+    assert_eq!(there, shown, "each reason has a wiring here, or says where else it is shown");
+
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(TOLD, &told).unwrap();
+    }
+    let kept = std::fs::read_to_string(TOLD).unwrap_or_default();
+    assert_eq!(told, kept, "if that is meant: UPDATE=1 cargo test -p egret --test wirings");
+}
