@@ -11,7 +11,7 @@
 //! | [`ledger`] | `egret ledger …`: the ledgers of a cluster |
 //! | [`state`] | `egret state …`: what topologies keep for their keys |
 //! | [`stream`] | `egret stream …`: the log from the shell |
-//! | [`topology`] | `egret topology …`: which there are, and the end of one |
+//! | [`topology`] | `egret topology …`: which there are, the plan of one, and the end of one |
 //! | [`exit`] | errors and what the process ends with |
 //! | `place` | where streams and topologies are |
 //! | `output` | tables, JSON, and the end of a pipe |
@@ -49,7 +49,7 @@ enum Verb {
     Stream(stream::Stream),
     /// Named commits of topologies: what to come back to.
     Checkpoint(checkpoint::Checkpoint),
-    /// The topologies that ran here, and the end of one.
+    /// The topologies that ran here, the plan of one, and the end of one.
     Topology(topology::Topology),
     /// What topologies keep for their keys, as of their last commit.
     State(state::State),

@@ -2,6 +2,8 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`backend`] | processes that the command starts |
 //! | [`cli`] | `egret`: what is asked on the command line, and how it is answered |
 
+pub mod backend;
 pub mod cli;

@@ -64,3 +64,78 @@ fn a_topology_is_listed_and_deleted_when_that_is_meant_and_nothing_is_in_the_way
     // Nothing keeps that any more.
     assert_eq!(egret(dir, &["stream", "delete", "lines", "--yes"]).0, 0);
 }
+
+/// A program that is this shell script. Written by another process, so that no child of a test beside this one has it
+/// open for writing while it is started.
+fn script(dir: &Path, name: &str, body: &str) -> String {
+    let path = dir.join(name);
+    let mut command = Command::new("sh");
+    command.args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod +x \"$0\""]);
+    assert!(command.arg(&path).arg(body).status().unwrap().success());
+    path.to_str().unwrap().to_owned()
+}
+
+/// Real topology programs are asked in the tests of the examples: here stand in scripts.
+#[test]
+fn a_program_is_asked_for_its_plan_and_whoever_gives_none_is_told_from_who_does() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let explain = |program: &str, more: &[&str]| {
+        egret(dir, &[&["topology", "explain", program], more].concat())
+    };
+    let plan = "topology t (effectively-once, 4096 key groups, 1 worker)";
+    let asked = script(dir, "asked", &format!("echo '{plan}'; echo \"$@\""));
+    let (code, said, err) = explain(&asked, &["--", "--workers", "2", "x y"]);
+    assert_eq!((code, said), (0, format!("{plan}\n--explain=text --workers 2 x y\n")), "{err}");
+    let (code, _, err) = explain(&asked, &["-o", "json"]);
+    assert!(code == 3 && err.contains("is no topology program"), "{code} {err}");
+    let (code, _, err) = explain(&asked, &["-o", "png"]);
+    assert!(code == 2 && err.contains("write text, json, dot or svg"), "{code} {err}");
+
+    let nobody = dir.join("nobody").to_str().unwrap().to_owned();
+    let (code, _, err) = explain(&nobody, &[]);
+    assert!(code == 2 && err.contains("there is no program `"), "{code} {err}");
+    let (code, _, err) = explain(dir.to_str().unwrap(), &[]);
+    assert!(code == 2 && err.contains("cannot be started: "), "{code} {err}");
+    let (code, _, err) = explain("true", &[]);
+    assert!(code == 3 && err.contains("`true` is no topology program"), "{code} {err}");
+    let (code, said, err) = explain("echo", &[]);
+    assert!(code == 3 && said.is_empty(), "{code} {said} {err}");
+
+    let ends =
+        |how: &str| script(dir, "ends", &format!("echo one >&2; echo 'error: two' >&2; {how}"));
+    for (how, ends_with) in [("exit 1", 1), ("exit 2", 2), ("exit 3", 3), ("exit 77", 1)] {
+        let (code, _, err) = explain(&ends(how), &[]);
+        assert!(code == ends_with && err.ends_with(": one; error: two\n"), "{how}: {code} {err}");
+    }
+    let (code, _, err) = explain(&ends("kill -9 $$"), &[]);
+    assert!(code == 1 && err.contains("signal: 9"), "{code} {err}");
+    let (code, _, err) = explain("false", &[]);
+    assert!(code == 1 && err.ends_with("exit status: 1, and said nothing\n"), "{code} {err}");
+}
+
+#[test]
+fn a_program_that_does_not_end_or_stop_is_killed() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let pid = dir.join("pid");
+    let note = format!("echo $$ > '{}'", pid.display());
+    // One that waits, and one that closed its output and waits.
+    for closes in ["", "exec >&- 2>&-;"] {
+        let stays = script(dir, "stays", &format!("{note}; {closes} exec sleep 600"));
+        let (code, _, err) = egret(dir, &["topology", "explain", &stays, "--wait", "1"]);
+        assert!(code == 1 && err.contains("did not end within 1 s and was killed"), "{code} {err}");
+        // It may be killed before it says who it is.
+        if let Ok(stayed) = std::fs::read_to_string(&pid) {
+            assert!(!Path::new("/proc").join(stayed.trim()).exists(), "{stayed} is there still");
+        }
+    }
+    let floods = script(dir, "floods", "exec yes");
+    let (code, _, err) = egret(dir, &["topology", "explain", &floods, "--wait", "600"]);
+    assert!(code == 1 && err.contains("no answer is that long"), "{code} {err}");
+    // What it says of errors may be any amount, and is not its answer.
+    let plan = "topology t (effectively-once, 4096 key groups, 1 worker)";
+    let loud = script(dir, "loud", &format!("head -c 3000000 /dev/zero >&2; echo '{plan}'"));
+    let (code, said, _) = egret(dir, &["topology", "explain", &loud]);
+    assert_eq!((code, said), (0, format!("{plan}\n")));
+}

@@ -13,6 +13,7 @@ use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
 use egret_state::commit::Origin;
 
+use crate::plan::Form;
 use crate::runtime::{Children, Placed, Processes, Progress, RunOptions, Summary};
 use crate::standby::Tell;
 use crate::{Error, Result, Topology, TopologyBuilder, exit_code, is_taken_over};
@@ -225,9 +226,9 @@ pub struct Args {
     /// Options of the engine.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Print the plan and leave
-    #[arg(long)]
-    pub explain: bool,
+    /// Print the plan and leave: as text, json, dot (for Graphviz) or svg
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
+    pub explain: Option<Form>,
     /// What is left for the topology itself; options may follow, and what begins like one comes behind `--`
     #[arg(value_name = "ARG")]
     pub rest: Vec<String>,
@@ -268,12 +269,15 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
     builder.guarantee(args.run.guarantee);
     build(&mut builder, args)?;
     let topology = builder.finish()?;
-    if args.explain {
-        #[expect(clippy::print_stdout, reason = "the plan was asked for")]
-        {
-            print!("{}", topology.explain_in(args.run.processes, args.run.workers));
-        }
-        return Ok(());
+    if let Some(form) = args.explain {
+        let plan = topology.explain_as(form, args.run.processes, args.run.workers);
+        // Nobody may read all of it: `print!` would panic.
+        return match std::io::stdout().write_all(plan.as_bytes()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Error::other(error))
+            }
+            _ => Ok(()),
+        };
     }
     if args.run.standby {
         let progress = Arc::new(Progress::default());
@@ -319,6 +323,20 @@ mod tests {
             };
             assert!(refused, "{place:?}");
         }
+    }
+
+    #[test]
+    fn a_plan_is_asked_for_in_a_form_and_what_follows_is_not_one() {
+        let form = |words: &[&str]| args(words).unwrap().explain;
+        assert_eq!(form(&[]), None);
+        assert_eq!(form(&["--explain"]), Some(Form::Text));
+        assert_eq!(form(&["--explain", "json"]), Some(Form::Text), "that is the topology's");
+        for wanted in Form::ALL {
+            assert_eq!(form(&[&format!("--explain={wanted}")]), Some(wanted));
+        }
+        let error = args(&["--explain=png"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("write text, json, dot or svg"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! `egret topology …`: which topologies there are, and the end of one.
+//! `egret topology …`: which topologies there are, the plan of one, and the end of one.
 //!
 //! A deletion takes the topology's place, so it holds the directory itself, as going back to a named commit does.
+
+mod explain;
 
 use clap::{Args, Subcommand};
 use egret::runtime::named::in_words;
@@ -17,6 +19,7 @@ use super::place::Place;
     arg_required_else_help = true,
     after_help = "Examples:
   egret topology list
+  egret topology explain ./word_count -- --workers 4
   egret topology delete trial --streams --yes"
 )]
 pub struct Topology {
@@ -30,6 +33,8 @@ pub struct Topology {
 enum Verb {
     /// List the topologies: their last commits, their names, what was forked from what.
     List(List),
+    /// Show the plan of a topology program: what runs where, and what its exchanges cost.
+    Explain(explain::Explain),
     /// Delete a topology: its state, its commits and their names, and what others keep for it.
     Delete(Delete),
 }
@@ -63,6 +68,7 @@ impl Topology {
     pub(super) fn run(self) -> Done {
         match self.verb {
             Verb::List(verb) => verb.run(&self.place),
+            Verb::Explain(verb) => verb.run(),
             Verb::Delete(verb) => verb.run(&self.place),
         }
     }

@@ -1,7 +1,7 @@
 //! A finished topology: its plan and its components.
 
 use super::parts::Part;
-use crate::plan::{LogicalPlan, PhysicalPlan};
+use crate::plan::{Form, LogicalPlan, PhysicalPlan};
 
 /// A topology that can run; made by [`TopologyBuilder::finish`](super::TopologyBuilder::finish).
 pub struct Topology {
@@ -33,7 +33,27 @@ impl Topology {
 
     /// The same on so many processes, with so many workers each.
     pub fn explain_in(&self, processes: u32, workers: u32) -> String {
+        self.explain_as(Form::Text, processes, workers)
+    }
+
+    /// The same in another form: as JSON, as a graph for Graphviz, or as a picture.
+    ///
+    /// ```
+    /// use egret::plan::Form;
+    /// # use egret::{LogSink, LogSpout, TopologyBuilder};
+    ///
+    /// let mut t = TopologyBuilder::new("copy");
+    /// let lines = t.spout("lines", 2, LogSpout::<String>::from_stream("lines"))?;
+    /// lines.sink("out", LogSink::to_stream("out").partitions(2))?;
+    /// let topology = t.finish()?;
+    /// let json = topology.explain_as(Form::Json, 1, 2);
+    /// assert!(json.contains("\"reach\": \"between-workers\""));
+    /// let dot = topology.explain_as(Form::Dot, 1, 2);
+    /// assert!(dot.contains("c0 -> c1 [label=\"by-partition\\nbetween workers\""));
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    pub fn explain_as(&self, form: Form, processes: u32, workers: u32) -> String {
         let physical = PhysicalPlan::place_in(&self.plan, processes.max(1), workers.max(1));
-        crate::plan::explain(&self.plan, &physical)
+        form.write(&self.plan, &physical)
     }
 }

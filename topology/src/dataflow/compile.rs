@@ -25,7 +25,7 @@ use super::{bolt, coordinator, sink, spout};
 use crate::budget::{Budget, Lane};
 use crate::builder::{Env, Part};
 use crate::component::{Context, TaskId, TimerQueue, WatermarkCell};
-use crate::grouping::{Grouping, Target};
+use crate::grouping::Target;
 use crate::plan::{InputPlan, LogicalPlan, PhysicalPlan};
 use crate::runtime::{Progress, Restored, Resumed};
 use crate::task::TaskError;
@@ -240,17 +240,11 @@ impl Building<'_, '_> {
     }
 
     fn route(&self, component: usize, input: &InputPlan) -> Route {
-        match input.grouping {
-            Grouping::LocalOrShuffle if !self.local_everywhere(component) => {
-                Route::ToTask { workers: self.compiled.physical.workers_of(component) }
-            }
-            Grouping::LocalOrShuffle => Route::Local,
-            _ => Route::ToTask { workers: self.compiled.physical.workers_of(component) },
+        let physical = &self.compiled.physical;
+        match physical.stays_local(component, input.grouping) {
+            true => Route::Local,
+            false => Route::ToTask { workers: physical.workers_of(component) },
         }
-    }
-
-    fn local_everywhere(&self, component: usize) -> bool {
-        self.compiled.physical.tasks[component] >= self.compiled.physical.workers
     }
 
     /// A waker for an operator not built yet: it is given the operator's address once known.
