@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use egret::grouping::{CustomGrouping, Receivers};
 use egret::{
-    Blob, Bolt, ComponentResult, Context, Either, Emitter, Error, Grouped, LogSink, LogSpout,
-    Output, Progress, RunOptions, Stream, Summary, Topology, TopologyBuilder,
+    Blob, Bolt, ComponentResult, Context, Either, Emitter, Error, Grouped, KeyedBolt, LogSink,
+    LogSpout, Output, Progress, RunOptions, Stream, Summary, Topology, TopologyBuilder,
 };
 use egret_log::Log;
 use egret_log::stream::{Format, Record, StreamConfig};
@@ -343,6 +343,57 @@ fn named_outputs_have_what_was_emitted_to_them() {
         let mut both = of(&mut (0..TUPLES), 0);
         (800..TUPLES).for_each(|n| both.get_mut(&n).unwrap().extend([vec![9], vec![9]]));
         assert_eq!(read(&log, "both"), both);
+        log.close().unwrap();
+    }
+}
+
+/// What keeps state tells each key's count by a named output, where the commit closes.
+#[test]
+fn a_keyed_bolt_emits_to_named_outputs_when_it_flushes() {
+    struct Count;
+    impl KeyedBolt<u64, Tagged, Tagged> for Count {
+        type State = u64;
+        fn execute(
+            &mut self,
+            _: &u64,
+            count: &mut u64,
+            tuple: Tagged,
+            out: &mut Emitter<Tagged>,
+            _: &Context,
+        ) -> ComponentResult {
+            *count += 1;
+            out.emit(tuple);
+            Ok(())
+        }
+        fn flush(
+            &mut self,
+            key: &u64,
+            count: &mut u64,
+            out: &mut Emitter<Tagged>,
+            _: &Context,
+        ) -> ComponentResult {
+            // The key in place of a task.
+            out.emit_to(&THIRDS, (*count, vec![u32::try_from(*key)?]));
+            Ok(())
+        }
+    }
+    for workers in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        write_numbers(&log);
+        let mut t = TopologyBuilder::new("counted");
+        let first = numbers(&mut t).shuffle().bolt("first", 3, Tag::default).unwrap();
+        let counted = first.fields_by(|(n, _)| n % 10).keyed("count", 3, || Count).unwrap();
+        let counted = counted.with_output(&THIRDS).unwrap();
+        texts(&counted, "all", "all");
+        texts(&counted.output(&THIRDS).unwrap(), "counts", "counts");
+        run(&log, &t.finish().unwrap(), workers).unwrap();
+        assert_eq!(read(&log, "all").len() as u64, TUPLES);
+        let mut most = BTreeMap::<u32, u64>::new();
+        for (count, keys) in read(&log, "counts") {
+            keys.into_iter().for_each(|key| _ = most.insert(key[0], count));
+        }
+        assert_eq!(most, (0..10).map(|key| (key, TUPLES / 10)).collect(), "{workers} workers");
         log.close().unwrap();
     }
 }

@@ -11,6 +11,9 @@
 //! Order is kept: nothing is routed past what is packed. Each named output has the same beside it; between outputs
 //! there is no order.
 
+#[cfg(test)]
+mod tests;
+
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,0 +1,80 @@
+//! What an emitter counts against its slice, and what it keeps of failures.
+
+use super::*;
+use crate::budget::Budget;
+use crate::grouping::all::All;
+use crate::grouping::direct::Direct;
+use crate::grouping::shuffle::Shuffle;
+
+/// A bolt's emitter to so many tasks; its slice is 32 KiB.
+fn emitter(tasks: u32, make: MakePartitioner<u64>) -> Emitter<u64> {
+    let lane = Lane::new(&Budget::new(1 << 20, 1), 0);
+    assert_eq!(lane.slice_bytes(), 32 << 10);
+    let from = TaskId { component: "from".into(), task: 3 };
+    let (to, local) = ("to".into(), Vec::new());
+    let target = Target { from, to, tasks, local, offset: 0, key_groups: 1, lane };
+    let outlet = OutletOf { edges: vec![(0, make)], ..OutletOf::default() };
+    outlet.make_slicing(&[target])
+}
+
+/// Batches, of 8 KiB each, until it is full.
+fn batches_until_full(emitter: &mut Emitter<u64>) -> usize {
+    let mut batches = 0;
+    while !emitter.is_full() {
+        (0..BATCH_TUPLES as u64).for_each(|n| emitter.emit(n));
+        batches += 1;
+    }
+    batches
+}
+
+/// Once, a slice was what a bolt emitted, however many copies of it there were: with a hundred tasks behind `all`, a
+/// hundred times as much was on its way before the bolt rested.
+#[test]
+fn copies_for_every_task_fill_the_slice() {
+    let shuffle: MakePartitioner<u64> = Arc::new(|target| Box::new(Shuffle::new(target)));
+    assert_eq!(batches_until_full(&mut emitter(100, shuffle)), 4);
+    let all = |target: &Target| Box::new(All(target.clone())) as Box<dyn Partitioner<u64>>;
+    assert_eq!(batches_until_full(&mut emitter(1, Arc::new(all))), 4);
+    assert_eq!(batches_until_full(&mut emitter(2, Arc::new(all))), 2);
+    let mut many = emitter(100, Arc::new(all));
+    assert_eq!(batches_until_full(&mut many), 1);
+    assert_eq!(many.take(0).map(|routed| routed.charge.bytes()).sum::<usize>(), 100 * (8 << 10));
+}
+
+/// A grouping that keeps tuples back for fuller batches ships several at once: nothing is counted twice.
+#[test]
+fn what_is_kept_back_is_counted_once() {
+    let turns = |n: &u64| u32::try_from(n % 4).unwrap();
+    let direct: MakePartitioner<u64> = Arc::new(move |target| Box::new(Direct::new(target, turns)));
+    assert_eq!(batches_until_full(&mut emitter(4, direct)), 4);
+}
+
+#[test]
+fn the_first_failure_is_told_by_the_task_that_emits_and_by_every_call_from_then_on() {
+    let direct =
+        |target: &Target| Box::new(Direct::new(target, |n: &u64| u32::try_from(*n).unwrap()));
+    let mut emitter = emitter(4, Arc::new(move |target| direct(target)));
+    emitter.emit(3);
+    emitter.finish().unwrap();
+    emitter.emit(7);
+    emitter.emit(8);
+    assert_eq!(emitter.check(), Ok(()), "it is not routed yet");
+    for _ in 0..2 {
+        let error = emitter.finish().unwrap_err();
+        assert!(!error.retry, "it is the same the next time");
+        let told = "task from/3: a tuple is for task 7 of `to`, which has tasks 0 to 3";
+        assert!(error.to_string().starts_with(told), "{error}");
+        emitter.emit(9);
+    }
+    emitter.emit_to(&Output::<u64>::new("none"), 1);
+    assert!(emitter.check().unwrap_err().contains("for task 7"), "the first one stands");
+}
+
+#[test]
+fn code_of_a_grouping_that_panics_where_batches_end_is_an_error_of_the_task() {
+    let direct = |target: &Target| Box::new(Direct::new(target, |_: &u64| panic!("no way")));
+    let mut emitter = emitter(4, Arc::new(move |target| direct(target)));
+    emitter.emit(1);
+    let error = emitter.finish().unwrap_err();
+    assert_eq!(error.to_string(), "task from/3: panicked: no way");
+}
