@@ -96,6 +96,8 @@ fn the_same_topology_costs_what_its_places_and_guarantee_make_it() {
     let many = reaches(&explained(Guarantee::EffectivelyOnce, 2, 2));
     assert_eq!(many[1], (Reach::BetweenProcesses, true));
 
+    let text = words(Guarantee::AtMostOnce).explain(1);
+    assert!(text.contains("state u64 per str, not checkpointed: nothing is committed"), "{text}");
     let kept = |guarantee| -> Vec<String> {
         let plan = explained(guarantee, 1, 1);
         let kept =

@@ -79,16 +79,16 @@ fn a_plan_explains_itself() {
         worker 0: task 0
         worker 1: task 1
       bolt split x2 -> Blob
-        from lines by local-or-shuffle
+        from lines by local-or-shuffle, local
         worker 0: task 0
         worker 1: task 1
       keyed bolt count x3 -> (Blob, u64)
-        from split by fields
+        from split by fields, between workers
         state u64 per [u8], checkpointed per commit
         worker 0: task 0, 2
         worker 1: task 1
       sink out x1
-        from count by by-partition
+        from count by by-partition, between workers
         writes stream counts
         worker 0: task 0
     ");

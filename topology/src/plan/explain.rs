@@ -1,4 +1,4 @@
-//! Plans as stable text: the same topology prints the same lines on every run and version.
+//! Plans as stable text: the same topology prints the same lines on every run.
 
 use std::fmt::Write;
 
@@ -35,13 +35,22 @@ pub fn explain(plan: &LogicalPlan, physical: &PhysicalPlan) -> String {
                 true => format!("input {} ", input.side + 1),
                 false => String::new(),
             };
-            line(format_args!("    {side}from {from} by {}", input.grouping));
+            // Where there is one worker, all is on it.
+            let reach = match physical.workers {
+                1 => String::new(),
+                _ => format!(", {}", physical.exchange(input.from, index, input.grouping).reach),
+            };
+            line(format_args!("    {side}from {from} by {}{reach}", input.grouping));
         }
         if let Some(event_time) = &component.event_time {
             line(format_args!("    event time {event_time}"));
         }
         if let Some(state) = &component.state {
-            line(format_args!("    state {state}, checkpointed per commit"));
+            let kept = match plan.guarantee.commits() {
+                true => "checkpointed per commit",
+                false => "not checkpointed: nothing is committed",
+            };
+            line(format_args!("    state {state}, {kept}"));
         }
         if !component.detail.is_empty() {
             line(format_args!("    {}", component.detail));
