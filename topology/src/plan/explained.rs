@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 /// Tasks are listed worker by worker where they are on so many workers at most.
 const WORKERS_LISTED: usize = 8;
 
-/// A plan on its workers; see the [module](self).
+/// A plan on its workers, as [`Form::Json`](super::Form) writes it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Explained {
     /// The version of this format.

@@ -13,6 +13,10 @@ const MARGIN: usize = 20;
 /// Between boxes of a column.
 const GAP: usize = 30;
 
+const BOLD: &str = " font-weight=\"bold\"";
+/// What is said of an arrow is read though another one crosses it.
+const HALO: &str = " stroke=\"white\" stroke-width=\"3\" paint-order=\"stroke\"";
+
 /// A component's box.
 struct Place {
     x: usize,
@@ -37,7 +41,7 @@ pub(super) fn svg(plan: &Explained) -> String {
          markerHeight=\"8\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\"/></marker></defs>"
     ));
     line(format_args!("<rect width=\"100%\" height=\"100%\" fill=\"white\"/>"));
-    line(format_args!("{}", text(MARGIN, MARGIN + LINE, &plan.title(), true)));
+    line(format_args!("{}", text(MARGIN, MARGIN + LINE, &plan.title(), BOLD)));
     for (from, to, input) in plan.edges() {
         let (from, to) = (&places[from], &places[to]);
         let (x1, y1) = (from.x + from.width, from.y + from.height / 2);
@@ -53,7 +57,7 @@ pub(super) fn svg(plan: &Explained) -> String {
         for (row, said) in lines.iter().enumerate() {
             // Above the arrow.
             let y = (y1 + y2) / 2 + (row + 1) * LINE - lines.len() * LINE - 4;
-            line(format_args!("{}", text(middle - wide / 2, y, said, false)));
+            line(format_args!("{}", text(middle - wide / 2, y, said, HALO)));
         }
     }
     for (component, place) in plan.components.iter().zip(&places) {
@@ -65,17 +69,16 @@ pub(super) fn svg(plan: &Explained) -> String {
         ));
         for (row, said) in component.lines().iter().enumerate() {
             let y = y + PADDING + row * LINE + LINE * 3 / 4;
-            line(format_args!("{}", text(x + PADDING, y, said, row == 0)));
+            line(format_args!("{}", text(x + PADDING, y, said, if row == 0 { BOLD } else { "" })));
         }
     }
     line(format_args!("</svg>"));
     svg
 }
 
-fn text(x: usize, y: usize, said: &str, bold: bool) -> String {
-    let weight = if bold { " font-weight=\"bold\"" } else { "" };
+fn text(x: usize, y: usize, said: &str, style: &str) -> String {
     let said = said.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    format!("<text x=\"{x}\" y=\"{y}\"{weight} xml:space=\"preserve\">{said}</text>")
+    format!("<text x=\"{x}\" y=\"{y}\"{style} xml:space=\"preserve\">{said}</text>")
 }
 
 /// Where each component's box is, and how large the picture.
