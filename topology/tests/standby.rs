@@ -321,9 +321,10 @@ fn commit_that_was_not_made(faults: Faults) -> Counts {
 #[test]
 fn what_was_written_for_a_commit_that_was_not_made_is_no_part_of_what_is_held() {
     assert_eq!(commit_that_was_not_made(Faults::default()), expected(0..2500));
-    // The control: what counts it counts it twice.
+    // The control: what counts it counts it twice. What lies there may come to its disk after the standby looked.
     let faults = Faults { standby_takes_what_lies: true, ..Faults::default() };
-    assert_ne!(commit_that_was_not_made(faults), expected(0..2500));
+    let found = (0..20).any(|_| commit_that_was_not_made(faults) != expected(0..2500));
+    assert!(found, "what was written for no commit counts for nobody, although it is taken");
 }
 
 #[test]
