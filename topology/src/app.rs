@@ -21,7 +21,8 @@ use crate::{Error, Result, Topology, TopologyBuilder, exit_code, is_taken_over};
 /// The options every topology program has.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunArgs {
-    /// The data directory; created if it does not exist [env: EGRET_DATA] [default: egret-data]
+    /// The data directory; created if it does not exist, unless the topology reads streams that have to be there, or
+    /// stands by [env: EGRET_DATA] [default: egret-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Run on the streams of a cluster instead of a data directory; the file that says where it is [env:
@@ -307,6 +308,7 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     fn args(words: &[&str]) -> std::result::Result<Args, clap::Error> {
         Args::try_parse_from(["x"].iter().chain(words))
@@ -347,6 +349,21 @@ mod tests {
         let here = args(&["--data", "d"]).unwrap().run;
         assert_eq!(here.place(), Place::Directory("d".into()));
         assert_eq!(here.place_flags(), "--data d");
+    }
+
+    /// It was said to be created by everybody.
+    #[test]
+    fn a_directory_is_created_by_who_needs_no_stream_that_is_there_and_its_help_says_so() {
+        let help = Args::command().render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let unless = "created if it does not exist, unless the topology reads streams that have to be there, or stands by";
+        assert!(help.contains(unless), "{help}");
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("none");
+        let run = args(&["--data", dir.to_str().unwrap()]).unwrap().run;
+        assert!(run.open_log_of(true).is_err() && !dir.exists());
+        run.open_log_of(false).unwrap().close().unwrap();
+        assert!(dir.is_dir());
     }
 
     /// They were words for the topology, and nobody said so.
