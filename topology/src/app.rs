@@ -72,7 +72,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Stand by: while another process runs the topology, hold its state; run it, from its last commit on, when that
-    /// one is gone. Ends when the topology ends in order
+    /// one is gone. Ends when the topology ends in order. Refused by a program that opens the log itself, as one does
+    /// that writes its own input
     #[arg(long, conflicts_with_all = ["rank", "restore", "from"])]
     pub standby: bool,
     /// Go back although what was counted since the named commit is counted again
@@ -199,7 +200,7 @@ impl RunArgs {
     fn open_log_of(&self, existing: bool) -> Result<Log> {
         self.check_restore()?;
         if self.standby {
-            let topology = self.name.clone().unwrap_or_else(|| "of this program".to_owned());
+            let topology = self.name.clone().or_else(program).unwrap_or_default();
             let why = "this program opens the log itself: start it without --standby".to_owned();
             return Err(Error::Standby { topology, why });
         }
@@ -260,13 +261,17 @@ fn say(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
-fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Args) -> Result<()> {
-    let name = std::env::current_exe().ok();
-    let name = name.as_deref().and_then(|path| path.file_stem()).and_then(|stem| stem.to_str());
+/// The program's name, after which its topology is called.
+fn program() -> Option<String> {
+    let path = std::env::current_exe().ok()?;
+    let name = path.file_stem()?.to_str()?;
     // So Linux says it of a program whose file was replaced since it started.
-    let name = name.map(|name| name.strip_suffix(" (deleted)").unwrap_or(name));
-    let name = args.run.name.as_deref().or(name);
-    let mut builder = TopologyBuilder::new(name.unwrap_or("topology"));
+    Some(name.strip_suffix(" (deleted)").unwrap_or(name).to_owned())
+}
+
+fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Args) -> Result<()> {
+    let name = args.run.name.clone().or_else(program);
+    let mut builder = TopologyBuilder::new(name.as_deref().unwrap_or("topology"));
     builder.guarantee(args.run.guarantee);
     build(&mut builder, args)?;
     let topology = builder.finish()?;
@@ -325,6 +330,24 @@ mod tests {
             };
             assert!(refused, "{place:?}");
         }
+    }
+
+    /// The help offered it there, too.
+    #[test]
+    fn a_program_that_opens_the_log_itself_says_that_it_does_not_stand_by() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("none");
+        let run = args(&["--standby", "--data", dir.to_str().unwrap()]).unwrap().run;
+        let error = run.open_log().unwrap_err();
+        assert_eq!(exit_code(&error), ExitCode::from(3));
+        let said = format!(
+            "topology `{}` cannot be stood by for: this program opens the log itself: start it without --standby",
+            program().unwrap()
+        );
+        assert_eq!((error.to_string(), dir.exists()), (said, false));
+        let help = Args::command().render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("Refused by a program that opens the log itself"), "{help}");
     }
 
     #[test]
