@@ -180,6 +180,20 @@ fn a_flag_beats_a_variable() {
     assert!(code == 2 && err.contains("cannot be used with"), "{code} {err}");
 }
 
+/// It was an answer of no keys, where HTTP has it that this cannot be asked.
+#[test]
+fn a_scan_of_no_keys_is_wrong_usage_here_and_over_http() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    run(&dir, &["a", "b", "a"]);
+    let scan = ["state", "scan", "words", "count", "--limit"];
+    let (code, err) = not_done(&dir, &[&scan[..], &["0"]].concat());
+    assert!(code == 2 && err.contains("'--limit <N>'"), "{code} {err}");
+    assert_eq!(egret(&dir, &[&scan[..], &["1"]].concat()).status.code(), Some(0));
+    let (status, said) = Serving::start(&dir, &[]).get("/v1/state/count?limit=0");
+    assert_eq!((status, &said["code"]), (400, &"bad-request".into()));
+}
+
 /// Each ended with 1, or with 3 where it may go better later.
 #[test]
 fn what_cannot_be_served_ends_with_the_code_it_has_everywhere() {

@@ -5,6 +5,8 @@
 
 mod serve;
 
+use std::num::NonZeroUsize;
+
 use clap::{Args, Subcommand};
 use egret::replica::shown::Range;
 use egret::replica::{Replica, ReplicaOptions, Shown};
@@ -93,8 +95,8 @@ struct Scan {
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     from: Option<String>,
     /// So many keys at most; where there are more, the answer says where they go on.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value = "1000")]
+    limit: NonZeroUsize,
     /// How much memory may be used, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     memory_mb: u32,
@@ -202,7 +204,7 @@ impl Scan {
         place.beside(|log| Ok(replica.catch_up(log)?))?;
         let shown = replica.read();
         let (from, prefix) = (self.from, self.prefix);
-        let range = Range { from, prefix, limit: self.limit, bytes: usize::MAX };
+        let range = Range { from, prefix, limit: self.limit.get(), bytes: usize::MAX };
         let page = shown.scan(&self.component, &range)?;
         match self.output {
             Form::Json => {
