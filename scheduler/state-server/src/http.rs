@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use egret::replica::shown::{Component, Held, Range};
@@ -17,7 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::budget::{Budget, Share};
-use crate::caps;
+use crate::{caps, encoding};
 
 /// What answers are made from.
 #[derive(Clone)]
@@ -40,6 +41,7 @@ pub(crate) fn router(follower: &Arc<Follower>, answers_bytes_max: usize) -> Rout
         .route("/v1/state/{component}/{key}", get(one))
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(well_encoded))
         .with_state(source)
 }
 
@@ -79,6 +81,17 @@ fn wrong(why: impl Into<String>) -> Refusal {
 fn busy(what: &str) -> Refusal {
     let why = format!("too many {what} are under way: ask again later");
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why)
+}
+
+/// Lets no request through in which something else would be read than what was written.
+async fn well_encoded(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let parts = [("path", uri.path()), ("query", uri.query().unwrap_or_default())];
+    let checked = parts.into_iter().try_for_each(|(part, text)| encoding::check(part, text));
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(why) => wrong(why).into_response(),
+    }
 }
 
 /// What is in a path.

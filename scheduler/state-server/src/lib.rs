@@ -40,6 +40,7 @@
 mod accept;
 mod budget;
 pub mod caps;
+mod encoding;
 mod http;
 mod patience;
 pub mod rpc;
