@@ -155,6 +155,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     ending: bool,
+    /// Whether nobody waits to be told what goes wrong.
+    logs: bool,
     freshness: Freshness,
 }
 
@@ -175,12 +177,33 @@ impl Follower {
     ///
     /// # Errors
     /// When there is no thread.
-    pub fn start(
+    pub fn start(replica: Replica, place: impl Place + 'static) -> Result<Follower, ReplicaError> {
+        Follower::begin(replica, place, true)
+    }
+
+    /// Begins to follow, and [waits](Follower::wait_first) for the first commit; whether it is held. What goes wrong
+    /// until then is the caller's to say, and is not logged.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn start_and_wait(
+        replica: Replica,
+        place: impl Place + 'static,
+        time: Duration,
+    ) -> Result<(Follower, bool), Arc<ReplicaError>> {
+        let follower = Follower::begin(replica, place, false).map_err(Arc::new)?;
+        let held = follower.wait_first(time)?;
+        follower.shared.state().logs = true;
+        Ok((follower, held))
+    }
+
+    fn begin(
         mut replica: Replica,
         mut place: impl Place + 'static,
+        logs: bool,
     ) -> Result<Follower, ReplicaError> {
         let freshness = Freshness { known_at: None, error: None };
-        let state = Mutex::new(State { ending: false, freshness });
+        let state = Mutex::new(State { ending: false, logs, freshness });
         let shared = Arc::new(Shared { state, changed: Condvar::new() });
         let (shown, following) = (Arc::clone(replica.shown()), Arc::clone(&shared));
         let thread = thread::Builder::new()
@@ -278,7 +301,7 @@ fn follow(replica: &mut Replica, place: &mut dyn Place, shared: &Shared) {
                 let why = crate::task::chain(&error);
                 let is_news;
                 (is_news, pause) = trouble.on_error(&why);
-                if is_news {
+                if is_news && state.logs {
                     tracing::warn!(error = why, "the newest commit cannot be read: looking on");
                 }
                 state.freshness.error = Some(Arc::new(error));

@@ -95,20 +95,21 @@ impl Serve {
         let replica = replica(&self.topology, self.component.as_deref(), state_bytes_max);
         // Held until the server has ended: its log goes through it.
         let mut _cluster = None;
-        let follower = match place.said() {
+        let begun = match place.said() {
             place::Place::Cluster(file) => {
                 let cluster = Cluster::open(&file, Role::Client)?;
                 let log = cluster.log()?;
                 _cluster = Some(cluster);
-                Follower::start(replica, log)?
+                Follower::start_and_wait(replica, log, FIRST_WAIT)
             }
-            place::Place::Directory(dir) => Follower::start(replica, Beside::new(&dir))?,
+            place::Place::Directory(dir) => {
+                Follower::start_and_wait(replica, Beside::new(&dir), FIRST_WAIT)
+            }
         };
         // What cannot be shown at all is said at once, and not to every client.
-        match follower.wait_first(FIRST_WAIT) {
-            Ok(true) => {}
-            Ok(false) => exit::warn("reading takes long: until it is done there is no answer"),
-            Err(error) => return Err(Exit::from(&*error)),
+        let (follower, held) = begun.map_err(|error| Exit::from(&*error))?;
+        if !held {
+            exit::warn("reading takes long: until it is done there is no answer");
         }
         let options = ServerOptions {
             listen: self.listen,
