@@ -90,14 +90,19 @@ impl Place for Beside {
         what: &mut dyn FnMut(&Log) -> Result<bool, ReplicaError>,
     ) -> Option<Result<bool, ReplicaError>> {
         let (held, now) = (self.held(), clock::now());
-        if !held && self.looked.is_some_and(|at| now.duration_since(at) < UNHELD) {
+        let soon = self.looked.is_some_and(|at| now.duration_since(at) < UNHELD);
+        // One that is gone is not let be, but said.
+        if !held && soon && self.dir.is_dir() {
             self.let_go();
             return None;
         }
         if self.attached.is_none() {
             match Directory::open_existing(&self.dir) {
                 Ok(directory) => self.attached = Some(Attached::over(directory)),
-                Err(error) => return Some(Err(ReplicaError::Place(Box::new(error)))),
+                Err(error) => {
+                    self.looked = None;
+                    return Some(Err(ReplicaError::Place(Box::new(error))));
+                }
             }
         }
         let (_, log) = self.attached.as_ref()?;
@@ -320,6 +325,23 @@ fn follow(replica: &mut Replica, place: &mut dyn Place, shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use egret_log::LogConfig;
+
+    /// Nobody looked for ten seconds, and whoever asked heard that all is well.
+    #[test]
+    fn a_directory_that_went_is_noticed_at_the_next_look() {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, away) = (root.path().join("data"), root.path().join("away"));
+        Log::open(&dir, LogConfig::default()).unwrap().close().unwrap();
+        let mut place = Beside::new(&dir);
+        let mut look = || place.look(&mut |_| Ok(false));
+        assert!(matches!(look(), Some(Ok(false))));
+        std::fs::rename(&dir, &away).unwrap();
+        let gone = look();
+        assert!(matches!(gone, Some(Err(ReplicaError::Place(_)))), "{gone:?}");
+        std::fs::rename(&away, &dir).unwrap();
+        assert!(matches!(look(), Some(Ok(false))), "it is read again");
+    }
 
     /// It was said every half second, for as long as the server ran.
     #[test]
