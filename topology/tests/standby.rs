@@ -500,6 +500,7 @@ fn state_that_is_not_held_is_said_and_read_at_the_takeover() {
         let is_cold = |event: &StandbyEvent| matches!(event, StandbyEvent::Cold { .. });
         let said = third.said.wait(is_cold).to_string();
         assert!(said.contains("and may take 1 MiB: raise --state-mb"), "{said}");
+        assert!(said.ends_with("(as far as it was read: all of it takes more)"), "{said}");
         assert_eq!(third.stop().unwrap(), None);
         let said = second.said.wait(is_cold).to_string();
         assert!(said.contains("it is not in memory"), "{said}");

@@ -210,7 +210,10 @@ impl Followed {
                 Err(Stuck::Refused(why.to_string()))
             }
             Err(Halt::Replay(why)) => Ok(self.give_up(why.to_string())),
-            Err(Halt::Memory(why)) => Ok(self.give_up(why)),
+            // No more is read than fits, so how much there is of it nobody knows.
+            Err(Halt::Memory(why)) => {
+                Ok(self.give_up(format!("{why} (as far as it was read: all of it takes more)")))
+            }
         }
     }
 }
