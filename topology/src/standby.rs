@@ -11,6 +11,7 @@
 //! | `ground` | where the log is, which may be the directory that whoever runs the topology holds |
 //! | `tables` | the tables, and the way from commit to commit |
 //! | `event` | what there is to say of it |
+//! | `outputs` | whether it would write what was written |
 //!
 //! # What always holds
 //! * Tables hold what an acknowledged commit names, and are handed to tasks only at the very commit that the
@@ -19,6 +20,7 @@
 
 mod event;
 mod ground;
+mod outputs;
 mod tables;
 mod watch;
 
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant};
 use egret_log::directory::OpenError;
 use egret_log::{Log, clock};
 use egret_schemas::Generation;
-use egret_state::commit::check_like;
+use egret_state::commit::{CommitRecord, check_like};
 use egret_state::view::Mark;
 
 pub use event::StandbyEvent;
@@ -43,6 +45,7 @@ use crate::runtime::{
 use crate::task::chain;
 use crate::{Error, Result, is_taken_over};
 use ground::{Ground, InDirectory, Sight, Stays};
+use outputs::Outputs;
 use tables::Stuck;
 use watch::{Decision, Watch};
 
@@ -127,6 +130,8 @@ struct Standing<'a> {
     told: Option<Told>,
     /// Looks that failed one after another.
     errors: u32,
+    /// The generation that is known to write what this program would.
+    writes_same: Option<Generation>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,6 +167,7 @@ impl<'a> Standing<'a> {
             seen: None,
             told: None,
             errors: 0,
+            writes_same: None,
         })
     }
 
@@ -267,6 +273,7 @@ impl<'a> Standing<'a> {
         }
         let newest = newest_commit(log, &stored).map_err(|error| Stuck::Read(chain(&error)))?;
         let Some(record) = newest else { return Ok((decision, false)) };
+        self.check_outputs(log, &record)?;
         let env = self.topology.env(log, &self.kept);
         let news = self.tables.catch_up(&env, &record);
         for (task, why) in self.tables.given_up() {
@@ -287,6 +294,23 @@ impl<'a> Standing<'a> {
             }
         }
         Ok((decision, news))
+    }
+
+    /// Found at the takeover, it would leave the topology with nobody to run it.
+    fn check_outputs(&mut self, log: &Log, record: &CommitRecord) -> Result<(), Stuck> {
+        if self.writes_same == Some(record.generation) {
+            return Ok(());
+        }
+        match Outputs::of(self.topology, log, record).map_err(Error::from)? {
+            Outputs::Same => self.writes_same = Some(record.generation),
+            Outputs::Unwritten => {}
+            Outputs::Other { stream } => {
+                return Err(Stuck::Refused(format!(
+                    "it writes stream `{stream}`, and whoever runs the topology does not: give it the same output"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Runs the topology; `None` when another process does.

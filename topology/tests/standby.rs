@@ -452,7 +452,7 @@ fn another_topology_of_the_name_is_refused_in_words() {
             Ok(())
         }
     }
-    let other = |name: &str, sum: bool| {
+    let other_to = |stream: &str, name: &str, sum: bool| {
         let mut builder = TopologyBuilder::new("count");
         let read = builder.spout("words", 1, LogSpout::<Blob>::from_stream("words")).unwrap();
         let words = read.fields(|word: &Blob| &word[..]);
@@ -460,9 +460,10 @@ fn another_topology_of_the_name_is_refused_in_words() {
             true => words.keyed(name, TASKS, || Sum),
             false => words.keyed(name, TASKS, || Count),
         };
-        counted.unwrap().sink("out", LogSink::to_stream("counts").partitions(2)).unwrap();
+        counted.unwrap().sink("out", LogSink::to_stream(stream).partitions(2)).unwrap();
         builder.finish().unwrap()
     };
+    let other = |name: &str, sum: bool| other_to("counts", name, sum);
     std::thread::scope(|scope| {
         let first = run(scope, &log, other("count", false));
         write(&log, 0..100);
@@ -476,6 +477,10 @@ fn another_topology_of_the_name_is_refused_in_words() {
         };
         refused(other("sum", false), &["sum", "count"]);
         refused(other("count", true), &["component `count`", "Run the old code"]);
+        // It was taken for one, and found out when it had taken the topology over.
+        refused(other_to("elsewhere", "count", false), &["stream `elsewhere`", "the same output"]);
+        log.create_stream("elsewhere", StreamConfig::default()).unwrap();
+        refused(other_to("elsewhere", "count", false), &["stream `elsewhere`", "the same output"]);
         let options = RunOptions { restore: Some("monday".into()), ..options() };
         let error = stand_by(scope, &log, other("count", false), options).end().unwrap_err();
         assert!(error.to_string().contains("not from a named one"), "{error}");
