@@ -12,8 +12,11 @@ use super::format::{BLOCK, BLOCK_U64};
 use crate::caps;
 use crate::disk::{Disk, DiskFile, OpenHow};
 
-/// Spares kept; further ones are deleted. As many as a checkpoint usually makes free.
-const SPARES_MAX: usize = caps::JOURNAL_FILES_MAX;
+/// Spares kept in any case; further ones are deleted, unless the last checkpoint made more free.
+const SPARES_MIN: usize = caps::JOURNAL_FILES_MAX;
+
+/// Spares kept at most. As many files are in use when all that is taken beside a checkpoint came while one was written.
+const SPARES_MAX: usize = caps::JOURNAL_FILES_MAX * (1 + caps::WRITE_CACHE_AHEAD) / 2;
 
 /// Zeros are written in pieces of this size.
 const FILL_BYTES: usize = 1 << 20;
@@ -144,11 +147,22 @@ impl Spares {
         Ok(())
     }
 
-    /// Takes back files that are no longer needed. They are gone from the listing when this returns.
+    /// Takes back files that are no longer needed. They are gone from the listing when this returns. As many are
+    /// kept as came back at once: until the next come back about as many are taken, and filling one
+    /// holds up whoever waits for the journal.
     pub(crate) fn recycle(&self, files: &[(PathBuf, u64)]) -> io::Result<()> {
         let mut renamed = Vec::new();
+        let most = files.len().clamp(SPARES_MIN, SPARES_MAX);
+        let surplus: Vec<Spare> = {
+            let mut kept = self.kept();
+            let keeps = kept.spares.len().min(most);
+            kept.spares.drain(keeps..).collect()
+        };
+        for spare in surplus {
+            self.disk.remove(&spare.path)?;
+        }
         for (path, bytes) in files {
-            let room = self.kept().spares.len() + renamed.len() < SPARES_MAX;
+            let room = self.kept().spares.len() + renamed.len() < most;
             if room && *bytes == self.file_bytes {
                 let spare = self.next_path();
                 self.disk.rename(path, &spare)?;
