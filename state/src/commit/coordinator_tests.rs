@@ -143,6 +143,20 @@ fn a_commit_is_made_of_every_report_and_the_record_before() {
     assert_eq!(rig.coordinator.last_commit(), &record);
 }
 
+#[test]
+fn a_split_that_is_reported_with_no_position_is_in_no_later_record() {
+    let mut rig = Rig::new();
+    rig.through_commit_0();
+    let positions = [(b"old".to_vec(), Vec::new()), (b"p0".to_vec(), b"0".to_vec())].into();
+    let gone = report(IN, 0, Durable::Spout { positions, mark: None });
+    for report in [gone, state(0, 0), state(1, 0), sink(0)] {
+        assert_eq!(rig.step(Input::Report(report)), []);
+    }
+    let out = rig.step(Input::DurableFrontier(Some(epoch(1, 0))));
+    let splits: Vec<_> = appended(&out).spouts["in"].keys().cloned().collect();
+    assert_eq!(splits, [b"p0".to_vec()]);
+}
+
 /// The record has the watermark of every component, also of those that report nothing themselves, and one
 /// that covers several commits has what the last of them came to.
 #[test]

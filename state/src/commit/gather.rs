@@ -169,7 +169,13 @@ fn merge(record: &mut CommitRecord, plan: &CommitPlan, reports: &Reports) -> Res
             Durable::Spout { positions, mark } => {
                 marks.extend(mark.map(|mark| (task, mark)));
                 let splits = entry(&mut record.spouts, name);
-                splits.extend(positions.iter().map(|(split, at)| (split.clone(), at.clone())));
+                for (split, at) in positions {
+                    match at.is_empty() {
+                        // It is read no more.
+                        true => splits.remove(split),
+                        false => splits.insert(split.clone(), at.clone()),
+                    };
+                }
             }
             Durable::State { slices: own } => {
                 let (tasks, all) = slices.entry(name).or_default();

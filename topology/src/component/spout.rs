@@ -51,7 +51,8 @@ pub trait Spout<T>: 'static {
         1
     }
 
-    /// Where this task's splits go on after everything it emitted so far.
+    /// Where this task's splits go on after everything it emitted so far. One with an empty position is left out
+    /// of commits from then on: it is gone, and nothing is to be read of it any more.
     fn positions(&self) -> Positions;
 
     /// Everything up to these positions is committed: an external queue may be told. Called once for
