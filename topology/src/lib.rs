@@ -47,6 +47,7 @@
 //! | `dataflow` | plans compiled to timely: the only room that knows it |
 //! | [`replica`] | state read by who does not run the topology |
 //! | [`runtime`] | takeover, generations, restarts |
+//! | [`testing`] | a topology under kills in a unit test: one thread, one seed |
 //!
 //! # What always holds
 //!
@@ -78,6 +79,7 @@ pub mod runtime;
 pub mod simulation;
 pub mod standby;
 mod task;
+pub mod testing;
 mod tuple;
 pub mod window;
 

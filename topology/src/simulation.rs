@@ -75,6 +75,11 @@ impl Run {
         self.running.as_ref().map(Running::generation)
     }
 
+    /// Whether everything that was emitted is committed.
+    pub fn is_at_rest(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.0.compiled().shared.is_at_rest())
+    }
+
     /// Takes the topology over and makes a generation ready; how many workers it has.
     ///
     /// # Errors
@@ -87,6 +92,20 @@ impl Run {
         let workers = stepped.workers();
         self.running = Some(Running(stepped));
         Ok(workers)
+    }
+
+    /// Tells everybody that time has passed. Without it commits end, and timers fire, when something else happens:
+    /// the clock that would tell is timely's, and there is none here.
+    pub fn tick(&self) {
+        self.progress.wake();
+        if let Some(Running(stepped)) = &self.running {
+            stepped.compiled().shared.tick();
+        }
+    }
+
+    /// Tells the process that others changed streams: it follows nobody.
+    pub fn hear(&self) {
+        self.log.changed_by_others();
     }
 
     /// Lets one worker do what it does at once; its first step builds its dataflow and restores its state.

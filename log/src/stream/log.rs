@@ -184,6 +184,13 @@ impl Log {
         Log { shown: Some(shown), ..self }
     }
 
+    /// Readers of this log look again: others, who have a log of their own over the same bookie, changed streams.
+    /// For simulations, in which nobody follows what others do.
+    #[doc(hidden)]
+    pub fn changed_by_others(&self) {
+        self.catalog().notify_all();
+    }
+
     /// The data directory, when it is one that this process holds.
     pub fn dir(&self) -> Option<&Path> {
         self.shown.as_deref().map(Shown::dir)

@@ -310,6 +310,13 @@ impl Coordinator {
         self.clock.as_ref().map(EpochClock::open)
     }
 
+    /// Whether everything that was emitted is committed: no commit is under way, and there is nothing to make
+    /// one of.
+    pub fn is_at_rest(&self) -> bool {
+        let ended = self.gather.pending().all(|commit| u64::from(commit) >= self.ended);
+        ended && self.in_flight.is_none() && self.clock.as_ref().is_some_and(EpochClock::is_at_rest)
+    }
+
     /// How many inputs of other generations were ignored.
     pub fn ignored(&self) -> u64 {
         self.ignored

@@ -157,6 +157,25 @@ fn a_split_that_is_reported_with_no_position_is_in_no_later_record() {
     assert_eq!(splits, [b"p0".to_vec()]);
 }
 
+#[test]
+fn a_coordinator_is_at_rest_when_what_was_emitted_is_committed() {
+    let mut rig = Rig::new();
+    assert!(!rig.coordinator.is_at_rest(), "it has opened nothing");
+    rig.step(Input::Tick);
+    assert!(rig.coordinator.is_at_rest());
+    rig.step(Input::Active { task: IN, epoch: epoch(0, 0) });
+    assert!(!rig.coordinator.is_at_rest(), "something was emitted");
+    rig.now_ms += 100;
+    rig.step(Input::Tick);
+    rig.step(Input::Processed(Some(epoch(1, 0))));
+    assert!(!rig.coordinator.is_at_rest(), "it is not durable yet");
+    rig.report_all(0);
+    rig.step(Input::DurableFrontier(Some(epoch(1, 0))));
+    assert!(!rig.coordinator.is_at_rest(), "its record is under way");
+    rig.step(Input::CommitAcked { commit: 0 });
+    assert!(rig.coordinator.is_at_rest());
+}
+
 /// The record has the watermark of every component, also of those that report nothing themselves, and one
 /// that covers several commits has what the last of them came to.
 #[test]

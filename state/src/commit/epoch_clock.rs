@@ -107,6 +107,11 @@ impl EpochClock {
         self.unprocessed.push_back(epoch);
     }
 
+    /// Whether nothing was emitted since the open commit began, and everything before is processed.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.epoch_active && !self.commit_active && self.unprocessed.len() == 1
+    }
+
     /// What to do now. `may_end_commit`: one more commit may go unacknowledged.
     pub(super) fn next(&self, now_ms: u64, may_end_commit: bool) -> Next {
         if self.unprocessed.len() >= self.config.epochs_in_flight_max {

@@ -43,7 +43,11 @@ pub(crate) struct Shared {
     failure: Mutex<Option<Failure>>,
     failed: AtomicBool,
     finished: AtomicBool,
+    /// Whether everything emitted is committed, as of the coordinator's last turn here.
+    at_rest: AtomicBool,
     committed: AtomicU64,
+    /// In a simulation, every bolt: timely has no clock there to run it later by.
+    ticks: Mutex<Vec<Wake>>,
     /// Cut when the generation is given up.
     wires: OnceLock<Arc<Wires>>,
 }
@@ -65,7 +69,9 @@ impl Shared {
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            at_rest: AtomicBool::new(false),
             committed: AtomicU64::new(0),
+            ticks: Mutex::default(),
             wires: OnceLock::new(),
         }
     }
@@ -108,6 +114,26 @@ impl Shared {
 
     pub(crate) fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
+    }
+
+    /// Wakes a bolt at every [`tick`](Shared::tick).
+    fn ticks_with(&self, wake: &Wake) {
+        if egret_log::simulation::is_entered() {
+            self.ticks.lock().expect("no panic while held").push(Arc::clone(wake));
+        }
+    }
+
+    /// Has every bolt look what has become due, in a simulation.
+    pub(crate) fn tick(&self) {
+        self.ticks.lock().expect("no panic while held").iter().for_each(|wake| wake());
+    }
+
+    pub(crate) fn rests(&self, at_rest: bool) {
+        self.at_rest.store(at_rest, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.at_rest.load(Ordering::Relaxed)
     }
 
     /// Whether the generation, whose dataflow ended here, ended in order.
@@ -336,7 +362,11 @@ pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
                 (built.streams, built.reports)
             }
             Part::Bolt(_) => {
-                let make = |address: &[usize]| b.or_fail(b.bolts(index, &b.wake(address)));
+                let make = |address: &[usize]| {
+                    let wake = b.wake(address);
+                    compiled.shared.ticks_with(&wake);
+                    b.or_fail(b.bolts(index, &wake))
+                };
                 let said = compiled.plan.timed_spouts_of(index);
                 let said: Vec<_> = said.iter().map(|spout| marks[spout].clone()).collect();
                 let said = (!said.is_empty()).then(|| scope.concatenate(said));

@@ -156,6 +156,7 @@ impl Driver {
             self.step(Input::DurableFrontier(durable))?;
         }
         self.step(Input::Tick)?;
+        self.shared.rests(self.core.is_at_rest());
         self.trim()
     }
 }

@@ -641,7 +641,7 @@ impl Topology {
     }
 
     /// The spouts that read streams that the topology does not make itself.
-    fn reads_of_others(&self) -> impl Iterator<Item = (&str, &dyn SpoutPart)> {
+    pub(crate) fn reads_of_others(&self) -> impl Iterator<Item = (&str, &dyn SpoutPart)> {
         let makes = |stream: &str| {
             let sink = |part: &BuiltPart| matches!(part, BuiltPart::Sink(sink) if sink.stream() == Some(stream));
             self.parts.iter().any(sink)

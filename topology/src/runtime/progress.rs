@@ -94,6 +94,11 @@ impl Progress {
     /// Asks the topology to end after the commit under way.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the coordinator look what has become due.
+    pub(crate) fn wake(&self) {
         let wake = self.wake.lock().expect("no panic while held").clone();
         if let Some(wake) = wake {
             wake();
