@@ -39,7 +39,7 @@
 //! |---|---|
 //! | [`builder`] | wiring: typed streams, groupings, validation |
 //! | [`component`] | the traits users implement, and what they are handed |
-//! | [`connect`] | Egret's own streams as spouts and sinks |
+//! | [`connect`] | spouts and sinks in the box: streams, files, sockets |
 //! | [`grouping`] | which task gets a tuple |
 //! | [`window`] | what is said of the tuples between two times, or of so many |
 //! | [`plan`] | logical and physical plan as plain data, and as text |
@@ -96,7 +96,10 @@ pub use component::{
     Output, OutputError, Positions, Replay, Rescale, Share, Sink, Spout, StatefulBolt, TimeOf,
     TimeToLive, Timer, Timers,
 };
-pub use connect::{FromRecord, LogSink, LogSpout, ToRecord, ToValue};
+pub use connect::{
+    FileSink, FileSpout, FromRecord, Generator, LogSink, LogSpout, SocketSink, SocketSpout,
+    StdoutSink, ToRecord, ToValue,
+};
 pub use egret_state::Guarantee;
 pub use egret_state::commit::Origin;
 pub use egret_state::keyed::{

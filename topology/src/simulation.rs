@@ -3,6 +3,8 @@
 //! Everything that runs is what [`Topology::run`] runs: takeover, operators, coordinator, commit log,
 //! restarts. What is simulated is below (the log's bookies and metadata, time) and around (who steps).
 
+use std::cell::Cell;
+use std::io;
 use std::sync::Arc;
 
 use egret_log::Log;
@@ -12,6 +14,23 @@ use crate::builder::Topology;
 use crate::dataflow::Stepped;
 use crate::runtime::{Kept, Progress, Restarts, RunOptions};
 use crate::{Error, Result};
+
+thread_local! {
+    static FAILPOINT: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
+}
+
+/// What this thread asks at each [`failpoint`] whether its process is dead.
+pub(crate) fn set_failpoint(is_dead: Option<fn() -> bool>) {
+    FAILPOINT.set(is_dead);
+}
+
+/// Where a test may kill the process between two changes of something outside of the log: an error once it has.
+pub(crate) fn failpoint() -> io::Result<()> {
+    match FAILPOINT.get() {
+        Some(is_dead) if is_dead() => Err(io::Error::other("the process was killed")),
+        _ => Ok(()),
+    }
+}
 
 /// One process that runs a topology: generation after generation, until it finished or may not go on.
 #[derive(Debug)]

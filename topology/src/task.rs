@@ -18,6 +18,7 @@ mod state_log;
 mod stateful;
 mod warm;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub(crate) use warm::{Warm, WarmTask};
 use crate::batch::AnyBatch;
 use crate::budget::Charge;
 use crate::component::{ComponentError, Next, Outlet, Positions, TaskId};
+use crate::connect::{FileError, FileSinkError};
 use egret_state::commit::{Mark, SinkPosition, Slice};
 use egret_state::keyed::backing::Fault;
 
@@ -76,6 +78,10 @@ fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
     } else if let Some(error) = error.downcast_ref::<OpenWriterError>() {
         error.may_pass()
     } else if let Some(UseError::Catalog(error)) = error.downcast_ref::<UseError>() {
+        error.may_pass()
+    } else if let Some(error) = error.downcast_ref::<FileError>() {
+        error.may_pass()
+    } else if let Some(error) = error.downcast_ref::<FileSinkError>() {
         error.may_pass()
     } else if let Some(fault) = error.downcast_ref::<Box<Fault>>() {
         fault.may_pass
@@ -178,9 +184,13 @@ pub(crate) trait BoltTask {
 /// A commit whose output is durable, and where it ends in each partition written.
 pub(crate) type DurableOutput = (Epoch, Vec<(u32, SinkPosition)>);
 
+/// Where the output of a sink ends in each partition, as of a commit.
+pub(crate) type SinkEnds = BTreeMap<u32, SinkPosition>;
+
 /// A sink's task.
 pub(crate) trait SinkTask {
-    fn open(&mut self) -> Result<(), TaskError>;
+    /// `committed`: where the commit that the generation goes on from has the output of all its tasks.
+    fn open(&mut self, committed: &SinkEnds) -> Result<(), TaskError>;
     /// Takes a batch. What it hands to storage counts like `charge` until it is acknowledged.
     fn write(
         &mut self,
@@ -194,6 +204,10 @@ pub(crate) trait SinkTask {
     fn durable(&mut self) -> Result<Vec<DurableOutput>, TaskError>;
     /// The commit is acknowledged: its output may be seen.
     fn publish(&mut self, commit: Epoch) -> Result<(), TaskError>;
+    /// Every commit is, and there are no more.
+    fn finish(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

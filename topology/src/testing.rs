@@ -51,7 +51,7 @@
 //! * **Kills** are those of a process: memory, messages on their way and everything not committed are lost.
 //!   [`kill`](TopologyTest::kill) kills between two steps, [`kill_at`](TopologyTest::kill_at) and
 //!   [`kill_anywhere`](TopologyTest::kill_anywhere) in the middle of anything: before an append is stored, when it
-//!   is and nobody heard, within a takeover.
+//!   is and nobody heard, within a takeover, between two changes of a file.
 //! * A component with threads, sockets or clocks of its own is outside of this: it is not repeated by a seed.
 //!
 //! Nothing of it is in a program that does not use it.

@@ -327,7 +327,7 @@ impl Building<'_, '_> {
         for task in self.local_tasks(component) {
             let cx = self.context(component, task, wake);
             let mut sink = part.make(&c.env, cx)?;
-            sink.open()?;
+            sink.open(c.restored.ends(&c.plan.components[component].name))?;
             tasks.push((self.commit_task(component, task), sink));
         }
         Ok(Sinks::new(tasks, c.physical.tasks[component], c.shared.first))

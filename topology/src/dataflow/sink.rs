@@ -89,6 +89,10 @@ impl Sinks {
         Ok(notices)
     }
 
+    fn finish(&mut self) -> Result<(), TaskError> {
+        self.tasks.iter_mut().try_for_each(|local| local.task.finish())
+    }
+
     fn reports(&mut self) -> Result<(Vec<Notice>, Option<Epoch>), TaskError> {
         let mut notices = Vec::new();
         for local in &mut self.tasks {
@@ -149,12 +153,16 @@ pub(crate) fn build<'s>(
             let frontier = frontier(&frontiers[..count]);
             let step = || -> Result<(), TaskError> {
                 for order in orders {
-                    if let Control::Committed(upto) = order {
-                        let notices = sinks.publish(upto)?;
-                        // After the last commit the coordinator does not wait for them.
-                        if shared.commits && reports.are_open() {
-                            reports.send(notices);
+                    match order {
+                        Control::Committed(upto) => {
+                            let notices = sinks.publish(upto)?;
+                            // After the last commit the coordinator does not wait for them.
+                            if shared.commits && reports.are_open() {
+                                reports.send(notices);
+                            }
                         }
+                        Control::Finish => sinks.finish()?,
+                        Control::Open(_) | Control::Drain => {}
                     }
                 }
                 sinks.turn(frontier)?;
@@ -196,13 +204,13 @@ mod tests {
 
     use crate::batch::AnyBatch;
     use crate::budget::Charge;
-    use crate::task::DurableOutput;
+    use crate::task::{DurableOutput, SinkEnds};
 
     /// Notes what it is asked to do.
     struct Noted(Rc<RefCell<Vec<String>>>);
 
     impl SinkTask for Noted {
-        fn open(&mut self) -> Result<(), TaskError> {
+        fn open(&mut self, _: &SinkEnds) -> Result<(), TaskError> {
             Ok(())
         }
         fn write(

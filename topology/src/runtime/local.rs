@@ -494,6 +494,7 @@ impl Topology {
             store,
             commit_log: Mutex::new(commit_log),
             none: BTreeMap::new(),
+            no_ends: BTreeMap::new(),
         };
         Arc::new(Compiled {
             plan,

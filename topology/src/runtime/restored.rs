@@ -16,7 +16,7 @@ use super::CommitLog;
 use super::topology_store::TopologyStore;
 use crate::builder::Env;
 use crate::component::Positions;
-use crate::task::{BoltTask, OpenStateLedger, StateLog, StateStart, TaskError, chain};
+use crate::task::{BoltTask, OpenStateLedger, SinkEnds, StateLog, StateStart, TaskError, chain};
 
 /// How a task came to its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub(crate) struct Restored {
     pub(crate) store: Option<Arc<TopologyStore>>,
     pub(crate) commit_log: Mutex<Option<CommitLog>>,
     pub(crate) none: Positions,
+    pub(crate) no_ends: SinkEnds,
 }
 
 /// Entries that may be read before they are taken: they have up to some MiB each.
@@ -100,6 +101,11 @@ impl Restored {
     /// Where a spout's splits go on.
     pub(crate) fn positions(&self, component: &str) -> &Positions {
         self.record.spouts.get(component).unwrap_or(&self.none)
+    }
+
+    /// Where a sink's output ends.
+    pub(crate) fn ends(&self, component: &str) -> &SinkEnds {
+        self.record.sinks.get(component).unwrap_or(&self.no_ends)
     }
 
     /// How far event time had come for a component.

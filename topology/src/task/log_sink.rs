@@ -7,7 +7,7 @@ use egret_schemas::{EntryId, Epoch, SegmentId};
 use egret_state::Guarantee;
 
 use super::durable::Durable;
-use super::{DurableOutput, SinkTask, TaskError, chain};
+use super::{DurableOutput, SinkEnds, SinkTask, TaskError, chain};
 use crate::batch::{AnyBatch, typed};
 use crate::budget::Charge;
 use crate::builder::Env;
@@ -115,7 +115,7 @@ impl<T: ToRecord> LogSinkTask<T> {
 }
 
 impl<T: ToRecord> SinkTask for LogSinkTask<T> {
-    fn open(&mut self) -> Result<(), TaskError> {
+    fn open(&mut self, _: &SinkEnds) -> Result<(), TaskError> {
         Ok(())
     }
 

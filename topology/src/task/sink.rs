@@ -2,7 +2,7 @@
 
 use egret_schemas::Epoch;
 
-use super::{DurableOutput, SinkTask, TaskError, guard};
+use super::{DurableOutput, SinkEnds, SinkTask, TaskError, guard};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
 use crate::budget::Charge;
@@ -22,7 +22,7 @@ impl<T: Tuple, S: Sink<T>> ExternalSink<T, S> {
 }
 
 impl<T: Tuple, S: Sink<T>> SinkTask for ExternalSink<T, S> {
-    fn open(&mut self) -> Result<(), TaskError> {
+    fn open(&mut self, _: &SinkEnds) -> Result<(), TaskError> {
         guard(&self.cx.id, || self.sink.open(&self.cx))
     }
 

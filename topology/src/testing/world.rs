@@ -122,11 +122,17 @@ impl World {
         impl Drop for Leaves {
             fn drop(&mut self) {
                 set_here(None);
+                crate::simulation::set_failpoint(None);
             }
         }
         set_here(Some(Rc::clone(self)));
         let _leaves = Leaves;
         let _entered = simulation::enter(Rc::new(Others), self.began);
+        crate::simulation::set_failpoint(Some(|| {
+            let world = super::way::here();
+            let life = world.state().acting;
+            world.failpoint(life)
+        }));
         self.turn_clock();
         self.state().acting = life;
         what()
