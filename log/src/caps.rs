@@ -30,6 +30,10 @@ pub const WRITE_CACHE_AHEAD: usize = 3;
 /// Bytes an extent's writer gathers before it writes: large enough that the disk sees few, long writes.
 pub const EXTENT_WRITE_BYTES: usize = 1 << 20;
 
+/// Bytes of an extent written between two syncs: what the disk is given at once goes before the journal's next
+/// batch, and all of an extent held that one up for tens of milliseconds.
+pub const EXTENT_SYNC_BYTES: usize = 2 << 20;
+
 /// Entries of one run of an extent: its table of offsets, read as a whole, is then at most 64 KiB.
 pub const EXTENT_RUN_ENTRIES_MAX: u32 = 16_384;
 

@@ -57,6 +57,8 @@ pub struct ExtentWriter {
     buffer: Vec<u8>,
     /// Where `buffer` goes.
     buffer_at: u64,
+    /// Bytes written and not yet synced.
+    unsynced: usize,
     /// The runs so far; the last one still grows. Their tables have no place yet.
     runs: Vec<Run>,
     /// All tables, one after the other.
@@ -98,6 +100,7 @@ impl ExtentWriter {
             owner,
             buffer: format::encode_header(owner, created_ms),
             buffer_at: 0,
+            unsynced: 0,
             runs: Vec::new(),
             tables: Vec::new(),
             table_start: 0,
@@ -137,6 +140,9 @@ impl ExtentWriter {
         self.buffer.resize(self.buffer.len().next_multiple_of(format::size(ALIGN)), 0);
         if self.buffer.len() >= caps::EXTENT_WRITE_BYTES {
             self.flush()?;
+            if self.unsynced >= caps::EXTENT_SYNC_BYTES {
+                self.sync()?;
+            }
         }
         Ok(())
     }
@@ -180,8 +186,14 @@ impl ExtentWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.file.write_all_at(&self.buffer, self.buffer_at)?;
         self.buffer_at += offset(self.buffer.len());
+        self.unsynced += self.buffer.len();
         self.buffer.clear();
         Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.unsynced = 0;
+        self.file.sync_data()
     }
 
     /// Bytes of the file so far.
@@ -193,7 +205,7 @@ impl ExtentWriter {
     pub fn seal(mut self) -> io::Result<Sealed> {
         self.flush()?;
         if !mutants::on(Mutant::ExtentNotSynced) {
-            self.file.sync_data()?;
+            self.sync()?;
         }
         self.end_run();
         let mut table_at = self.buffer_at;
@@ -206,7 +218,7 @@ impl ExtentWriter {
         format::put_footer(&mut self.buffer, self.owner, &self.runs, table_at);
         self.flush()?;
         if !mutants::on(Mutant::ExtentNotSynced) {
-            self.file.sync_data()?;
+            self.sync()?;
         }
         self.disk.sync_dir(&self.dir)?;
         Ok(Sealed { id: self.owner.extent, runs: self.runs, bytes: self.buffer_at })
