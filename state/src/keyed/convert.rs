@@ -238,6 +238,7 @@ struct RawValue(Box<[u8]>);
 
 impl State for RawValue {
     const FORM: Form = Form::Plain;
+    type Mark = Box<[u8]>;
 
     fn write(
         &mut self,
@@ -258,6 +259,17 @@ impl State for RawValue {
         Ok(())
     }
 
+    fn mark(&mut self) -> Result<Box<[u8]>, StateError> {
+        Ok(self.0.clone())
+    }
+
+    fn keep(&mut self, _: Box<[u8]>) {}
+
+    fn take_back(&mut self, mark: Box<[u8]>) -> Result<(), StateError> {
+        self.0 = mark;
+        Ok(())
+    }
+
     fn format() -> StateFormat {
         StateFormat::Plain(Format::opaque("any"))
     }
@@ -273,6 +285,7 @@ struct RawCells(CellSet);
 
 impl State for RawCells {
     const FORM: Form = Form::Cells;
+    type Mark = ();
 
     fn write(
         &mut self,
@@ -294,6 +307,16 @@ impl State for RawCells {
 
     fn apply(&mut self, body: &[u8]) -> Result<(), StateError> {
         Ok(self.0.apply(body)?)
+    }
+
+    fn mark(&mut self) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    fn keep(&mut self, (): ()) {}
+
+    fn take_back(&mut self, (): ()) -> Result<(), StateError> {
+        Ok(())
     }
 
     fn format() -> StateFormat {

@@ -54,6 +54,9 @@ pub trait State: Default + Send + 'static {
     /// How it is written.
     const FORM: Form;
 
+    /// What takes one attempt at changing it back.
+    type Mark;
+
     /// Appends the whole state or what changed; from then on nothing counts as changed. A state of cells
     /// appends to `undo` the cells that take those changes back; a plain one leaves it alone, for its
     /// [`write`](Self::write) before the change is what takes it back.
@@ -79,6 +82,22 @@ pub trait State: Default + Send + 'static {
     /// When the bytes are not such changes. The state may have taken some.
     fn apply(&mut self, body: &[u8]) -> Result<(), StateError>;
 
+    /// Begins an attempt at changing it, which [`keep`](Self::keep) or [`take_back`](Self::take_back) ends. It is not
+    /// written, read or marked again meanwhile.
+    ///
+    /// # Errors
+    /// When a value cannot be serialized.
+    fn mark(&mut self) -> Result<Self::Mark, StateError>;
+
+    /// The attempt stands.
+    fn keep(&mut self, mark: Self::Mark);
+
+    /// The state is as it was when the attempt began. What had changed before that counts as changed still.
+    ///
+    /// # Errors
+    /// When a value does not decode that was encoded for this.
+    fn take_back(&mut self, mark: Self::Mark) -> Result<(), StateError>;
+
     /// What its bytes are, for those who have not the type, and to tell older bytes from its own.
     fn format() -> StateFormat;
 
@@ -89,6 +108,7 @@ pub trait State: Default + Send + 'static {
 
 impl<S: Serialize + DeserializeOwned + Default + Send + 'static> State for S {
     const FORM: Form = Form::Plain;
+    type Mark = Vec<u8>;
 
     fn write(
         &mut self,
@@ -105,6 +125,19 @@ impl<S: Serialize + DeserializeOwned + Default + Send + 'static> State for S {
 
     fn apply(&mut self, body: &[u8]) -> Result<(), StateError> {
         *self = read_value(body)?;
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<Vec<u8>, StateError> {
+        let mut mark = Vec::new();
+        write_value(self, &mut mark)?;
+        Ok(mark)
+    }
+
+    fn keep(&mut self, _: Vec<u8>) {}
+
+    fn take_back(&mut self, mark: Vec<u8>) -> Result<(), StateError> {
+        *self = read_value(&mark)?;
         Ok(())
     }
 

@@ -18,6 +18,7 @@
 //! Over a [backing](super::backing) the table holds the keys in use, and beneath them lie the others.
 
 mod ahead;
+mod attempt;
 mod beneath;
 
 use std::borrow::Borrow;
@@ -38,6 +39,7 @@ use super::undo::Undo;
 use crate::caps;
 use ahead::warm;
 pub use ahead::{GUESSES, Guess};
+pub use attempt::{Attempt, AttemptError};
 use beneath::Beneath;
 
 /// The number of a slot, good until the next drain.

@@ -77,6 +77,8 @@ where
     MapState<i64, A>: Kind,
     A: Send + 'static,
 {
+    type Mark = <MapState<i64, A> as Kind>::Mark;
+
     fn write(
         &mut self,
         part: u32,
@@ -90,6 +92,14 @@ where
     fn take(&mut self, cell: Cell<'_>) -> Result<(), StateError> {
         self.running = None;
         self.of.take(cell)
+    }
+
+    fn mark(&mut self) -> Self::Mark {
+        Kind::mark(&mut self.of)
+    }
+
+    fn keep(&mut self, mark: Self::Mark) {
+        Kind::keep(&mut self.of, mark);
     }
 
     fn format(part: u32, name: &str) -> Part {

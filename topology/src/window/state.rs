@@ -81,6 +81,17 @@ pub(crate) struct WindowState<C, S> {
     rare: Option<Box<Rare<S>>>,
 }
 
+/// What is set aside of a [`WindowState`] while a tuple is tried.
+pub(crate) struct WindowMark<C> {
+    contents: C,
+    due: <Value<Due> as Kind>::Mark,
+    rare: Option<RareMark>,
+}
+
+/// Of windows' triggers and sessions, both maps by the time of a window, and of those told of again.
+type RareMark =
+    (<MapState<i64, Session> as Kind>::Mark, <MapState<i64, Session> as Kind>::Mark, Vec<Changed>);
+
 /// What few windows need.
 pub(crate) struct Rare<S> {
     pub(crate) books: MapState<i64, Book<S>>,
@@ -128,6 +139,7 @@ where
     S: Serialize + DeserializeOwned + Default + Clone + Send + 'static,
 {
     const FORM: Form = Form::Cells;
+    type Mark = WindowMark<C::Mark>;
 
     fn write(
         &mut self,
@@ -162,6 +174,41 @@ where
             }
             Ok(true)
         })
+    }
+
+    fn mark(&mut self) -> Result<Self::Mark, StateError> {
+        let rare = self.rare_if_any().map(|rare| {
+            (Kind::mark(&mut rare.books), Kind::mark(&mut rare.sessions), rare.changed.clone())
+        });
+        Ok(WindowMark {
+            contents: Kind::mark(&mut self.contents),
+            due: Kind::mark(&mut self.due),
+            rare,
+        })
+    }
+
+    fn keep(&mut self, mark: Self::Mark) {
+        Kind::keep(&mut self.contents, mark.contents);
+        Kind::keep(&mut self.due, mark.due);
+        if let (Some((books, sessions, _)), Some(rare)) = (mark.rare, self.rare_if_any()) {
+            Kind::keep(&mut rare.books, books);
+            Kind::keep(&mut rare.sessions, sessions);
+        }
+    }
+
+    fn take_back(&mut self, mark: Self::Mark) -> Result<(), StateError> {
+        self.contents.take_back(0, mark.contents)?;
+        Kind::take_back(&mut self.due, 1, mark.due)?;
+        match (mark.rare, self.rare_if_any()) {
+            (Some((books, sessions, changed)), Some(rare)) => {
+                Kind::take_back(&mut rare.books, 2, books)?;
+                Kind::take_back(&mut rare.sessions, 3, sessions)?;
+                rare.changed = changed;
+            }
+            // It came with the attempt.
+            _ => self.rare = None,
+        }
+        Ok(())
     }
 
     fn format() -> StateFormat {

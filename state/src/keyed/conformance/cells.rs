@@ -38,6 +38,7 @@ fn write(cell: u8, value: Option<u32>, out: &mut Vec<u8>) {
 
 impl State for Bag {
     const FORM: Form = Form::Cells;
+    type Mark = (BTreeMap<u8, u32>, BTreeMap<u8, Option<u32>>);
 
     fn write(
         &mut self,
@@ -76,6 +77,17 @@ impl State for Bag {
                 _ => return Err(wrong()),
             }
         }
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<Self::Mark, StateError> {
+        Ok((self.all.clone(), self.before.clone()))
+    }
+
+    fn keep(&mut self, _: Self::Mark) {}
+
+    fn take_back(&mut self, mark: Self::Mark) -> Result<(), StateError> {
+        (self.all, self.before) = mark;
         Ok(())
     }
 

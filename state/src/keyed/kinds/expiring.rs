@@ -152,6 +152,8 @@ where
     K: Serialize + DeserializeOwned + Ord + Clone + Send + 'static,
     V: Serialize + DeserializeOwned + Send + 'static,
 {
+    type Mark = <MapState<K, (i64, V)> as Kind>::Mark;
+
     fn write(
         &mut self,
         part: u32,
@@ -178,6 +180,14 @@ where
             self.by_time.insert((*ms, key));
         }
         Ok(())
+    }
+
+    fn mark(&mut self) -> Self::Mark {
+        Kind::mark(&mut self.entries)
+    }
+
+    fn keep(&mut self, mark: Self::Mark) {
+        Kind::keep(&mut self.entries, mark);
     }
 
     fn format(part: u32, name: &str) -> format::Part {

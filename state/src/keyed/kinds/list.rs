@@ -16,7 +16,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Before, Kind, encoded, no_cell, put_bytes, state_of_one_part, value_bytes};
+use super::{Before, Kind, encoded, no_cell, put_bytes, state_of_one_part, undo, value_bytes};
 use crate::keyed::cell::Cell;
 use crate::keyed::format;
 use crate::keyed::state::{Extent, StateError, read_value, write_value};
@@ -31,7 +31,12 @@ pub struct ListState<T> {
     bytes: usize,
 }
 
+/// What had changed when the list was marked, its bytes, and the number of its first element.
+#[derive(Debug)]
+pub struct ListMark(Option<Box<Changes>>, usize, u64);
+
 /// What changed since the list was last written.
+#[derive(Debug)]
 struct Changes {
     /// The numbers there were.
     first: u64,
@@ -261,6 +266,8 @@ impl<T: Serialize> ListState<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Kind for ListState<T> {
+    type Mark = ListMark;
+
     fn write(
         &mut self,
         part: u32,
@@ -333,6 +340,32 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Kind for ListState<T> {
             self.changes().torn = true;
         }
         Ok(())
+    }
+
+    fn mark(&mut self) -> ListMark {
+        ListMark(self.changes.take(), self.bytes, self.first)
+    }
+
+    fn take_back(&mut self, part: u32, mark: ListMark) -> Result<(), StateError> {
+        undo(self, part)?;
+        if self.elements.is_empty() {
+            // No cell says it.
+            self.first = mark.2;
+        }
+        self.keep(mark);
+        Ok(())
+    }
+
+    fn keep(&mut self, ListMark(changes, bytes, _): ListMark) {
+        self.bytes = bytes;
+        let Some(mut changes) = changes else { return };
+        for (number, element) in self.changes.take().map(|since| since.before).unwrap_or_default() {
+            // Of elements that came after the list was written there is nothing to go back to.
+            if (changes.first..changes.end).contains(&number) {
+                changes.before.entry(number).or_insert(element);
+            }
+        }
+        self.changes = Some(changes);
     }
 
     fn format(part: u32, name: &str) -> format::Part {

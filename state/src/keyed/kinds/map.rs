@@ -21,6 +21,16 @@ pub struct MapState<K, V> {
     bytes: usize,
 }
 
+/// What had changed when the map was marked, and its bytes.
+pub struct MapMark<K>(Option<Box<Changes<K>>>, usize);
+
+impl<K> fmt::Debug for MapMark<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let changes = self.0.as_ref().map_or(0, |changes| changes.before.len());
+        write!(f, "MapMark({changes} entries)")
+    }
+}
+
 /// What changed since the map was last written.
 struct Changes<K> {
     /// What the entry was under each key that changed; `None`: there was none.
@@ -276,6 +286,8 @@ where
     K: Serialize + DeserializeOwned + Ord + Clone + Send + 'static,
     V: Serialize + DeserializeOwned + Send + 'static,
 {
+    type Mark = MapMark<K>;
+
     fn write(
         &mut self,
         part: u32,
@@ -315,6 +327,22 @@ where
             }
         }
         Ok(())
+    }
+
+    fn mark(&mut self) -> MapMark<K> {
+        MapMark(self.changes.take(), self.bytes)
+    }
+
+    fn keep(&mut self, MapMark(changes, bytes): MapMark<K>) {
+        self.bytes = bytes;
+        let Some(mut changes) = changes else { return };
+        if let Some(since) = self.changes.take() {
+            changes.cleared |= since.cleared;
+            for (key, entry) in since.before {
+                changes.before.entry(key).or_insert(entry);
+            }
+        }
+        self.changes = Some(changes);
     }
 
     fn format(part: u32, name: &str) -> format::Part {

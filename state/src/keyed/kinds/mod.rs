@@ -9,7 +9,8 @@
 //! | [`state!`](crate::state) | those of its parts, each part under its number |
 //!
 //! Each remembers which of its cells changed since it was last written, and what they were: a commit costs what
-//! changed in it, and can be taken back.
+//! changed in it, and can be taken back. So can one attempt at changing it: what changed before is set aside
+//! meanwhile, and counts again when the attempt is over.
 
 mod expiring;
 mod list;
@@ -31,6 +32,9 @@ use super::state::{Extent, StateError, write_value};
 
 /// What can be one part of a state: it writes and takes the cells of one number.
 pub trait Kind: Default + Send + 'static {
+    /// What is set aside of it while there is an attempt at changing it.
+    type Mark;
+
     /// Appends the cells of the whole part, or those that changed; from then on nothing counts as changed. What
     /// takes the changes back is appended to `undo`.
     ///
@@ -50,11 +54,34 @@ pub trait Kind: Default + Send + 'static {
     /// When it is no cell of such a part.
     fn take(&mut self, cell: Cell<'_>) -> Result<(), StateError>;
 
+    /// Sets what changed so far aside: an attempt begins, and only what changes in it counts.
+    fn mark(&mut self) -> Self::Mark;
+
+    /// The attempt stands: what was set aside counts again, and what changed since.
+    fn keep(&mut self, mark: Self::Mark);
+
+    /// Takes what changed in the attempt back; what was set aside counts again.
+    ///
+    /// # Errors
+    /// When a value cannot be serialized, or does not decode that was encoded here.
+    fn take_back(&mut self, part: u32, mark: Self::Mark) -> Result<(), StateError> {
+        undo(self, part)?;
+        self.keep(mark);
+        Ok(())
+    }
+
     /// What its cells are.
     fn format(part: u32, name: &str) -> format::Part;
 
     /// Bytes of its cells as they were last written or read.
     fn bytes(&self) -> usize;
+}
+
+/// Takes back what counts as changed.
+fn undo(kind: &mut impl Kind, part: u32) -> Result<(), StateError> {
+    let (mut changes, mut undo) = (Vec::new(), Vec::new());
+    kind.write(part, Extent::Changes, &mut changes, Some(&mut undo))?;
+    cells(&undo).try_for_each(|cell| kind.take(cell?))
 }
 
 /// Hands the cells of a body to the parts they are of; `take` says no to a part it does not have. For
@@ -90,6 +117,7 @@ macro_rules! state_of_one_part {
             $type<$($param),*>: $crate::keyed::kinds::Kind,
         {
             const FORM: $crate::keyed::state::Form = $crate::keyed::state::Form::Cells;
+            type Mark = <Self as $crate::keyed::kinds::Kind>::Mark;
 
             fn write(
                 &mut self,
@@ -111,6 +139,21 @@ macro_rules! state_of_one_part {
                     0 => $crate::keyed::kinds::Kind::take(self, cell).map(|()| true),
                     _ => Ok(false),
                 })
+            }
+
+            fn mark(&mut self) -> Result<Self::Mark, $crate::keyed::state::StateError> {
+                Ok($crate::keyed::kinds::Kind::mark(self))
+            }
+
+            fn keep(&mut self, mark: Self::Mark) {
+                $crate::keyed::kinds::Kind::keep(self, mark);
+            }
+
+            fn take_back(
+                &mut self,
+                mark: Self::Mark,
+            ) -> Result<(), $crate::keyed::state::StateError> {
+                $crate::keyed::kinds::Kind::take_back(self, 0, mark)
             }
 
             fn format() -> $crate::keyed::format::StateFormat {
@@ -166,6 +209,7 @@ macro_rules! state {
 
         impl $crate::keyed::state::State for $name {
             const FORM: $crate::keyed::state::Form = $crate::keyed::state::Form::Cells;
+            type Mark = ($(<$type as $crate::keyed::kinds::Kind>::Mark,)+);
 
             fn write(
                 &mut self,
@@ -209,6 +253,33 @@ macro_rules! state {
                     let _ = part;
                     ::std::result::Result::Ok(false)
                 })
+            }
+
+            fn mark(
+                &mut self,
+            ) -> ::std::result::Result<Self::Mark, $crate::keyed::state::StateError> {
+                ::std::result::Result::Ok(
+                    ($($crate::keyed::kinds::Kind::mark(&mut self.$field),)+),
+                )
+            }
+
+            fn keep(&mut self, mark: Self::Mark) {
+                let ($($field,)+) = mark;
+                $($crate::keyed::kinds::Kind::keep(&mut self.$field, $field);)+
+            }
+
+            fn take_back(
+                &mut self,
+                mark: Self::Mark,
+            ) -> ::std::result::Result<(), $crate::keyed::state::StateError> {
+                let ($($field,)+) = mark;
+                let mut part = 0u32;
+                $(
+                    $crate::keyed::kinds::Kind::take_back(&mut self.$field, part, $field)?;
+                    part += 1;
+                )+
+                let _ = part;
+                ::std::result::Result::Ok(())
             }
 
             fn format() -> $crate::keyed::format::StateFormat {

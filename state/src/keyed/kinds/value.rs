@@ -20,6 +20,10 @@ pub struct Value<T> {
     bytes: usize,
 }
 
+/// What the value was when it was written last, if it had changed when it was marked; and its bytes.
+#[derive(Debug)]
+pub struct ValueMark(Option<Before>, usize);
+
 impl<T: PartialEq> PartialEq for Value<T> {
     fn eq(&self, other: &Value<T>) -> bool {
         self.value == other.value
@@ -47,6 +51,8 @@ impl<T: Serialize> DerefMut for Value<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Default + Send + 'static> Kind for Value<T> {
+    type Mark = ValueMark;
+
     fn write(
         &mut self,
         part: u32,
@@ -85,6 +91,15 @@ impl<T: Serialize + DeserializeOwned + Default + Send + 'static> Kind for Value<
             }
         }
         Ok(())
+    }
+
+    fn mark(&mut self) -> ValueMark {
+        ValueMark(self.before.take(), self.bytes)
+    }
+
+    fn keep(&mut self, ValueMark(before, bytes): ValueMark) {
+        self.before = before.or(self.before.take());
+        self.bytes = bytes;
     }
 
     fn format(part: u32, name: &str) -> format::Part {
