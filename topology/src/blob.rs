@@ -12,7 +12,8 @@ use crate::Tuple;
 
 /// Bytes of any length; up to 22 of them without an allocation, which is most words and ids.
 ///
-/// Orders and hashes as its bytes do, and borrows as `[u8]`, so it can be looked up by slice.
+/// Orders and hashes as its bytes do, and borrows as `[u8]`, so it can be looked up by slice. In JSON and the like it
+/// is a text where its bytes are one, and else a list of them.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Blob(SmallVec<[u8; 22]>);
 
@@ -80,7 +81,10 @@ impl Tuple for Blob {
 
 impl Serialize for Blob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
+        match std::str::from_utf8(&self.0) {
+            Ok(text) if serializer.is_human_readable() => serializer.serialize_str(text),
+            _ => serializer.serialize_bytes(&self.0),
+        }
     }
 }
 
@@ -95,6 +99,10 @@ impl<'de> Visitor<'de> for BlobVisitor {
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Blob, E> {
         Ok(Blob::from(bytes))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Blob, E> {
+        Ok(Blob::from(text))
     }
 
     fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Blob, E> {
@@ -112,7 +120,10 @@ impl<'de> Visitor<'de> for BlobVisitor {
 
 impl<'de> Deserialize<'de> for Blob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Blob, D::Error> {
-        deserializer.deserialize_bytes(BlobVisitor)
+        match deserializer.is_human_readable() {
+            true => deserializer.deserialize_any(BlobVisitor),
+            false => deserializer.deserialize_bytes(BlobVisitor),
+        }
     }
 }
 
@@ -126,6 +137,15 @@ mod tests {
             let blob = Blob::from(vec![7u8; n]);
             let bytes = postcard::to_stdvec(&blob).unwrap();
             assert_eq!(postcard::from_bytes::<Blob>(&bytes).unwrap(), blob);
+        }
+    }
+
+    #[test]
+    fn in_json_a_blob_is_a_text_where_it_is_one() {
+        for (bytes, json) in [(&b"a \"word\""[..], r#""a \"word\"""#), (&[255, 0], "[255,0]")] {
+            let blob = Blob::from(bytes);
+            assert_eq!(serde_json::to_string(&blob).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Blob>(json).unwrap(), blob);
         }
     }
 

@@ -59,6 +59,7 @@ mod groupings;
 mod keyed;
 mod outputs;
 mod parts;
+mod settings;
 mod stateful;
 mod stream;
 #[cfg(test)]
@@ -78,6 +79,7 @@ pub use error::BuildError;
 pub use keyed::{ComputedKey, EitherKey, KeyField, KeyFn, KeyedStream};
 pub use parts::SpoutSource;
 pub(crate) use parts::{BoltPart, Env, Outputs, Part, SinkPart, SpoutPart};
+pub(crate) use settings::Settings;
 pub(crate) use stream::SinkParts;
 pub use stream::{Grouped, SinkSpec, Stream};
 pub use topology::Topology;
@@ -98,6 +100,7 @@ pub const PARALLELISM_MAX: u32 = 4096;
 pub(crate) struct Draft {
     pub(crate) components: Vec<ComponentPlan>,
     pub(crate) parts: Vec<Part>,
+    pub(crate) settings: Vec<Settings>,
     pub(crate) replay: Vec<Option<Replay>>,
     pub(crate) edges: Vec<usize>,
     pub(crate) external_sinks: Vec<String>,
@@ -130,6 +133,7 @@ impl Draft {
         }
         self.components.push(component);
         self.parts.push(part);
+        self.settings.push(Settings::default());
         self.replay.push(None);
         self.edges.push(0);
         Ok(self.components.len() - 1)
@@ -226,7 +230,7 @@ impl TopologyBuilder {
     /// Checks the whole and makes it runnable.
     ///
     /// # Errors
-    /// [`BuildError`] when the topology is empty, a component's output goes nowhere, a spout or
+    /// [`BuildError`] when the topology is empty, a component's output or its dead letters go nowhere, a spout or
     /// sink cannot keep the guarantee, or windows go by a watermark that nothing gives.
     pub fn finish(self) -> Result<Topology> {
         check_name("topology", &self.name)?;
@@ -240,7 +244,8 @@ impl TopologyBuilder {
             return Err(BuildError::NoSpout { name: self.name }.into());
         }
         for (index, component) in draft.components.iter().enumerate() {
-            if component.emits.is_some() && draft.edges[index] == 0 {
+            let of_letters = draft.letter_edges(index)?;
+            if component.emits.is_some() && draft.edges[index] == of_letters {
                 return Err(BuildError::Unused { name: component.name.clone() }.into());
             }
             if component.kind.keeps_state() && component.parallelism > self.key_groups {
@@ -274,7 +279,8 @@ impl TopologyBuilder {
             let name = plan.components[*component].name.clone();
             return Err(BuildError::Window { name, why: WindowError::NoEventTime }.into());
         }
-        Ok(Topology { plan, parts: draft.parts })
+        let settings = draft.settings.into_iter().map(Arc::new).collect();
+        Ok(Topology { plan, parts: draft.parts, settings })
     }
 }
 

@@ -16,6 +16,7 @@ mod sink;
 mod spout;
 mod state_log;
 mod stateful;
+mod tries;
 mod warm;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ use crate::component::{ComponentError, Next, Outlet, Positions, TaskId};
 use crate::connect::{FileError, FileSinkError};
 use egret_state::commit::{Mark, SinkPosition, Slice};
 use egret_state::keyed::backing::Fault;
+use egret_state::keyed::table::AttemptError;
 
 /// A task failed; the generation is given up and the topology goes on from its last commit.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -82,6 +84,8 @@ fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
     } else if let Some(error) = error.downcast_ref::<FileError>() {
         error.may_pass()
     } else if let Some(error) = error.downcast_ref::<FileSinkError>() {
+        error.may_pass()
+    } else if let Some(error) = error.downcast_ref::<AttemptError>() {
         error.may_pass()
     } else if let Some(fault) = error.downcast_ref::<Box<Fault>>() {
         fault.may_pass
@@ -163,8 +167,13 @@ pub(crate) trait BoltTask {
     fn restored(&mut self, commit: Epoch) -> Result<(), TaskError>;
     /// Takes a batch to work on; the one before is done.
     fn begin(&mut self, batch: Box<dyn AnyBatch>);
-    /// Works on the batch until it is done or the outlet is full; whether it is done.
+    /// Works on the batch until it is done, the outlet is full, or a tuple waits to be tried again; whether it is
+    /// done.
     fn go_on(&mut self) -> Result<bool, TaskError>;
+    /// How long until the task can go on, if a tuple waits that long to be tried again.
+    fn waits(&self) -> Option<Duration> {
+        None
+    }
     /// The commit is complete, and the watermark is what it came to with it: emit what is due until that is
     /// done or the outlet is full. When it is done, hand the commit's changes to the changelog; whether it is done.
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError>;

@@ -170,6 +170,48 @@ pub enum BuildError {
         /// The spout.
         name: String,
     },
+    /// What becomes of failed tuples, said of something that takes none.
+    #[error(
+        "`{name}` is a spout: what becomes of a tuple at which a component fails is said of a bolt, on the stream it gave"
+    )]
+    NoTries {
+        /// The component.
+        name: String,
+    },
+    /// Said of the stream of several components.
+    #[error(
+        "this is said of one component, and the stream is that of `{names}`: say it of the stream that attaching the component gave"
+    )]
+    NotOne {
+        /// The components.
+        names: String,
+    },
+    /// Dead letters of a component that makes none.
+    #[error(
+        "bolt `{name}` has no dead letters: say `on_error(OnError::DeadLetter)` of it before its dead letters are taken"
+    )]
+    NoDeadLetters {
+        /// The bolt.
+        name: String,
+    },
+    /// Dead letters of another type.
+    #[error("bolt `{name}` takes tuples of `{takes}`, so its dead letters are not of `{wanted}`")]
+    OtherTuples {
+        /// The bolt.
+        name: String,
+        /// What it takes.
+        takes: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Dead letters that nobody takes.
+    #[error(
+        "the dead letters of bolt `{name}` go nowhere: attach a bolt or a sink to its `dead_letters`, or have it fail"
+    )]
+    DeadLettersUnused {
+        /// The bolt.
+        name: String,
+    },
     /// Windows that cannot be.
     #[error("window bolt `{name}`: {why}")]
     Window {

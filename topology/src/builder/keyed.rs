@@ -10,6 +10,7 @@ use egret_state::keyed::format::Schema;
 use egret_state::keyed::{InMemory, Key, KeyedTable, Storage};
 
 use super::parts::{BoltPart, Env, Part};
+use super::settings::{Letters, OutletsOf};
 use super::short_type;
 use super::stream::{Grouped, Stream};
 use crate::component::{Bolt, Context, KeyedBolt, OutletOf};
@@ -292,8 +293,7 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
             key: self.key.clone(),
             factory,
             storage: Arc::new(storage),
-            outlet: Arc::clone(&outlet),
-            of: PhantomData,
+            outlets: OutletsOf::new(&outlet),
         }));
         let draft = Rc::clone(&self.grouped.draft);
         let index = self.grouped.attach(plan, part)?;
@@ -318,8 +318,7 @@ struct KeyedOf<I, O, F, M, G> {
     key: F,
     factory: M,
     storage: Arc<G>,
-    outlet: Arc<Mutex<OutletOf<O>>>,
-    of: PhantomData<fn(I)>,
+    outlets: OutletsOf<O, I>,
 }
 
 impl<I, O, F, B, M, G> BoltPart for KeyedOf<I, O, F, M, G>
@@ -331,6 +330,10 @@ where
     M: Fn() -> B + Send + Sync,
     G: Storage,
 {
+    fn letters(&self) -> Option<Letters> {
+        Some(self.outlets.letters())
+    }
+
     fn schema(&self) -> Option<Schema> {
         Some(schema::<F::Key, B::State>((self.factory)().schema_label()))
     }
@@ -366,9 +369,8 @@ where
         targets: &[Target],
         state: Option<StateLog>,
     ) -> Box<dyn BoltTask> {
-        let emitter = self.outlet.lock().expect("no panic while held").make_slicing(targets);
-        let bolt = (self.factory)();
+        let (bolt, out) = ((self.factory)(), self.outlets.make(targets));
         let (key, storage) = (self.key.clone(), Arc::clone(&self.storage));
-        Box::new(Keyed::<F, I, O, B, G>::new((key, bolt), storage, emitter, cx, env, state))
+        Box::new(Keyed::<F, I, O, B, G>::new((key, bolt), storage, out, cx, env, state))
     }
 }

@@ -9,6 +9,7 @@ use egret_schemas::Generation;
 use egret_state::Guarantee;
 use egret_state::keyed::format::Schema;
 
+use super::settings::{Letters, OutletsOf};
 use crate::Tuple;
 use crate::component::{Bolt, Context, OutletOf, Sink, Spout};
 use crate::grouping::Target;
@@ -59,6 +60,13 @@ pub(crate) enum Part {
     Sink(Arc<dyn SinkPart>),
 }
 
+impl Part {
+    /// Where its dead letters are attached, if it can have any.
+    pub(crate) fn letters(&self) -> Option<Letters> {
+        if let Part::Bolt(bolt) = self { bolt.letters() } else { None }
+    }
+}
+
 pub(crate) trait SpoutPart: Send + Sync {
     /// Refuses a source that cannot be read.
     fn check(&self, env: &Env) -> crate::Result<()>;
@@ -70,6 +78,11 @@ pub(crate) trait SpoutPart: Send + Sync {
 }
 
 pub(crate) trait BoltPart: Send + Sync {
+    /// Where its dead letters are attached.
+    fn letters(&self) -> Option<Letters> {
+        None
+    }
+
     /// What it keeps, if it keeps anything.
     fn schema(&self) -> Option<Schema> {
         None
@@ -172,13 +185,12 @@ impl<T: Tuple, S: SpoutSource<T>> SpoutPart for SpoutOf<T, S> {
 
 pub(crate) struct BoltOf<I, O, F> {
     factory: F,
-    outlet: Arc<Mutex<OutletOf<O>>>,
-    of: std::marker::PhantomData<fn(I)>,
+    outlets: OutletsOf<O, I>,
 }
 
-impl<I, O, F> BoltOf<I, O, F> {
-    pub(crate) fn new(factory: F, outlet: Arc<Mutex<OutletOf<O>>>) -> Self {
-        BoltOf { factory, outlet, of: std::marker::PhantomData }
+impl<I: Tuple, O: Tuple, F> BoltOf<I, O, F> {
+    pub(crate) fn new(factory: F, outlet: &Arc<Mutex<OutletOf<O>>>) -> Self {
+        BoltOf { factory, outlets: OutletsOf::new(outlet) }
     }
 }
 
@@ -189,6 +201,10 @@ where
     B: Bolt<I, O>,
     F: Fn() -> B + Send + Sync,
 {
+    fn letters(&self) -> Option<Letters> {
+        Some(self.outlets.letters())
+    }
+
     fn make(
         &self,
         _: &Env,
@@ -196,8 +212,7 @@ where
         targets: &[Target],
         _: Option<StateLog>,
     ) -> Box<dyn BoltTask> {
-        let emitter = self.outlet.lock().expect("no panic while held").make_slicing(targets);
-        Box::new(PlainBolt::<I, O, B>::new((self.factory)(), emitter, cx))
+        Box::new(PlainBolt::<I, O, B>::new((self.factory)(), self.outlets.make(targets), cx))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Bolts with state per task, attached to streams.
 
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use egret_state::keyed::format::Schema;
 
 use super::parts::{BoltPart, Env, Part};
+use super::settings::{Letters, OutletsOf};
 use super::short_type;
 use super::stream::{Grouped, Stream};
 use crate::component::{Context, OutletOf, StatefulBolt};
@@ -40,8 +40,7 @@ impl<T: Tuple> Grouped<T> {
             event_time: None,
             detail: String::new(),
         };
-        let of = PhantomData;
-        let part = StatefulOf::<T, O, F> { factory, outlet: Arc::clone(&outlet), of };
+        let part = StatefulOf::<T, O, F> { factory, outlets: OutletsOf::new(&outlet) };
         let draft = Rc::clone(&self.draft);
         let index = self.attach(plan, Part::Bolt(Arc::new(part)))?;
         Ok(Stream::new(draft, index, outlet))
@@ -50,8 +49,7 @@ impl<T: Tuple> Grouped<T> {
 
 struct StatefulOf<I, O, F> {
     factory: F,
-    outlet: Arc<Mutex<OutletOf<O>>>,
-    of: PhantomData<fn(I)>,
+    outlets: OutletsOf<O, I>,
 }
 
 impl<I, O, B, F> BoltPart for StatefulOf<I, O, F>
@@ -61,6 +59,10 @@ where
     B: StatefulBolt<I, O>,
     F: Fn() -> B + Send + Sync,
 {
+    fn letters(&self) -> Option<Letters> {
+        Some(self.outlets.letters())
+    }
+
     fn schema(&self) -> Option<Schema> {
         Some(schema::<str, B::State>((self.factory)().schema_label()))
     }
@@ -72,7 +74,7 @@ where
         targets: &[Target],
         state: Option<StateLog>,
     ) -> Box<dyn BoltTask> {
-        let emitter = self.outlet.lock().expect("no panic while held").make_slicing(targets);
-        Box::new(Stateful::<I, O, B>::new((self.factory)(), emitter, cx, env, state))
+        let out = self.outlets.make(targets);
+        Box::new(Stateful::<I, O, B>::new((self.factory)(), out, cx, env, state))
     }
 }

@@ -310,7 +310,7 @@ impl<T: Tuple> Grouped<T> {
             event_time: None,
             detail: String::new(),
         };
-        let part = Part::Bolt(Arc::new(BoltOf::<T, O, F>::new(factory, Arc::clone(&outlet))));
+        let part = Part::Bolt(Arc::new(BoltOf::<T, O, F>::new(factory, &outlet)));
         let draft = Rc::clone(&self.draft);
         let index = self.attach(plan, part)?;
         Ok(Stream::new(draft, index, outlet))

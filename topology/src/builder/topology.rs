@@ -1,12 +1,17 @@
 //! A finished topology: its plan and its components.
 
+use std::sync::Arc;
+
 use super::parts::Part;
+use super::settings::Settings;
 use crate::plan::{Form, LogicalPlan, PhysicalPlan};
 
 /// A topology that can run; made by [`TopologyBuilder::finish`](super::TopologyBuilder::finish).
 pub struct Topology {
     pub(crate) plan: LogicalPlan,
     pub(crate) parts: Vec<Part>,
+    /// Of each component.
+    pub(crate) settings: Vec<Arc<Settings>>,
 }
 
 impl std::fmt::Debug for Topology {

@@ -11,7 +11,7 @@ pub trait Bolt<I, O>: 'static {
     }
 
     /// Takes one tuple. An error or a panic fails the generation: nothing of its commit is kept, and
-    /// the topology goes on from the last one.
+    /// the topology goes on from the last one; unless [`OnError`](crate::OnError) says otherwise.
     fn execute(&mut self, tuple: I, out: &mut Emitter<O>, cx: &Context) -> ComponentResult;
 }
 

@@ -9,6 +9,7 @@ use egret_log::clock::Wall;
 use egret_log::message::Wake;
 
 use super::timer::{NoTimers, TimerQueue, Timers};
+use crate::builder::Settings;
 use crate::runtime::Progress;
 
 /// A task: one instance of a component; prints `count/3`.
@@ -63,6 +64,7 @@ pub struct Context {
     pub(crate) wall: Wall,
     pub(crate) timers: TimerQueue,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) settings: Arc<Settings>,
 }
 
 impl Context {

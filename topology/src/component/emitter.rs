@@ -10,6 +10,9 @@
 //! ```
 //! Order is kept: nothing is routed past what is packed. Each named output has the same beside it; between outputs
 //! there is no order.
+//!
+//! What a call emits that may be taken back (`attempt`) is in the buffer or packed until it stands, so none of it is
+//! routed before, and neither is what was emitted before it: a grouping's own code never runs inside the call.
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +52,8 @@ pub struct Emitter<T> {
     /// Bytes routed since the dataflow last took what was ready.
     ready_bytes: usize,
     slicing: Option<Slicing>,
+    /// Where the call that may be taken back began.
+    attempt: Option<Attempt>,
     /// The event time of what is emitted, where a spout says it.
     times: Option<Times<T>>,
 }
@@ -82,6 +87,15 @@ struct Slicing {
     overflowed: bool,
 }
 
+/// What there was when a call began.
+#[derive(Clone, Copy)]
+struct Attempt {
+    tuples: usize,
+    bytes: usize,
+    packed: usize,
+    totals: (u64, usize),
+}
+
 /// A batch that waits, encoded.
 struct Packed {
     tuples: Box<[u8]>,
@@ -102,7 +116,7 @@ impl<T: Tuple> Emitter<T> {
     pub fn emit(&mut self, tuple: T) {
         self.bytes += tuple.weight();
         self.buffer.push(tuple);
-        if self.buffer.len() >= BATCH_TUPLES || self.bytes >= BATCH_BYTES {
+        if self.is_batch() {
             self.ship();
         }
     }
@@ -158,11 +172,8 @@ impl<T: Tuple> Emitter<T> {
 
     /// Whether everything emitted was kept; else why not.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if let Some(why) = &self.failed {
-            return Err(why.to_string());
-        }
-        self.outputs.iter().try_for_each(|named| named.outlet.check())?;
-        match self.slicing.as_ref().is_some_and(|s| s.overflowed) {
+        self.leads_on()?;
+        match self.overflowed() {
             false => Ok(()),
             true => Err(format!(
                 "one call emitted more than {CALL_BYTES_MAX} bytes: spread them over several tuples"
@@ -170,12 +181,118 @@ impl<T: Tuple> Emitter<T> {
         }
     }
 
+    /// Whether everything emitted has somewhere to go; else why not. No other call makes it good.
+    pub(crate) fn leads_on(&self) -> Result<(), String> {
+        if let Some(why) = &self.failed {
+            return Err(why.to_string());
+        }
+        self.outputs.iter().try_for_each(|named| named.outlet.leads_on())
+    }
+
+    fn overflowed(&self) -> bool {
+        self.slicing.as_ref().is_some_and(|s| s.overflowed)
+            || self.outputs.iter().any(|named| named.outlet.overflowed())
+    }
+
     #[cold]
     fn fails(&mut self, why: EmitError) {
         self.failed.get_or_insert(why);
     }
 
+    /// What is emitted from here on, to named outputs too, can be taken back, until it [stands](Self::stands).
+    #[inline]
+    pub(crate) fn attempt(&mut self) {
+        self.attempt = Some(Attempt {
+            tuples: self.buffer.len(),
+            bytes: self.bytes,
+            packed: self.slicing.as_ref().map_or(0, |s| s.packed.len()),
+            totals: (self.total_tuples, self.total_bytes),
+        });
+        self.outputs.iter_mut().for_each(|named| named.outlet.attempt());
+    }
+
+    /// What was emitted is good. This may call a grouping's own code.
+    #[inline]
+    pub(crate) fn stands(&mut self) {
+        if let Some(attempt) = self.attempt.take()
+            && self.is_batch()
+        {
+            self.ship_before(attempt);
+        }
+        for named in &mut self.outputs {
+            named.outlet.stands();
+            self.output_is_full |= named.outlet.is_full();
+        }
+    }
+
+    /// What was emitted since the attempt began was not.
+    pub(crate) fn take_back(&mut self) {
+        let Some(Attempt { tuples, bytes, packed, totals }) = self.attempt.take() else { return };
+        self.buffer.truncate(tuples);
+        self.bytes = bytes;
+        (self.total_tuples, self.total_bytes) = totals;
+        if let Some(slicing) = &mut self.slicing {
+            for gone in slicing.packed.drain(packed..) {
+                slicing.packed_bytes -= gone.tuples.len();
+            }
+            slicing.overflowed = false;
+        }
+        self.output_is_full = false;
+        for named in &mut self.outputs {
+            named.outlet.take_back();
+            self.output_is_full |= named.outlet.is_full();
+        }
+    }
+
+    /// Whether what is in the buffer makes a batch.
+    #[inline]
+    fn is_batch(&self) -> bool {
+        self.buffer.len() >= BATCH_TUPLES || self.bytes >= BATCH_BYTES
+    }
+
+    /// Ships what a call that stands found in the buffer; what is of it is less than a batch, and stays.
+    #[cold]
+    fn ship_before(&mut self, attempt: Attempt) {
+        let of_it = self.buffer.split_off(attempt.tuples);
+        let bytes = self.bytes - attempt.bytes;
+        self.bytes = attempt.bytes;
+        self.ship();
+        self.buffer.extend(of_it);
+        self.bytes = bytes;
+    }
+
+    /// A call that may be taken back emitted into a buffer that is a batch: once what is of it is one, that is packed,
+    /// and behind what was there before.
+    #[cold]
+    fn hold(&mut self, attempt: Attempt) {
+        let Attempt { tuples, bytes, .. } = attempt;
+        if self.buffer.len() - tuples < BATCH_TUPLES && self.bytes - bytes < BATCH_BYTES {
+            return;
+        }
+        let of_it = self.buffer.split_off(tuples);
+        let bytes_of_it = self.bytes - bytes;
+        self.total_tuples += self.buffer.len() as u64;
+        self.total_bytes += bytes;
+        if !self.buffer.is_empty() {
+            self.pack(bytes);
+        }
+        let totals = (self.total_tuples, self.total_bytes);
+        let packed = self.slicing.as_ref().map_or(0, |s| s.packed.len());
+        // Once its first batch is packed, the buffer holds nothing of before.
+        if tuples > 0 {
+            self.attempt = Some(Attempt { tuples: 0, bytes: 0, packed, totals });
+        }
+        self.buffer = of_it;
+        self.bytes = 0;
+        self.total_bytes += bytes_of_it;
+        self.total_tuples += self.buffer.len() as u64;
+        self.pack(bytes_of_it);
+    }
+
     fn ship(&mut self) {
+        if let Some(attempt) = self.attempt {
+            return self.hold(attempt);
+        }
         if let Some(times) = &mut self.times {
             times.look(&self.buffer);
             times.sent();
@@ -195,7 +312,10 @@ impl<T: Tuple> Emitter<T> {
 
     #[cold]
     fn pack(&mut self, weight: usize) {
-        let slicing = self.slicing.as_mut().expect("only an emitter that slices is ever full");
+        let Some(slicing) = self.slicing.as_mut().filter(|_| !self.edges.is_empty()) else {
+            // Nobody takes it.
+            return self.buffer.clear();
+        };
         if slicing.packed_bytes < CALL_BYTES_MAX {
             let encoded = postcard::to_stdvec(&self.buffer)
                 .expect("a tuple's Serialize must not fail: it is a plain value");
@@ -272,6 +392,8 @@ pub(crate) trait Outlet {
     /// # Errors
     /// When something that was emitted cannot be handed on; when a grouping of the user's own panics.
     fn finish(&mut self) -> Result<(), TaskError>;
+    /// Whether it puts something out on the component's edge of this number.
+    fn has(&self, edge: usize) -> bool;
     /// Takes the batches ready for one edge.
     fn take(&mut self, edge: usize) -> std::vec::Drain<'_, Routed>;
     /// Says that the batches of every edge were taken; whether something is packed still.
@@ -298,6 +420,11 @@ impl<T: Tuple> Outlet for Emitter<T> {
             emitter.edges.iter_mut().for_each(Edge::flush);
             emitter.outputs.iter_mut().try_for_each(|named| named.outlet.finish())
         })
+    }
+
+    fn has(&self, edge: usize) -> bool {
+        self.edges.iter().any(|own| own.number == edge)
+            || self.outputs.iter().any(|named| named.outlet.has(edge))
     }
 
     fn take(&mut self, edge: usize) -> std::vec::Drain<'_, Routed> {
@@ -356,16 +483,32 @@ impl<T: Tuple> NamedOutlet for Emitter<T> {
         self
     }
 
-    fn check(&self) -> Result<(), String> {
-        Emitter::check(self)
+    fn leads_on(&self) -> Result<(), String> {
+        Emitter::leads_on(self)
+    }
+
+    fn overflowed(&self) -> bool {
+        Emitter::overflowed(self)
+    }
+
+    fn is_full(&self) -> bool {
+        Emitter::is_full(self)
     }
 
     fn bytes(&self) -> usize {
         Emitter::bytes(self)
     }
 
-    fn has(&self, edge: usize) -> bool {
-        self.edges.iter().any(|own| own.number == edge)
+    fn attempt(&mut self) {
+        Emitter::attempt(self);
+    }
+
+    fn stands(&mut self) {
+        Emitter::stands(self);
+    }
+
+    fn take_back(&mut self) {
+        Emitter::take_back(self);
     }
 }
 
@@ -387,14 +530,8 @@ impl<T> Default for OutletOf<T> {
 
 impl<T: Tuple> OutletOf<T> {
     /// How many edges leave it, and the named outputs beside it.
-    pub(super) fn edges_total(&self) -> usize {
+    pub(crate) fn edges_total(&self) -> usize {
         self.edges.len() + self.outputs.iter().map(|output| output.edges()).sum::<usize>()
-    }
-
-    /// Makes the emitter of a bolt's task, which ships in slices; `targets` has one entry per edge.
-    pub(crate) fn make_slicing(&self, targets: &[Target]) -> Emitter<T> {
-        assert_eq!(targets.len(), self.edges_total(), "one target per edge");
-        self.build(targets, true)
     }
 
     /// Makes the emitter of a spout's task, which is told how much to emit; `targets` has one entry per
@@ -404,7 +541,9 @@ impl<T: Tuple> OutletOf<T> {
         self.build(targets, false)
     }
 
-    pub(super) fn build(&self, targets: &[Target], slices: bool) -> Emitter<T> {
+    /// Makes the emitter of a task, one that ships in slices where it is a bolt's; `targets` has one entry for each edge
+    /// of the component.
+    pub(crate) fn build(&self, targets: &[Target], slices: bool) -> Emitter<T> {
         let edge = |(number, make): &(usize, MakePartitioner<T>)| Edge {
             number: *number,
             to: make(&targets[*number]),
@@ -430,6 +569,7 @@ impl<T: Tuple> OutletOf<T> {
             failed: None,
             ready_bytes: 0,
             slicing: targets.first().filter(|_| slices).map(slicing),
+            attempt: None,
             times: self.event_time.clone().map(|(latest_of, config)| Times::new(latest_of, config)),
         }
     }

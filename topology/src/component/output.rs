@@ -165,12 +165,20 @@ impl Named {
 /// An emitter whose type is known to who emits to it.
 pub(crate) trait NamedOutlet: Outlet {
     fn as_any(&mut self) -> &mut dyn Any;
-    /// Why not everything that was emitted can be kept.
-    fn check(&self) -> Result<(), String>;
+    /// Why not everything that was emitted has somewhere to go.
+    fn leads_on(&self) -> Result<(), String>;
+    /// Whether a call emitted more than may be packed.
+    fn overflowed(&self) -> bool;
+    /// Whether the task should rest.
+    fn is_full(&self) -> bool;
     /// Bytes emitted since the task began.
     fn bytes(&self) -> usize;
-    /// Whether it is one of this output's edges.
-    fn has(&self, edge: usize) -> bool;
+    /// What is emitted from here on can be taken back, until it stands.
+    fn attempt(&mut self);
+    /// What was emitted is good.
+    fn stands(&mut self);
+    /// What was emitted since the attempt began was not.
+    fn take_back(&mut self);
 }
 
 /// The emitter for one of these outputs.

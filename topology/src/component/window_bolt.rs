@@ -199,6 +199,7 @@ mod tests {
             wall: Wall::of(move || shown.load(Ordering::Relaxed)),
             timers: TimerQueue::of_keys(),
             progress: Arc::default(),
+            settings: Arc::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use egret_log::stream::{Format, Record};
 
-use crate::component::ComponentError;
+use crate::component::{ComponentError, DeadLetter};
 use crate::{Blob, Tuple};
 
 /// A tuple that can be read from a stream's record.
@@ -107,6 +107,26 @@ impl ToRecord for Blob {
     }
     fn put_value(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
+    }
+}
+
+impl<T: Tuple> ToRecord for DeadLetter<T> {
+    fn format() -> Format {
+        Format::Json
+    }
+    fn key(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+    fn put_value(&self, out: &mut Vec<u8>) {
+        // Not every value is one of JSON's: a map whose keys are no texts is not.
+        let tuple = serde_json::to_value(&self.tuple);
+        let tuple =
+            tuple.unwrap_or_else(|why| serde_json::json!({ "unwritable": why.to_string() }));
+        let DeadLetter { component, task, tries, error, .. } = self;
+        let letter = serde_json::json!({
+            "component": component, "task": task, "tries": tries, "error": error, "tuple": tuple,
+        });
+        serde_json::to_writer(out, &letter).expect("writing to memory does not fail");
     }
 }
 

@@ -37,12 +37,17 @@ impl Alarm {
             self.asked = Some(epoch);
             return Some(Notice::Active { task, epoch });
         }
+        self.wake(wait, activator);
+        None
+    }
+
+    /// Has the operator run again after `wait` at the latest.
+    pub(crate) fn wake(&mut self, wait: Duration, activator: &Activator) {
         let now = clock::now();
         let at = now + wait.min(LOOK_AGAIN);
         if self.at.is_none_or(|set| set <= now || at < set) {
             self.at = Some(at);
             activator.activate_after(at - now);
         }
-        None
     }
 }

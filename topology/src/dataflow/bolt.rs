@@ -68,6 +68,8 @@ enum Left {
     Filled,
     /// A lane was full before: its consumers are behind.
     Full,
+    /// A tuple waits this long to be tried again.
+    Waits(Duration),
 }
 
 impl Bolts {
@@ -147,7 +149,12 @@ impl Bolts {
     }
 
     fn held_back(&self) -> Left {
-        if self.moved { Left::Filled } else { Left::Full }
+        let waits = |(index, _): &(usize, Option<Charge>)| self.tasks[*index].task.waits();
+        match self.turn.as_ref().and_then(waits) {
+            Some(wait) => Left::Waits(wait),
+            None if self.moved => Left::Filled,
+            None => Left::Full,
+        }
     }
 
     /// Sends what the task whose turn it is has ready and works on its batch, slice by slice; whether
@@ -169,6 +176,9 @@ impl Bolts {
                 task.outlet().refill()?;
             } else if task.go_on()? {
                 *under_way = None;
+            } else if task.waits().is_some() {
+                outputs.ship(task.outlet(), self.emitting);
+                return Ok(false);
             }
         }
     }
@@ -311,6 +321,7 @@ pub(crate) fn build<'s>(
                     Left::Nothing => bolts.finish(&mut outputs)?,
                     Left::Filled => activator.activate(),
                     Left::Full => activator.activate_after(LANE_FULL),
+                    Left::Waits(wait) => alarm.wake(wait, &activator),
                 }
                 let (notices, unreported) = bolts.reports(shared.last_committed())?;
                 if let (Some(commit), true, true) = (unreported, shared.commits, bolts.stateful) {

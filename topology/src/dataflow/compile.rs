@@ -23,7 +23,7 @@ use super::wire::Wires;
 use super::worker::Failure;
 use super::{bolt, coordinator, sink, spout};
 use crate::budget::{Budget, Lane};
-use crate::builder::{Env, Part};
+use crate::builder::{Env, Part, Settings};
 use crate::component::{Context, TaskId, TimerQueue, WatermarkCell};
 use crate::grouping::Target;
 use crate::plan::{InputPlan, LogicalPlan, PhysicalPlan};
@@ -182,6 +182,8 @@ pub(crate) struct Compiled {
     pub(crate) plan: LogicalPlan,
     pub(crate) physical: PhysicalPlan,
     pub(crate) parts: Vec<Part>,
+    /// Of each component.
+    pub(crate) settings: Vec<Arc<Settings>>,
     pub(crate) env: Env,
     pub(crate) restored: Restored,
     pub(crate) shared: Arc<Shared>,
@@ -214,6 +216,7 @@ impl Building<'_, '_> {
             wall: Wall::default(),
             timers: TimerQueue::default(),
             progress: Arc::clone(&self.compiled.shared.progress),
+            settings: Arc::clone(&self.compiled.settings[component]),
         }
     }
 

@@ -102,7 +102,7 @@ impl BoltPart for DuePart {
         targets: &[Target],
         _: Option<StateLog>,
     ) -> Box<dyn BoltTask> {
-        let emitter = self.outlet.lock().unwrap().make_slicing(targets);
+        let emitter = self.outlet.lock().unwrap().build(targets, true);
         let calls = Arc::clone(&self.calls);
         Box::new(Due { emitter, cx, moved_to: None, left: 0, calls })
     }

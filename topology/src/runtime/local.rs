@@ -500,6 +500,7 @@ impl Topology {
             plan,
             physical,
             parts: self.parts.clone(),
+            settings: self.settings.clone(),
             env,
             restored,
             shared: Arc::new(shared),

@@ -1,24 +1,61 @@
 //! A bolt without state.
 
+use std::time::Duration;
+
 use egret_schemas::{EntryAddress, Epoch};
 use egret_state::commit::Slice;
 
+use super::tries::{Failed, Next, Tried, Tries, call};
 use super::{BoltTask, TaskError, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
-use crate::component::{Bolt, Context, Emitter, Outlet, TaskId};
+use crate::component::{Bolt, Context, Outlet, Outlets, TaskId};
 
 pub(crate) struct PlainBolt<I, O, B> {
     bolt: B,
-    emitter: Emitter<O>,
+    out: Outlets<O, I>,
     cx: Context,
     /// What is left of the batch under way.
     work: std::vec::IntoIter<I>,
+    tries: Option<Tries<I>>,
 }
 
 impl<I: Tuple, O: Tuple, B: Bolt<I, O>> PlainBolt<I, O, B> {
-    pub(crate) fn new(bolt: B, emitter: Emitter<O>, cx: Context) -> Self {
-        PlainBolt { bolt, emitter, cx, work: Vec::new().into_iter() }
+    pub(crate) fn new(bolt: B, out: Outlets<O, I>, cx: Context) -> Self {
+        let tries = Tries::of(&cx);
+        PlainBolt { bolt, out, cx, work: Vec::new().into_iter(), tries }
+    }
+
+    /// As [`go_on`](BoltTask::go_on), for a component whose calls are taken back when they fail.
+    fn try_on(&mut self) -> Result<bool, TaskError> {
+        let PlainBolt { bolt, out, cx, work, tries } = self;
+        let tries = tries.as_mut().expect("asked for a component that has tries");
+        while !out.is_full() {
+            let tried = match tries.next() {
+                Next::Again(tried) => tried,
+                Next::Wait => return Ok(false),
+                Next::Another => match work.next() {
+                    Some(tuple) => Tried::new(tuple, 0),
+                    None => break,
+                },
+            };
+            out.main.attempt();
+            let tuple = tried.tuple.clone();
+            let called = call(|| bolt.execute(tuple, &mut out.main, cx));
+            kept(&cx.id, out.main.leads_on())?;
+            match called.and_then(|()| out.main.check().map_err(Failed::told)) {
+                Ok(()) => guard(&cx.id, || {
+                    out.main.stands();
+                    Ok(())
+                })?,
+                Err(why) => {
+                    out.main.take_back();
+                    let letter = tries.failed(tried, why, cx)?;
+                    letter.into_iter().for_each(|letter| out.bury(letter));
+                }
+            }
+        }
+        Ok(work.len() == 0 && !tries.holds())
     }
 }
 
@@ -58,7 +95,11 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
     }
 
     fn go_on(&mut self) -> Result<bool, TaskError> {
-        let PlainBolt { bolt, emitter, cx, work } = self;
+        if self.tries.is_some() {
+            return self.try_on();
+        }
+        let PlainBolt { bolt, out, cx, work, .. } = self;
+        let emitter = &mut out.main;
         guard(&cx.id, || {
             while !emitter.is_full()
                 && let Some(tuple) = work.next()
@@ -69,6 +110,10 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
         })?;
         kept(&cx.id, emitter.check())?;
         Ok(work.len() == 0)
+    }
+
+    fn waits(&self) -> Option<Duration> {
+        self.tries.as_ref()?.waits()
     }
 
     fn close(&mut self, _: Epoch) -> Result<bool, TaskError> {
@@ -86,6 +131,6 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
     }
 
     fn outlet(&mut self) -> &mut dyn Outlet {
-        &mut self.emitter
+        &mut self.out
     }
 }

@@ -20,18 +20,19 @@ use egret_state::keyed::table::{GUESSES, Guess, KeyedTable};
 
 use super::by_time::ByTime;
 use super::schemas;
+use super::tries::{Failed, Next, Tried, Tries, call};
 use super::{BoltTask, StateLog, TaskError, chain, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
 use crate::builder::{Env, KeyFn};
-use crate::component::{Context, Emitter, KeyedBolt, Outlet, TaskId, TimerQueue};
+use crate::component::{Context, KeyedBolt, Outlet, Outlets, TaskId, TimerQueue};
 use crate::runtime::{Kept, KeptTable, MemoryShare};
 
 /// A keyed task; see the [module](self).
 pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storage> {
     key: F,
     bolt: B,
-    emitter: Emitter<O>,
+    out: Outlets<O, I>,
     cx: Context,
     storage: Arc<T>,
     generation: Generation,
@@ -56,6 +57,7 @@ pub(crate) struct Keyed<F: KeyFn<I>, I, O, B: KeyedBolt<F::Key, I, O>, T: Storag
     hashes: IntoIter<u64>,
     /// How many changed keys of the commit that closes were flushed.
     flushed: usize,
+    tries: Option<Tries<I>>,
 }
 
 /// What restores a table that lies over this storage.
@@ -72,7 +74,7 @@ where
     pub(crate) fn new(
         (key, bolt): (F, B),
         storage: Arc<T>,
-        emitter: Emitter<O>,
+        out: Outlets<O, I>,
         cx: Context,
         env: &Env,
         log: Option<StateLog>,
@@ -85,10 +87,11 @@ where
         let replay = Some(replay);
         let (kept, memory) = (Arc::clone(&env.kept), env.kept.share());
         let undo_bytes_max = env.kept.undo_bytes_max(env.stateful);
+        let tries = Tries::of(&cx);
         Keyed {
             key,
             bolt,
-            emitter,
+            out,
             cx,
             storage,
             generation: env.generation,
@@ -107,6 +110,7 @@ where
             tuples: Vec::new().into_iter(),
             hashes: Vec::new().into_iter(),
             flushed: 0,
+            tries,
         }
     }
 
@@ -145,8 +149,8 @@ where
 
     /// Fires what is due, until that is done or the outlet is full; whether it is done.
     fn fire(&mut self) -> Result<bool, TaskError> {
-        let Keyed { bolt, emitter, cx, table, time, .. } = self;
-        let table = table.as_mut().expect(RESTORED);
+        let Keyed { bolt, out, cx, table, time, .. } = self;
+        let (table, emitter) = (table.as_mut().expect(RESTORED), &mut out.main);
         let done = guard(&cx.id, || {
             while !emitter.is_full() {
                 let Some((bytes, timer)) = time.next(cx) else { return Ok(true) };
@@ -162,6 +166,58 @@ where
         })?;
         kept(&cx.id, emitter.check())?;
         Ok(done)
+    }
+
+    /// As [`go_on`](BoltTask::go_on), for a component whose calls are taken back when they fail.
+    fn try_on(&mut self) -> Result<bool, TaskError> {
+        let Keyed { key, bolt, out, cx, table, time, tuples, hashes, tries, .. } = self;
+        let table = table.as_mut().expect(RESTORED);
+        let tries = tries.as_mut().expect("asked for a component that has tries");
+        let hides = time.hides(cx);
+        while !out.is_full() {
+            let tried = match tries.next() {
+                Next::Again(tried) => tried,
+                Next::Wait => return Ok(false),
+                Next::Another => match (tuples.next(), hashes.next()) {
+                    (Some(tuple), Some(hash)) => Tried::new(tuple, hash),
+                    _ => break,
+                },
+            };
+            let (tuple, hash) = (tried.tuple.clone(), tried.hash);
+            let attempt = guard(&cx.id, || {
+                if let Some(now) = hides {
+                    key.with(&tuple, |key| time.hide(table, hash, key, now))?;
+                }
+                Ok(key.with(&tuple, |key| table.attempt(hash, key, Guess::NONE))?)
+            })?;
+            let slot = attempt.slot();
+            out.main.attempt();
+            let called = call(|| {
+                let (key, state) = table.get_mut(slot);
+                bolt.execute(key, state, tuple, &mut out.main, cx)
+            });
+            kept(&cx.id, out.main.leads_on())?;
+            match called.and_then(|()| out.main.check().map_err(Failed::told)) {
+                Ok(()) => {
+                    table.stands(attempt);
+                    let forgets = guard(&cx.id, || {
+                        out.main.stands();
+                        Ok(cx.timers.is_pending() && time.take_up(table.get(slot).0, cx)?)
+                    })?;
+                    if forgets {
+                        table.remove(slot);
+                    }
+                }
+                Err(why) => {
+                    out.main.take_back();
+                    drop(cx.timers.take());
+                    guard(&cx.id, || Ok(table.take_back(attempt)?))?;
+                    let letter = tries.failed(tried, why, cx)?;
+                    letter.into_iter().for_each(|letter| out.bury(letter));
+                }
+            }
+        }
+        Ok(tuples.len() == 0 && !tries.holds())
     }
 
     /// Makes the table, empty, if that was not done.
@@ -372,8 +428,11 @@ where
     }
 
     fn go_on(&mut self) -> Result<bool, TaskError> {
-        let Keyed { key, bolt, emitter, cx, table, time, tuples, hashes, .. } = self;
-        let table = table.as_mut().expect(RESTORED);
+        if self.tries.is_some() {
+            return self.try_on();
+        }
+        let Keyed { key, bolt, out, cx, table, time, tuples, hashes, .. } = self;
+        let (table, emitter) = (table.as_mut().expect(RESTORED), &mut out.main);
         let hides = time.hides(cx);
         let mut guesses = [Guess::NONE; GUESSES];
         guard(&cx.id, || {
@@ -401,12 +460,16 @@ where
         Ok(tuples.len() == 0)
     }
 
+    fn waits(&self) -> Option<Duration> {
+        self.tries.as_ref()?.waits()
+    }
+
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError> {
         if !self.fire()? {
             return Ok(false);
         }
-        let Keyed { bolt, emitter, cx, table, time, flushed, .. } = self;
-        let table = table.as_mut().expect(RESTORED);
+        let Keyed { bolt, out, cx, table, time, flushed, .. } = self;
+        let (table, emitter) = (table.as_mut().expect(RESTORED), &mut out.main);
         *flushed = guard(&cx.id, || {
             table.for_each_dirty(*flushed, |key, state| {
                 bolt.flush(key, state, emitter, cx)?;
@@ -448,6 +511,6 @@ where
     }
 
     fn outlet(&mut self) -> &mut dyn Outlet {
-        &mut self.emitter
+        &mut self.out
     }
 }

@@ -25,7 +25,8 @@ use crate::Tuple;
 use crate::batch::{AnyBatch, Batch, typed};
 use crate::builder::{Env, KeyFn};
 use crate::component::{
-    ComponentResult, Context, Emitter, KeyedBolt, Outlet, Rescale, StatefulBolt, TaskId, Timer,
+    ComponentResult, Context, Emitter, KeyedBolt, Outlet, Outlets, Rescale, StatefulBolt, TaskId,
+    Timer,
 };
 
 /// The one key of a task.
@@ -120,7 +121,7 @@ pub(crate) struct Stateful<I, O, B: StatefulBolt<I, O>> {
 impl<I: Tuple, O: Tuple, B: StatefulBolt<I, O>> Stateful<I, O, B> {
     pub(crate) fn new(
         bolt: B,
-        emitter: Emitter<O>,
+        out: Outlets<O, I>,
         cx: Context,
         env: &Env,
         log: Option<StateLog>,
@@ -129,8 +130,7 @@ impl<I: Tuple, O: Tuple, B: StatefulBolt<I, O>> Stateful<I, O, B> {
         let key = key_of_task(task, tasks, key_groups);
         let key = OneKey { hash: key.hash64(), key: key.into() };
         let groups = groups_of_task(task, tasks, key_groups);
-        let of =
-            Keyed::new((key.clone(), OfOneKey(bolt)), Arc::new(InMemory), emitter, cx, env, log);
+        let of = Keyed::new((key.clone(), OfOneKey(bolt)), Arc::new(InMemory), out, cx, env, log);
         Stateful { of, key, task, tasks, key_groups, groups, before: None }
     }
 
@@ -255,6 +255,10 @@ impl<I: Tuple, O: Tuple, B: StatefulBolt<I, O>> BoltTask for Stateful<I, O, B> {
 
     fn go_on(&mut self) -> Result<bool, TaskError> {
         self.of.go_on()
+    }
+
+    fn waits(&self) -> Option<Duration> {
+        self.of.waits()
     }
 
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError> {

@@ -14,7 +14,7 @@ fn emitter(tasks: u32, make: MakePartitioner<u64>) -> Emitter<u64> {
     let (to, local) = ("to".into(), Vec::new());
     let target = Target { from, to, tasks, local, offset: 0, key_groups: 1, lane };
     let outlet = OutletOf { edges: vec![(0, make)], ..OutletOf::default() };
-    outlet.make_slicing(&[target])
+    outlet.build(&[target], true)
 }
 
 /// Batches, of 8 KiB each, until it is full.

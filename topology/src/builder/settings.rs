@@ -1,0 +1,180 @@
+//! What is said of a component beside its code, once it is attached.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex};
+
+use super::edge::Origin;
+use super::stream::Stream;
+use super::{BuildError, Draft, short_type};
+use crate::component::{DeadLetter, OnError, OutletOf, Outlets, Output};
+use crate::grouping::Target;
+use crate::plan::Kind;
+use crate::{Result, Tuple};
+
+/// How plans name the output that dead letters are; a name that no other can have.
+const LETTERS: &str = "dead letters";
+
+/// See the [module](self).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) on_error: OnError,
+}
+
+/// Where a bolt's dead letters are attached; of which type only those know who made it and ask for it.
+pub(crate) struct Letters {
+    pub(crate) outlet: Arc<dyn Any + Send + Sync>,
+    /// The type of the tuples.
+    pub(crate) of: String,
+    /// By how many edges they are taken.
+    pub(crate) edges: usize,
+}
+
+/// Where what a bolt of tuples `I` puts out is attached: what it emits, and the tuples at which it failed.
+pub(crate) struct OutletsOf<O, I> {
+    main: Arc<Mutex<OutletOf<O>>>,
+    letters: Arc<Mutex<OutletOf<DeadLetter<I>>>>,
+}
+
+impl<O: Tuple, I: Tuple> OutletsOf<O, I> {
+    pub(crate) fn new(main: &Arc<Mutex<OutletOf<O>>>) -> OutletsOf<O, I> {
+        OutletsOf { main: Arc::clone(main), letters: Arc::default() }
+    }
+
+    /// Makes the output of one task.
+    pub(crate) fn make(&self, targets: &[Target]) -> Outlets<O, I> {
+        let main = self.main.lock().expect("no panic while held");
+        let letters = self.letters.lock().expect("no panic while held");
+        let edges = main.edges_total() + letters.edges_total();
+        assert_eq!(targets.len(), edges, "one target per edge");
+        let taken = !letters.edges.is_empty();
+        Outlets::new(main.build(targets, true), taken.then(|| letters.build(targets, true)))
+    }
+
+    pub(crate) fn letters(&self) -> Letters {
+        let edges = self.letters.lock().expect("no panic while held").edges.len();
+        Letters { outlet: Arc::clone(&self.letters) as _, of: short_type::<I>(), edges }
+    }
+}
+
+impl<T: Tuple> Stream<T> {
+    /// Has what becomes of a tuple at which the bolt that this stream comes from fails, with an error or a panic:
+    /// [`OnError`]. Unless it is said, the generation fails, and the topology goes on from its last commit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use egret::{Bolt, ComponentResult, Context, Emitter, OnError, Then};
+    /// # use egret::{LogSink, LogSpout, TopologyBuilder};
+    ///
+    /// struct Parse;
+    /// impl Bolt<String, u64> for Parse {
+    ///     fn execute(&mut self, line: String, out: &mut Emitter<u64>, _: &Context) -> ComponentResult {
+    ///         out.emit(line.parse()?);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # let mut t = TopologyBuilder::new("t");
+    /// # let lines = t.spout("l", 1, LogSpout::<String>::from_stream("l"))?;
+    /// let numbers = lines.shuffle().bolt("parse", 2, || Parse)?;
+    /// numbers.on_error(OnError::Retry {
+    ///     times: 3,
+    ///     backoff: Duration::from_millis(10),
+    ///     then: Then::Fail,
+    /// })?;
+    /// # let texts = || |n: u64, out: &mut Emitter<String>| out.emit(n.to_string());
+    /// # numbers.shuffle().bolt("texts", 1, texts)?.sink("n", LogSink::to_stream("n"))?;
+    /// # t.finish()?;
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::NoTries`] when the stream is not that of one bolt.
+    pub fn on_error(&self, on_error: OnError) -> Result<Stream<T>> {
+        let component = self.one_component()?;
+        let mut draft = self.draft.borrow_mut();
+        let plan = &mut draft.components[component];
+        if plan.kind == Kind::Spout {
+            return Err(BuildError::NoTries { name: plan.name.clone() }.into());
+        }
+        if on_error.takes_back() {
+            let detail = if plan.detail.is_empty() { "" } else { "; " };
+            plan.detail.push_str(&format!("{detail}{on_error}"));
+        }
+        draft.settings[component].on_error = on_error;
+        drop(draft);
+        Ok(self.clone())
+    }
+
+    /// The tuples at which the bolt that this stream comes from failed, where they
+    /// [become dead letters](OnError::DeadLetter); `I` is the type of the tuples it takes. They are part of the commit
+    /// as any other output: each is there once, whatever fails, and what its call emitted or changed is not.
+    ///
+    /// ```
+    /// use egret::{DeadLetter, OnError, Stream};
+    /// # use egret::{Bolt, ComponentResult, Context, Emitter, LogSink, LogSpout, TopologyBuilder};
+    /// # struct Parse;
+    /// # impl Bolt<String, u64> for Parse {
+    /// #     fn execute(&mut self, line: String, out: &mut Emitter<u64>, _: &Context) -> ComponentResult {
+    /// #         out.emit(line.parse()?);
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let mut t = TopologyBuilder::new("t");
+    /// # let lines = t.spout("l", 1, LogSpout::<String>::from_stream("l"))?;
+    /// let numbers = lines.shuffle().bolt("parse", 2, || Parse)?.on_error(OnError::DeadLetter)?;
+    /// let failed: Stream<DeadLetter<String>> = numbers.dead_letters()?;
+    /// failed.sink("failed", LogSink::to_stream("failed"))?;
+    /// # let texts = || |n: u64, out: &mut Emitter<String>| out.emit(n.to_string());
+    /// # numbers.shuffle().bolt("texts", 1, texts)?.sink("n", LogSink::to_stream("n"))?;
+    /// # t.finish()?;
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::NoTries`] when the stream is not that of one bolt, [`BuildError::NoDeadLetters`] when
+    /// [`on_error`](Self::on_error) was not told to make any, and [`BuildError::OtherTuples`] when the bolt takes
+    /// another type.
+    pub fn dead_letters<I: Tuple>(&self) -> Result<Stream<DeadLetter<I>>> {
+        let component = self.one_component()?;
+        crate::batch::register::<DeadLetter<I>>();
+        let draft = self.draft.borrow();
+        let name = draft.name(component);
+        let Some(Letters { outlet, of, .. }) = draft.parts[component].letters() else {
+            return Err(BuildError::NoTries { name }.into());
+        };
+        if !draft.settings[component].on_error.sends_letters() {
+            return Err(BuildError::NoDeadLetters { name }.into());
+        }
+        let outlet = outlet.downcast::<Mutex<OutletOf<DeadLetter<I>>>>();
+        let outlet = outlet.map_err(|_| {
+            let wanted = short_type::<I>();
+            BuildError::OtherTuples { name, takes: of, wanted }
+        })?;
+        drop(draft);
+        let origin = Origin::named(component, &Output::new(LETTERS), outlet);
+        Ok(Stream { draft: std::rc::Rc::clone(&self.draft), origins: vec![origin] })
+    }
+
+    /// The component this is the stream of.
+    fn one_component(&self) -> Result<usize> {
+        let draft = self.draft.borrow();
+        match &self.origins[..] {
+            [Origin { component, .. }] if *component < draft.components.len() => Ok(*component),
+            others => {
+                let names: Vec<_> = others.iter().map(|o| draft.name(o.component)).collect();
+                Err(BuildError::NotOne { names: names.join(", ") }.into())
+            }
+        }
+    }
+}
+
+impl Draft {
+    /// By how many edges a component's dead letters are taken; refuses one that makes some and has none.
+    pub(super) fn letter_edges(&self, component: usize) -> Result<usize> {
+        let edges = self.parts[component].letters().map_or(0, |letters| letters.edges);
+        if edges == 0 && self.settings[component].on_error.sends_letters() {
+            return Err(BuildError::DeadLettersUnused { name: self.name(component) }.into());
+        }
+        Ok(edges)
+    }
+}
