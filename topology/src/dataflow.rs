@@ -45,6 +45,7 @@ mod reports;
 mod sink;
 mod spout;
 mod stepped;
+mod ticks;
 mod wire;
 mod worker;
 

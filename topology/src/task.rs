@@ -128,6 +128,18 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
+/// Runs user code at the end, where nothing depends on it any more.
+pub(crate) fn at_end(task: &TaskId, run: impl FnOnce()) {
+    let ended = guard(task, || {
+        run();
+        Ok(())
+    });
+    if let Err(TaskError { why, .. }) = ended {
+        let task = task.to_string();
+        tracing::warn!(task, why, "a component could not be closed; all it did is committed");
+    }
+}
+
 /// A spout's task.
 pub(crate) trait SpoutTask {
     fn open(&mut self, committed: &Positions) -> Result<(), TaskError>;
@@ -137,6 +149,8 @@ pub(crate) trait SpoutTask {
     /// How far event time has come with everything emitted, and when that may change although nothing is
     /// emitted; nothing where the spout does not say event times.
     fn mark(&mut self) -> Option<(Mark, Option<Duration>)>;
+    /// The topology ended in order.
+    fn end(&mut self);
     fn outlet(&mut self) -> &mut dyn Outlet;
 }
 
@@ -177,6 +191,12 @@ pub(crate) trait BoltTask {
     /// The commit is complete, and the watermark is what it came to with it: emit what is due until that is
     /// done or the outlet is full. When it is done, hand the commit's changes to the changelog; whether it is done.
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError>;
+    /// Lets the bolt tick, while no batch is worked on and no commit closes.
+    fn tick(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
+    /// The topology ended in order.
+    fn end(&mut self) {}
     /// In how long something is due at a commit, although no tuple comes; zero: it is due now.
     fn until_due(&self) -> Option<Duration> {
         None
@@ -217,6 +237,8 @@ pub(crate) trait SinkTask {
     fn finish(&mut self) -> Result<(), TaskError> {
         Ok(())
     }
+    /// The topology ended in order.
+    fn end(&mut self) {}
 }
 
 #[cfg(test)]

@@ -439,7 +439,7 @@ fn dead_letters_that_cannot_be_are_refused_with_what_to_do() {
         |words: &Stream<String>| words.shuffle().bolt("plain", 1, || Plain(Calls::default()));
     let told = refusal(|_, words| words.on_error(OnError::DeadLetter).map(drop));
     assert!(
-        matches!(&told, Error::Build(why) if matches!(**why, BuildError::NoTries { .. })),
+        matches!(&told, Error::Build(why) if matches!(**why, BuildError::NotABolt { .. })),
         "{told}"
     );
     let told = refusal(|_, words| plain(&words)?.dead_letters::<String>().map(drop)).to_string();

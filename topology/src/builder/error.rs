@@ -170,12 +170,20 @@ pub enum BuildError {
         /// The spout.
         name: String,
     },
-    /// What becomes of failed tuples, said of something that takes none.
+    /// Something of bolts, said of a spout.
     #[error(
-        "`{name}` is a spout: what becomes of a tuple at which a component fails is said of a bolt, on the stream it gave"
+        "`{name}` is a spout, and this is said of a bolt: say it of the stream that attaching one gave"
     )]
-    NoTries {
+    NotABolt {
         /// The component.
+        name: String,
+    },
+    /// Ticks all the time.
+    #[error(
+        "bolt `{name}` is to tick every time there is any: give it a millisecond or more between two ticks"
+    )]
+    Tick {
+        /// The bolt.
         name: String,
     },
     /// Said of the stream of several components.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::edge::Origin;
 use super::stream::Stream;
@@ -18,6 +19,8 @@ const LETTERS: &str = "dead letters";
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     pub(crate) on_error: OnError,
+    /// How often its tasks tick.
+    pub(crate) tick: Option<Duration>,
 }
 
 /// Where a bolt's dead letters are attached; of which type only those know who made it and ask for it.
@@ -88,14 +91,12 @@ impl<T: Tuple> Stream<T> {
     /// ```
     ///
     /// # Errors
-    /// [`BuildError::NoTries`] when the stream is not that of one bolt.
+    /// [`BuildError::NotABolt`] when the stream is that of a spout, [`BuildError::NotOne`] when it is that of several
+    /// components.
     pub fn on_error(&self, on_error: OnError) -> Result<Stream<T>> {
-        let component = self.one_component()?;
+        let component = self.one_bolt()?;
         let mut draft = self.draft.borrow_mut();
         let plan = &mut draft.components[component];
-        if plan.kind == Kind::Spout {
-            return Err(BuildError::NoTries { name: plan.name.clone() }.into());
-        }
         if on_error.takes_back() {
             let detail = if plan.detail.is_empty() { "" } else { "; " };
             plan.detail.push_str(&format!("{detail}{on_error}"));
@@ -131,16 +132,15 @@ impl<T: Tuple> Stream<T> {
     /// ```
     ///
     /// # Errors
-    /// [`BuildError::NoTries`] when the stream is not that of one bolt, [`BuildError::NoDeadLetters`] when
-    /// [`on_error`](Self::on_error) was not told to make any, and [`BuildError::OtherTuples`] when the bolt takes
-    /// another type.
+    /// As [`on_error`](Self::on_error), which has to be said before: [`BuildError::NoDeadLetters`] when it was not told
+    /// to make any; and [`BuildError::OtherTuples`] when the bolt takes another type.
     pub fn dead_letters<I: Tuple>(&self) -> Result<Stream<DeadLetter<I>>> {
-        let component = self.one_component()?;
+        let component = self.one_bolt()?;
         crate::batch::register::<DeadLetter<I>>();
         let draft = self.draft.borrow();
         let name = draft.name(component);
         let Some(Letters { outlet, of, .. }) = draft.parts[component].letters() else {
-            return Err(BuildError::NoTries { name }.into());
+            return Err(BuildError::NotABolt { name }.into());
         };
         if !draft.settings[component].on_error.sends_letters() {
             return Err(BuildError::NoDeadLetters { name }.into());
@@ -153,6 +153,61 @@ impl<T: Tuple> Stream<T> {
         drop(draft);
         let origin = Origin::named(component, &Output::new(LETTERS), outlet);
         Ok(Stream { draft: std::rc::Rc::clone(&self.draft), origins: vec![origin] })
+    }
+
+    /// Has [`tick`](crate::Bolt::tick) called on every task of the bolt that this stream comes from, about as often:
+    /// in processing time, when no tuple comes as well.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use egret::{Bolt, ComponentResult, Context, Emitter};
+    /// # use egret::{LogSink, LogSpout, TopologyBuilder};
+    ///
+    /// /// Says what it saw since it said so last.
+    /// #[derive(Default)]
+    /// struct Sample(Option<String>);
+    /// impl Bolt<String, String> for Sample {
+    ///     fn execute(&mut self, line: String, _: &mut Emitter<String>, _: &Context) -> ComponentResult {
+    ///         self.0 = Some(line);
+    ///         Ok(())
+    ///     }
+    ///     fn tick(&mut self, out: &mut Emitter<String>, _: &Context) -> ComponentResult {
+    ///         self.0.take().into_iter().for_each(|line| out.emit(line));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # let mut t = TopologyBuilder::new("t");
+    /// # let lines = t.spout("l", 1, LogSpout::<String>::from_stream("l"))?;
+    /// let samples = lines.shuffle().bolt("sample", 2, Sample::default)?;
+    /// samples.tick_every(Duration::from_secs(1))?;
+    /// # samples.sink("o", LogSink::to_stream("o"))?;
+    /// # t.finish()?;
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::NotABolt`] when the stream is that of a spout, [`BuildError::NotOne`] when it is that of several
+    /// components, and [`BuildError::Tick`] when it is to tick all the time.
+    pub fn tick_every(&self, every: Duration) -> Result<Stream<T>> {
+        let component = self.one_bolt()?;
+        let mut draft = self.draft.borrow_mut();
+        if every < Duration::from_millis(1) {
+            return Err(BuildError::Tick { name: draft.name(component) }.into());
+        }
+        draft.settings[component].tick = Some(every);
+        drop(draft);
+        Ok(self.clone())
+    }
+
+    fn one_bolt(&self) -> Result<usize> {
+        let component = self.one_component()?;
+        let draft = self.draft.borrow();
+        let plan = &draft.components[component];
+        match plan.kind {
+            Kind::Spout => Err(BuildError::NotABolt { name: plan.name.clone() }.into()),
+            _ => Ok(component),
+        }
     }
 
     /// The component this is the stream of.

@@ -407,8 +407,10 @@ pub(crate) trait Outlet {
     fn has_room(&self) -> bool;
     /// Whether anything is ready.
     fn is_ready(&self) -> bool;
-    /// Tuples and bytes emitted so far.
+    /// Tuples and bytes emitted and shipped so far.
     fn totals(&self) -> (u64, usize);
+    /// Tuples emitted so far.
+    fn emitted(&self) -> u64;
 }
 
 impl<T: Tuple> Outlet for Emitter<T> {
@@ -475,6 +477,11 @@ impl<T: Tuple> Outlet for Emitter<T> {
             let (more_tuples, more_bytes) = named.outlet.totals();
             (tuples + more_tuples, bytes + more_bytes)
         })
+    }
+
+    fn emitted(&self) -> u64 {
+        let of_outputs: u64 = self.outputs.iter().map(|named| named.outlet.emitted()).sum();
+        self.total_tuples + self.buffer.len() as u64 + of_outputs
     }
 }
 

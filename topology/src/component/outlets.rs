@@ -71,4 +71,8 @@ impl<O: Tuple, I: Tuple> Outlet for Outlets<O, I> {
     fn totals(&self) -> (u64, usize) {
         self.main.totals()
     }
+
+    fn emitted(&self) -> u64 {
+        self.main.emitted()
+    }
 }

@@ -22,6 +22,12 @@ pub trait Sink<T>: 'static {
         let _ = cx;
         Ok(())
     }
+
+    /// Called once, when the topology ended in order, after its last commit: every spout came to its end, or a stop
+    /// was asked for. Not when a generation fails, nor when the process is killed: nothing may depend on it.
+    fn close(&mut self, cx: &Context) {
+        let _ = cx;
+    }
 }
 
 impl<T, F> Sink<T> for F

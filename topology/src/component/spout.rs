@@ -61,4 +61,10 @@ pub trait Spout<T>: 'static {
         let _ = positions;
         Ok(())
     }
+
+    /// Called once, when the topology ended in order, after its last commit: every spout came to its end, or a stop
+    /// was asked for. Not when a generation fails, nor when the process is killed: nothing may depend on it.
+    fn close(&mut self, cx: &Context) {
+        let _ = cx;
+    }
 }

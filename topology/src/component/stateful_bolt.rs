@@ -132,6 +132,21 @@ pub trait StatefulBolt<I, O>: 'static {
         Ok(())
     }
 
+    /// Called from time to time where [`Stream::tick_every`](crate::Stream::tick_every) says so: about as often, less
+    /// so while the task is busy or held back, and not while it has no input left. What it emits is part of the commit
+    /// under way, as what a tuple emits is; a commit that is repeated after a failure has other ticks. It has no
+    /// state at hand: what goes by that is a [timer](Context::timers).
+    fn tick(&mut self, out: &mut Emitter<O>, cx: &Context) -> ComponentResult {
+        let _ = (out, cx);
+        Ok(())
+    }
+
+    /// Called once, when the topology ended in order, after its last commit: every spout came to its end, or a stop
+    /// was asked for. Not when a generation fails, nor when the process is killed: nothing may depend on it.
+    fn close(&mut self, cx: &Context) {
+        let _ = cx;
+    }
+
     /// How the states of so many tasks become those of another number of them.
     fn rescale(&self) -> Rescale<Self::State>;
 }

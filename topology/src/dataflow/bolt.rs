@@ -19,6 +19,7 @@ use super::marks::{Said, Watermark};
 use super::outputs::Outputs;
 use super::pact::Route;
 use super::reports::{Notice, Reports};
+use super::ticks::Ticks;
 use crate::batch::{Routed, typed};
 use crate::budget::Charge;
 use crate::runtime::Faults;
@@ -57,6 +58,11 @@ pub(crate) struct Bolts {
     /// Whether this activation found room for anything.
     moved: bool,
     stateful: bool,
+    ticks: Option<Ticks>,
+    /// The epoch in which a tick emitted something, and nobody was told yet.
+    ticked: Option<Epoch>,
+    /// Whether the tasks were told that the topology ended.
+    ended: bool,
     faults: Faults,
 }
 
@@ -101,8 +107,17 @@ impl Bolts {
             emitting: first,
             moved: false,
             stateful,
+            ticks: None,
+            ticked: None,
+            ended: false,
             faults: Faults::default(),
         }
+    }
+
+    /// The same with ticks.
+    pub(crate) fn ticking(self, every: Option<Duration>) -> Bolts {
+        let ticks = every.filter(|_| !self.tasks.is_empty()).map(Ticks::every);
+        Bolts { ticks, ..self }
     }
 
     /// The same with defects.
@@ -142,7 +157,7 @@ impl Bolts {
                 if !self.close(commit, outputs)? {
                     return Ok(self.held_back());
                 }
-            } else {
+            } else if !self.tick(frontier, outputs)? {
                 return Ok(Left::Nothing);
             }
         }
@@ -215,6 +230,37 @@ impl Bolts {
             false => self.align.unstash(),
         });
         Ok(true)
+    }
+
+    /// Lets the next task tick, if it is time to; whether it did. What it emits is of the frontier's epoch, which is
+    /// of the commit that is open now.
+    fn tick(&mut self, frontier: Option<Epoch>, outputs: &mut Outputs) -> Result<bool, TaskError> {
+        let due = self.ticks.as_ref().filter(|ticks| ticks.are_due()).map(Ticks::begins);
+        let (Some(begins), Some(frontier)) = (due, frontier) else { return Ok(false) };
+        if begins {
+            self.finish(outputs)?;
+            self.emitting = self.emitting.max(frontier).max(outputs.earliest());
+        }
+        let tasks = self.tasks.len();
+        let Some(index) = self.ticks.as_mut().and_then(|ticks| ticks.take(tasks)) else {
+            return Ok(false);
+        };
+        let task = &mut self.tasks[index].task;
+        let before = task.outlet().emitted();
+        task.tick()?;
+        if task.outlet().emitted() != before {
+            self.ticked = Some(frontier);
+        }
+        self.moved = true;
+        self.turn = Some((index, None));
+        Ok(true)
+    }
+
+    /// The topology ended in order.
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.tasks.iter_mut().for_each(|local| local.task.end());
+        }
     }
 
     /// Ends and sends the open batches of every task; nobody's turn is under way.
@@ -293,7 +339,8 @@ pub(crate) fn build<'s>(
         let mut reports = Reports::new(OutputBuilder::from(reports), report_cap, shared.first);
         let mut bolts = bolts;
         let mut alarm = Alarm::default();
-        if !bolts.as_ref().is_some_and(|b| b.stateful) {
+        // One without state reports nothing, but that it ticked.
+        if !bolts.as_ref().is_some_and(|b| b.stateful || b.ticks.is_some()) {
             reports.end();
         }
         if bolts.as_ref().is_none_or(|b| b.tasks.is_empty()) {
@@ -331,16 +378,26 @@ pub(crate) fn build<'s>(
                 if let Some((wait, task)) = bolts.until_due().filter(|_| reports.are_open()) {
                     reports.send(alarm.set(wait, task, frontier, &activator).into_iter().collect());
                 }
+                if let Some(epoch) = bolts.ticked.take().filter(|_| reports.are_open()) {
+                    // Any task of the plan may say it.
+                    let task = TaskId { component: 0, task: 0 };
+                    reports.send(vec![Notice::Active { task, epoch }]);
+                }
+                if let (Some(ticks), true) = (&bolts.ticks, frontier.is_some()) {
+                    // Where they are due already, something held them back.
+                    alarm.wake(ticks.wait().max(LANE_FULL), &activator);
+                }
                 match bolts.earliest().into_iter().chain(frontier).min() {
                     Some(epoch) => {
                         outputs.advance(epoch);
-                        if !shared.commits {
+                        if !shared.commits || !bolts.stateful {
                             reports.advance(epoch);
                         }
                     }
                     None => {
                         outputs.end();
                         reports.end();
+                        bolts.end();
                     }
                 }
                 Ok(())

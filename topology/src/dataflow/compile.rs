@@ -320,7 +320,7 @@ impl Building<'_, '_> {
         }
         let watermark = self.watermark(component, &cell);
         let bolts = Bolts::new(tasks, c.physical.tasks[component], c.shared.first, watermark);
-        Ok(bolts.with(c.env.faults))
+        Ok(bolts.ticking(c.settings[component].tick).with(c.env.faults))
     }
 
     fn sinks(&self, component: usize, wake: &Wake) -> Result<Sinks, TaskError> {

@@ -30,6 +30,8 @@ pub(crate) struct Sinks {
     tasks: Vec<Local>,
     local: Vec<Option<usize>>,
     align: Align<Routed>,
+    /// Whether the tasks were told that the topology ended.
+    ended: bool,
 }
 
 impl Sinks {
@@ -48,7 +50,14 @@ impl Sinks {
             id,
             unreported: first.commit_start(),
         });
-        Sinks { tasks: tasks.collect(), local, align: Align::new(first) }
+        Sinks { tasks: tasks.collect(), local, align: Align::new(first), ended: false }
+    }
+
+    /// The topology ended in order.
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.tasks.iter_mut().for_each(|local| local.task.end());
+        }
     }
 
     /// Takes a batch that came in. One of a later commit waits until those before it are closed.
@@ -183,6 +192,7 @@ pub(crate) fn build<'s>(
                 }
                 if frontier.is_none() {
                     reports.end();
+                    sinks.end();
                 }
                 Ok(())
             };
@@ -233,6 +243,7 @@ mod tests {
         fn publish(&mut self, _: Epoch) -> Result<(), TaskError> {
             Ok(())
         }
+        fn end(&mut self) {}
     }
 
     #[test]

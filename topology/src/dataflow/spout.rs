@@ -284,6 +284,7 @@ pub(crate) fn build<'s>(
                             }
                         }
                         Control::Finish => {
+                            spouts.tasks.iter_mut().for_each(|local| local.task.end());
                             outputs.end();
                             reports.end();
                             saying.iter_mut().for_each(Saying::end);
@@ -341,6 +342,7 @@ mod tests {
         fn outlet(&mut self) -> &mut dyn Outlet {
             &mut self.0
         }
+        fn end(&mut self) {}
     }
 
     #[test]

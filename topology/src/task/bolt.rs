@@ -6,7 +6,7 @@ use egret_schemas::{EntryAddress, Epoch};
 use egret_state::commit::Slice;
 
 use super::tries::{Failed, Next, Tried, Tries, call};
-use super::{BoltTask, TaskError, guard, kept};
+use super::{BoltTask, TaskError, at_end, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
 use crate::component::{Bolt, Context, Outlet, Outlets, TaskId};
@@ -118,6 +118,16 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
 
     fn close(&mut self, _: Epoch) -> Result<bool, TaskError> {
         Ok(true)
+    }
+
+    fn tick(&mut self) -> Result<(), TaskError> {
+        let PlainBolt { bolt, out, cx, .. } = self;
+        guard(&cx.id, || bolt.tick(&mut out.main, cx))?;
+        kept(&cx.id, out.main.check())
+    }
+
+    fn end(&mut self) {
+        at_end(&self.cx.id, || self.bolt.close(&self.cx));
     }
 
     fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError> {

@@ -21,11 +21,11 @@ use egret_state::keyed::table::{GUESSES, Guess, KeyedTable};
 use super::by_time::ByTime;
 use super::schemas;
 use super::tries::{Failed, Next, Tried, Tries, call};
-use super::{BoltTask, StateLog, TaskError, chain, guard, kept};
+use super::{BoltTask, StateLog, TaskError, at_end, chain, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
 use crate::builder::{Env, KeyFn};
-use crate::component::{Context, KeyedBolt, Outlet, Outlets, TaskId, TimerQueue};
+use crate::component::{Context, KeyedBolt, NoTimers, Outlet, Outlets, TaskId, TimerQueue};
 use crate::runtime::{Kept, KeptTable, MemoryShare};
 
 /// A keyed task; see the [module](self).
@@ -495,6 +495,20 @@ where
         time.closed();
         self.write(commit)?;
         Ok(true)
+    }
+
+    fn tick(&mut self) -> Result<(), TaskError> {
+        let Keyed { bolt, out, cx, .. } = self;
+        guard(&cx.id, || {
+            bolt.tick(&mut out.main, cx)?;
+            // What was asked for a key was asked for none.
+            if cx.timers.is_pending() { Err(NoTimers.into()) } else { Ok(()) }
+        })?;
+        kept(&cx.id, out.main.check())
+    }
+
+    fn end(&mut self) {
+        at_end(&self.cx.id, || self.bolt.close(&self.cx));
     }
 
     fn until_due(&self) -> Option<Duration> {

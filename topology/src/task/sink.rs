@@ -2,7 +2,7 @@
 
 use egret_schemas::Epoch;
 
-use super::{DurableOutput, SinkEnds, SinkTask, TaskError, guard};
+use super::{DurableOutput, SinkEnds, SinkTask, TaskError, at_end, guard};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
 use crate::budget::Charge;
@@ -45,5 +45,9 @@ impl<T: Tuple, S: Sink<T>> SinkTask for ExternalSink<T, S> {
 
     fn publish(&mut self, _: Epoch) -> Result<(), TaskError> {
         Ok(())
+    }
+
+    fn end(&mut self) {
+        at_end(&self.cx.id, || self.sink.close(&self.cx));
     }
 }

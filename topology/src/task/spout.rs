@@ -5,7 +5,7 @@ use std::time::Duration;
 use egret_log::clock;
 use egret_state::commit::Mark;
 
-use super::{SpoutTask, TaskError, guard};
+use super::{SpoutTask, TaskError, at_end, guard};
 use crate::Tuple;
 use crate::component::{Context, Emitter, Next, Outlet, Positions, Spout};
 
@@ -66,6 +66,10 @@ impl<T: Tuple, S: Spout<T>> SpoutTask for TypedSpout<T, S> {
             }
         });
         Some((mark, times.until_idle(now)))
+    }
+
+    fn end(&mut self) {
+        at_end(&self.cx.id, || self.spout.close(&self.cx));
     }
 
     fn outlet(&mut self) -> &mut dyn Outlet {

@@ -97,6 +97,14 @@ impl<I, O, B: StatefulBolt<I, O>> KeyedBolt<str, I, O> for OfOneKey<B> {
     ) -> ComponentResult {
         self.0.on_timer(state, timer, out, cx)
     }
+
+    fn tick(&mut self, out: &mut Emitter<O>, cx: &Context) -> ComponentResult {
+        self.0.tick(out, cx)
+    }
+
+    fn close(&mut self, cx: &Context) {
+        self.0.close(cx);
+    }
 }
 
 /// The states of the tasks this one takes over from, as they are read.
@@ -263,6 +271,14 @@ impl<I: Tuple, O: Tuple, B: StatefulBolt<I, O>> BoltTask for Stateful<I, O, B> {
 
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError> {
         self.of.close(commit)
+    }
+
+    fn tick(&mut self) -> Result<(), TaskError> {
+        self.of.tick()
+    }
+
+    fn end(&mut self) {
+        self.of.end();
     }
 
     fn until_due(&self) -> Option<Duration> {
