@@ -139,3 +139,24 @@ fn a_program_that_does_not_end_or_stop_is_killed() {
     let (code, said, _) = egret(dir, &["topology", "explain", &loud]);
     assert_eq!((code, said), (0, format!("{plan}\n")));
 }
+
+#[test]
+fn a_topology_is_deactivated_and_activated_by_name_whoever_runs_it() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    run(dir, &["a"]);
+    let active = || -> Value {
+        let (_, listed, _) = egret(dir, &["topology", "list", "-o", "json"]);
+        serde_json::from_str::<Value>(&listed).unwrap()[0]["active"].clone()
+    };
+    assert_eq!(active(), true);
+    let (code, said, err) = egret(dir, &["topology", "deactivate", "words"]);
+    assert_eq!((code, said.as_str()), (0, "words is inactive\n"), "{err}");
+    assert_eq!(active(), false);
+    let (_, table, _) = egret(dir, &["topology", "list"]);
+    assert!(table.lines().nth(1).unwrap().contains(", inactive"), "{table}");
+    let (code, _, err) = egret(dir, &["topology", "deactivate", "word"]);
+    assert!(code == 3 && err.contains("there are `words`"), "{code} {err}");
+    assert_eq!(egret(dir, &["topology", "activate", "words"]).0, 0);
+    assert_eq!(active(), true);
+}

@@ -4,13 +4,14 @@
 //! * `go_back`: its steps on the way back to a named commit; `sources`: what that reads again;
 //! * [`named`]: commits given names, by whoever wants to come back to them;
 //! * [`topologies`]: those there are, and the deletion of one;
-//! * `announce`: who runs a topology, said in metadata while it does;
+//! * `announce`: who runs a topology, said in metadata while it does; `activity`: whether it is to read its sources;
 //! * `kept`: tables that survive a generation in memory, and the bound on all of them;
 //! * `restored`: what tasks begin with: positions, changelogs, writers;
 //! * `commit_log`: where commit records go, and the trimming that follows them;
 //! * `local`: the loop over generations in this process, and the processes it starts;
 //! * `mesh`: several processes: who they are, what they tell each other, how they are joined.
 
+mod activity;
 mod announce;
 mod commit_log;
 mod faults;

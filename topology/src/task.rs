@@ -149,6 +149,8 @@ pub(crate) trait SpoutTask {
     /// How far event time has come with everything emitted, and when that may change although nothing is
     /// emitted; nothing where the spout does not say event times.
     fn mark(&mut self) -> Option<(Mark, Option<Duration>)>;
+    /// The topology is to emit, or to rest.
+    fn activate(&mut self, active: bool) -> Result<(), TaskError>;
     /// The topology ended in order.
     fn end(&mut self);
     fn outlet(&mut self) -> &mut dyn Outlet;

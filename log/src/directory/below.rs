@@ -30,7 +30,7 @@ use crate::stream::Log;
 use crate::stream::error::CatalogError;
 
 /// What an attached process may write.
-const WRITABLE: [&str; 2] = ["/topology/", "/users/"];
+const WRITABLE: [&str; 3] = ["/topology/", "/users/", "/activity/"];
 
 /// Carries out a request on the holder's log.
 pub(super) fn answer(log: &Log, below: Below, payload: &Bytes) -> Result<Answered, Failure> {

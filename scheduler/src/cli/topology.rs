@@ -1,4 +1,4 @@
-//! `egret topology …`: which topologies there are, the plan of one, and the end of one.
+//! `egret topology …`: which topologies there are, the plan of one, whether one reads its sources, and the end of one.
 //!
 //! A deletion takes the topology's place, so it holds the directory itself, as going back to a named commit does.
 
@@ -20,6 +20,7 @@ use super::place::Place;
     after_help = "Examples:
   egret topology list
   egret topology explain ./word_count -- --workers 4
+  egret topology deactivate trial
   egret topology delete trial --streams --yes"
 )]
 pub struct Topology {
@@ -35,6 +36,11 @@ enum Verb {
     List(List),
     /// Show the plan of a topology program: what runs where, and what its exchanges cost.
     Explain(explain::Explain),
+    /// Have a topology stop to read its sources, until it is activated. Whoever runs it finds out within a second or two;
+    /// what was read is processed and committed.
+    Deactivate(Activity),
+    /// Have a topology read its sources again.
+    Activate(Activity),
     /// Delete a topology: its state, its commits and their names, and what others keep for it.
     Delete(Delete),
 }
@@ -64,11 +70,29 @@ struct Delete {
     yes: bool,
 }
 
+#[derive(Debug, Args)]
+struct Activity {
+    /// The topology.
+    topology: String,
+}
+
+impl Activity {
+    fn run(self, place: &Place, active: bool) -> Done {
+        let topology = &self.topology;
+        let set = if active { topologies::activate } else { topologies::deactivate };
+        place.beside(|log| Ok(set(log, topology)?))?;
+        output::line(&format!("{topology} is {}", if active { "active" } else { "inactive" }))?;
+        Ok(())
+    }
+}
+
 impl Topology {
     pub(super) fn run(self) -> Done {
         match self.verb {
             Verb::List(verb) => verb.run(&self.place),
             Verb::Explain(verb) => verb.run(),
+            Verb::Deactivate(verb) => verb.run(&self.place, false),
+            Verb::Activate(verb) => verb.run(&self.place, true),
             Verb::Delete(verb) => verb.run(&self.place),
         }
     }
@@ -119,6 +143,7 @@ fn as_row(info: &TopologyInfo) -> Vec<String> {
         Some(last) => in_words(last),
         None => "nothing committed".to_owned(),
     };
+    let last = if info.active { last } else { format!("{last}, inactive") };
     let none = |words: String| if words.is_empty() { "-".to_owned() } else { words };
     let streams: Vec<_> = info.streams.iter().map(String::as_str).collect();
     let origin = match &info.origin {
@@ -152,5 +177,6 @@ fn as_json(info: &TopologyInfo) -> Value {
         "holds_origin": info.holds_origin,
         "forks": info.forks,
         "deleting": info.deleting,
+        "active": info.active,
     })
 }

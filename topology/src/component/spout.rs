@@ -62,6 +62,20 @@ pub trait Spout<T>: 'static {
         Ok(())
     }
 
+    /// Called when the topology was [deactivated](crate::runtime::topologies::deactivate), also before it began: nothing
+    /// is asked of the spout until it is activated again, but its positions. What the spout holds of the outside may be
+    /// let go of.
+    fn deactivate(&mut self, cx: &Context) -> ComponentResult {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// Called when the topology was activated again.
+    fn activate(&mut self, cx: &Context) -> ComponentResult {
+        let _ = cx;
+        Ok(())
+    }
+
     /// Called once, when the topology ended in order, after its last commit: every spout came to its end, or a stop
     /// was asked for. Not when a generation fails, nor when the process is killed: nothing may depend on it.
     fn close(&mut self, cx: &Context) {

@@ -148,7 +148,12 @@ impl Shared {
         self.progress.is_stopping()
     }
 
-    /// Calls `wake` when a stop is asked for.
+    /// Whether spouts are to emit.
+    pub(crate) fn is_active(&self) -> bool {
+        self.progress.is_active()
+    }
+
+    /// Calls `wake` when a stop is asked for, or that changes.
     pub(crate) fn wake_with(&self, wake: Wake) {
         self.progress.wake_with(wake);
     }

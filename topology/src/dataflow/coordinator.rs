@@ -36,6 +36,8 @@ pub(crate) struct Driver {
     cap: Option<Capability<u64>>,
     workers: u32,
     started: Instant,
+    /// Whether spouts were told to emit last: they do unless they were told anything.
+    active: bool,
     /// The last epoch, once spouts were told to drain.
     last: Option<Epoch>,
     processed: Option<Epoch>,
@@ -144,6 +146,10 @@ impl Driver {
                 Err((why, outcome)) => Input::CommitFailed { why, outcome },
             })?;
         }
+        if self.active != self.shared.is_active() {
+            self.active = !self.active;
+            self.broadcast(Control::Active(self.active));
+        }
         if self.shared.is_stopping() {
             self.step(Input::Stop)?;
         }
@@ -197,6 +203,7 @@ pub(crate) fn build<'s>(
                 cap: Some(cap),
                 workers,
                 started: clock::now(),
+                active: true,
                 last: None,
                 processed: Some(Epoch(0)),
                 durable: Some(Epoch(0)),

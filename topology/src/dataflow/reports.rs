@@ -39,6 +39,8 @@ pub(crate) enum Control {
     Finish,
     /// Everything up to this epoch is committed.
     Committed(Epoch),
+    /// Spouts emit, or rest.
+    Active(bool),
 }
 
 impl Tuple for Control {}

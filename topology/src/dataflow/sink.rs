@@ -171,7 +171,7 @@ pub(crate) fn build<'s>(
                             }
                         }
                         Control::Finish => sinks.finish()?,
-                        Control::Open(_) | Control::Drain => {}
+                        Control::Open(_) | Control::Drain | Control::Active(_) => {}
                     }
                 }
                 sinks.turn(frontier)?;

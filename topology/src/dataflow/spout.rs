@@ -63,6 +63,7 @@ pub(crate) struct Spouts {
     tasks: Vec<Local>,
     open: Option<Epoch>,
     drained: bool,
+    active: bool,
     epoch_bytes: usize,
     shared: Arc<Shared>,
 }
@@ -82,7 +83,14 @@ impl Spouts {
             reported: VecDeque::new(),
         });
         let epoch_bytes = shared.epoch_bytes;
-        Spouts { tasks: tasks.collect(), open: None, drained: false, epoch_bytes, shared }
+        Spouts {
+            tasks: tasks.collect(),
+            open: None,
+            drained: false,
+            active: true,
+            epoch_bytes,
+            shared,
+        }
     }
 
     /// The reports of the open commit, if it ends by moving to `next` (`None`: by draining), and what its
@@ -128,7 +136,8 @@ impl Spouts {
         outputs: &mut Outputs,
         notices: &mut Vec<Notice>,
     ) -> Result<Turn, TaskError> {
-        let Some(epoch) = self.open.filter(|_| !self.drained) else { return Ok(Turn::Wait) };
+        let emits = self.active && !self.drained;
+        let Some(epoch) = self.open.filter(|_| emits) else { return Ok(Turn::Wait) };
         let mut turn = Turn::Wait;
         for local in &mut self.tasks {
             if let Some((mark, changes_in)) = local.task.mark() {
@@ -177,6 +186,14 @@ impl Spouts {
             }
         }
         Ok(turn)
+    }
+
+    /// Has the tasks emit, or rest.
+    fn activate(&mut self, active: bool) -> Result<(), TaskError> {
+        if std::mem::replace(&mut self.active, active) != active {
+            self.tasks.iter_mut().try_for_each(|local| local.task.activate(active))?;
+        }
+        Ok(())
     }
 
     fn open(&mut self, epoch: Epoch) {
@@ -290,6 +307,7 @@ pub(crate) fn build<'s>(
                             saying.iter_mut().for_each(Saying::end);
                         }
                         Control::Committed(epoch) => spouts.committed(epoch)?,
+                        Control::Active(active) => spouts.activate(active)?,
                     }
                 }
                 match spouts.emit(&mut outputs, &mut notices)? {
@@ -341,6 +359,9 @@ mod tests {
         }
         fn outlet(&mut self) -> &mut dyn Outlet {
             &mut self.0
+        }
+        fn activate(&mut self, _: bool) -> Result<(), TaskError> {
+            Ok(())
         }
         fn end(&mut self) {}
     }

@@ -5,10 +5,10 @@
 //! topology shuts out the one before, whatever the record says.
 //!
 //! As often as a lease is long it looks whose the topology is: one that has nothing to do would not hear
-//! that it was shut out, or deleted.
+//! that it was shut out, or deleted. It looks whether the topology is to rest, too.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use egret_schemas::Generation;
 use egret_state::commit::{RunRecord, RunState};
 
 use super::takeover::read_record;
+use super::{Progress, activity};
 use crate::{Error, Result};
 
 /// The metadata key of a topology's run.
@@ -58,6 +59,8 @@ struct Shared {
     topology: String,
     own: RunRecord,
     ttl_ms: u64,
+    /// Where it is said whether the topology is to rest.
+    progress: OnceLock<Arc<Progress>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -86,10 +89,21 @@ impl Announcer {
             topology: topology.to_owned(),
             own: RunRecord { state: RunState::Runs, process, run },
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+            progress: OnceLock::new(),
             state: Mutex::default(),
             changed: Condvar::new(),
         };
         Announcer { shared: Arc::new(shared), thread: None }
+    }
+
+    /// Has `progress` say whether the topology is to read its sources, from now on and before anything runs.
+    ///
+    /// # Errors
+    /// When the metadata cannot be asked.
+    pub(crate) fn follows_activity(&self, progress: &Arc<Progress>) -> Result<()> {
+        let progress = self.shared.progress.get_or_init(|| Arc::clone(progress));
+        progress.set_active(activity::is_active(&self.shared.log, &self.shared.topology)?);
+        Ok(())
     }
 
     /// Says that this process is about to run the topology, if nobody else says so; whether it did.
@@ -240,6 +254,14 @@ impl Shared {
         }
     }
 
+    /// Looks whether the topology is to rest; where that cannot be told just now, it does as before.
+    fn look_at_activity(&self) {
+        let Some(progress) = self.progress.get() else { return };
+        if let Ok(active) = activity::is_active(&self.log, &self.topology) {
+            progress.set_active(active);
+        }
+    }
+
     fn shut_out(&self) {
         let shut_out = self.state().shut_out.clone();
         if let Some(shut_out) = shut_out {
@@ -271,6 +293,7 @@ impl Shared {
                     self.shut_out();
                     return;
                 }
+                self.look_at_activity();
                 continue;
             }
             tracing::warn!(

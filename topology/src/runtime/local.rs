@@ -225,7 +225,9 @@ impl Topology {
         here: (&mut Option<Leader>, &Arc<Kept>),
         mut announcer: Announcer,
     ) -> Result<Summary> {
-        let outcome = self.lead_on(log, options, progress, here, &mut announcer);
+        let outcome = announcer
+            .follows_activity(progress)
+            .and_then(|()| self.lead_on(log, options, progress, here, &mut announcer));
         match &outcome {
             Ok(summary) => announcer.ended(summary.generation),
             Err(error) if is_taken_over(error) => announcer.left(),

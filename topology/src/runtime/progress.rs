@@ -22,6 +22,7 @@ pub struct Progress {
     late_tuples: AtomicU64,
     peak_bytes: AtomicUsize,
     stopping: AtomicBool,
+    inactive: AtomicBool,
     wake: Mutex<Option<Wake>>,
 }
 
@@ -105,7 +106,20 @@ impl Progress {
         }
     }
 
-    /// Calls `wake` when a stop is asked for.
+    /// Whether the topology reads its sources, as far as the process has heard that runs it, or leads those that do;
+    /// see [`topologies::deactivate`](super::topologies::deactivate).
+    pub fn is_active(&self) -> bool {
+        !self.inactive.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_active(&self, active: bool) {
+        if self.inactive.swap(!active, Ordering::AcqRel) == active {
+            let wake = self.wake.lock().expect("no panic while held").clone();
+            wake.into_iter().for_each(|wake| wake());
+        }
+    }
+
+    /// Calls `wake` when a stop is asked for, or the topology is to rest or to go on.
     pub(crate) fn wake_with(&self, wake: Wake) {
         *self.wake.lock().expect("no panic while held") = Some(wake);
     }

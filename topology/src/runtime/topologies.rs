@@ -1,4 +1,5 @@
-//! The topologies of a place: which there are, and the deletion of one by whoever does not run it.
+//! The topologies of a place: which there are, whether they read their sources, and the deletion of one by whoever does
+//! not run it.
 //!
 //! What a deletion means is said by [`egret_state::commit::deletion`]; this reads the facts and carries it out, step
 //! by step, each of which may be the last: deleting again goes on where it stopped, for the topology's record is
@@ -20,9 +21,9 @@ use egret_state::commit::{Origin, RunState, TopologyRecord, term_of};
 
 pub use error::TopologyError;
 
-use super::announce;
 use super::named::{claimant, newest_commit};
 use super::topology_store::key;
+use super::{activity, announce};
 use crate::replica::schema_prefix;
 
 /// Attempts at one change while others change what it is made from.
@@ -56,6 +57,8 @@ pub struct TopologyInfo {
     pub streams: BTreeSet<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Whether it reads its sources when it runs.
+    pub active: bool,
 }
 
 /// What was deleted.
@@ -97,6 +100,7 @@ pub fn list(log: &Log) -> Result<Vec<TopologyInfo>, TopologyError> {
         let newest = newest_commit(log, &record).ok().flatten();
         let held = |fork: &egret_state::commit::Fork| fork.held;
         all.push(TopologyInfo {
+            active: activity::is_active(log, &name)?,
             streams: owned(log, &name)?,
             generation: record.generation,
             guarantee: record.guarantee,
@@ -154,6 +158,48 @@ pub fn delete(log: &Log, topology: &str, streams: OwnStreams) -> Result<Deleted,
     Ok(deleted)
 }
 
+/// Has a topology read its sources again, wherever it runs.
+///
+/// # Errors
+/// When there is no such topology, or the metadata cannot be changed.
+pub fn activate(log: &Log, topology: &str) -> Result<(), TopologyError> {
+    activity::set(log, topology, true)
+}
+
+/// Has a topology stop to read its sources, until it is [activated](activate): whoever runs it finds out within the
+/// time of its lease, and whoever runs it later begins so. What was read before is processed and committed, state stays
+/// where it is, and timers fire; nothing is read again. One with an end does not come to it meanwhile.
+///
+/// ```
+/// use egret::runtime::topologies::{self, TopologyError};
+///
+/// let dir = tempfile::tempdir()?;
+/// let log = egret_log::Log::open(dir.path(), egret_log::LogConfig::default())?;
+/// let refused = topologies::deactivate(&log, "word_count").unwrap_err();
+/// assert!(matches!(refused, TopologyError::NoTopology { .. }));
+/// # log.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When there is no such topology, or the metadata cannot be changed.
+pub fn deactivate(log: &Log, topology: &str) -> Result<(), TopologyError> {
+    activity::set(log, topology, false)
+}
+
+/// Where a topology's record stands.
+pub(super) fn revision_of(log: &Log, topology: &str) -> Result<u64, TopologyError> {
+    match read(log, topology)? {
+        Some((record, revision)) if !record.deleting => Ok(revision),
+        _ => Err(no_topology(log, topology)?),
+    }
+}
+
+fn no_topology(log: &Log, topology: &str) -> Result<TopologyError, MetaError> {
+    let topologies = names(log)?;
+    Ok(TopologyError::NoTopology { topology: topology.to_owned(), topologies })
+}
+
 fn read(log: &Log, topology: &str) -> Result<Option<(TopologyRecord, u64)>, TopologyError> {
     let Some(held) = log.metadata().get(&key(topology))? else { return Ok(None) };
     let record = TopologyRecord::decode(&held.value).map_err(|why| TopologyError::Record {
@@ -196,8 +242,7 @@ fn mark(
     let mut released = None;
     for _ in 0..TRIES {
         let Some((record, revision)) = read(log, topology)? else {
-            let topologies = names(log)?;
-            return Err(TopologyError::NoTopology { topology: topology.to_owned(), topologies });
+            return Err(no_topology(log, topology)?);
         };
         check_streams(log, topology, streams)?;
         if record.deleting {
@@ -266,7 +311,8 @@ fn remove_record(log: &Log, topology: &str) -> Result<(), TopologyError> {
             return Ok(());
         }
         let compare = [Compare::Revision(key(topology), revision)];
-        let ops = [Op::Delete(key(topology)), Op::Delete(announce::key(topology))];
+        let keys = [key(topology), announce::key(topology), activity::key(topology)];
+        let ops = keys.map(Op::Delete);
         match log.metadata().txn(&compare, &ops) {
             Err(error) if error.outcome() != Outcome::Unknown => return Err(error.into()),
             // What is found says what came of it.

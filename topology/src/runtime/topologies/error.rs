@@ -1,4 +1,4 @@
-//! Why a topology is not listed, or not deleted.
+//! Why a topology is not listed, not changed, or not deleted.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use egret_log::metadata::MetaError;
 use egret_log::stream::error::{CatalogError, TruncateError, UseError};
 use egret_state::commit::RecordError;
 
-/// Why a topology was not listed or deleted.
+/// Why a topology was not listed, changed or deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {
     /// Nothing of that name ran here.
