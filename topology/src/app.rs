@@ -231,6 +231,9 @@ pub struct Args {
     /// Print the plan and leave: as text, json, dot (for Graphviz) or svg
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub explain: Option<Form>,
+    /// Give a component's value another one than the topology does; may be said several times
+    #[arg(long, value_name = "COMPONENT.KEY=VALUE")]
+    pub set: Vec<String>,
     /// What is left for the topology itself; options may follow, and what begins like one comes behind `--`
     #[arg(value_name = "ARG")]
     pub rest: Vec<String>,
@@ -274,7 +277,10 @@ fn run(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>, args: &Arg
     let mut builder = TopologyBuilder::new(name.as_deref().unwrap_or("topology"));
     builder.guarantee(args.run.guarantee);
     build(&mut builder, args)?;
-    let topology = builder.finish()?;
+    let mut topology = builder.finish()?;
+    for text in &args.set {
+        topology.set(text).map_err(|why| Error::usage(why.to_string()))?;
+    }
     if let Some(form) = args.explain {
         let plan = topology.explain_as(form, args.run.processes, args.run.workers);
         // Nobody may read all of it: `print!` would panic.

@@ -5,6 +5,7 @@
 //! the factory the user gave. An instance lives on one worker thread and is never shared.
 
 mod bolt;
+mod config;
 mod context;
 mod emitter;
 mod event_time;
@@ -19,6 +20,8 @@ mod timer;
 mod window_bolt;
 
 pub use bolt::Bolt;
+pub(crate) use config::parted;
+pub use config::{Config, ConfigError};
 pub(crate) use context::WatermarkCell;
 pub use context::{Context, TaskId};
 pub use emitter::Emitter;

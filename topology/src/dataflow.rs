@@ -41,6 +41,7 @@ mod inputs;
 mod marks;
 mod outputs;
 mod pact;
+mod rate;
 mod reports;
 mod sink;
 mod spout;

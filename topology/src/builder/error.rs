@@ -178,6 +178,22 @@ pub enum BuildError {
         /// The component.
         name: String,
     },
+    /// Something of spouts, said of something else.
+    #[error(
+        "`{name}` is no spout, and this is said of one: say it of the stream that `TopologyBuilder::spout` gave"
+    )]
+    NotASpout {
+        /// The component.
+        name: String,
+    },
+    /// A rate at which nothing is emitted.
+    #[error("spout `{name}` cannot emit {rate} tuples a second: give it a thousandth or more")]
+    Rate {
+        /// The spout.
+        name: String,
+        /// What was asked.
+        rate: String,
+    },
     /// Ticks all the time.
     #[error(
         "bolt `{name}` is to tick every time there is any: give it a millisecond or more between two ticks"

@@ -1,13 +1,15 @@
 //! What is said of a component beside its code, once it is attached.
 
 use std::any::Any;
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::edge::Origin;
 use super::stream::Stream;
 use super::{BuildError, Draft, short_type};
-use crate::component::{DeadLetter, OnError, OutletOf, Outlets, Output};
+use crate::component::{Config, DeadLetter, OnError, OutletOf, Outlets, Output};
 use crate::grouping::Target;
 use crate::plan::Kind;
 use crate::{Result, Tuple};
@@ -21,6 +23,9 @@ pub(crate) struct Settings {
     pub(crate) on_error: OnError,
     /// How often its tasks tick.
     pub(crate) tick: Option<Duration>,
+    /// How many tuples a second all its tasks may emit.
+    pub(crate) rate: Option<f64>,
+    pub(crate) config: Config,
 }
 
 /// Where a bolt's dead letters are attached; of which type only those know who made it and ask for it.
@@ -196,6 +201,90 @@ impl<T: Tuple> Stream<T> {
             return Err(BuildError::Tick { name: draft.name(component) }.into());
         }
         draft.settings[component].tick = Some(every);
+        drop(draft);
+        Ok(self.clone())
+    }
+
+    /// Has all tasks of the spout that this stream comes from emit no more than so many tuples a second together; each
+    /// has an equal part of them. A spout that may not emit is not asked for anything.
+    ///
+    /// ```
+    /// # use egret::{LogSink, LogSpout, TopologyBuilder};
+    /// # let mut t = TopologyBuilder::new("t");
+    /// let lines = t.spout("lines", 4, LogSpout::<String>::from_stream("lines"))?.rate(10_000.0)?;
+    /// # lines.sink("o", LogSink::to_stream("o"))?;
+    /// # t.finish()?;
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::NotASpout`] when the stream is not that of one spout; [`BuildError::Rate`] when nothing could be
+    /// emitted at this rate.
+    pub fn rate(&self, tuples_per_second: f64) -> Result<Stream<T>> {
+        let component = self.one_component()?;
+        let mut draft = self.draft.borrow_mut();
+        let name = draft.name(component);
+        if draft.components[component].kind != Kind::Spout {
+            return Err(BuildError::NotASpout { name }.into());
+        }
+        if !(tuples_per_second.is_finite() && tuples_per_second >= 0.001) {
+            let rate = tuples_per_second.to_string();
+            return Err(BuildError::Rate { name, rate }.into());
+        }
+        draft.settings[component].rate = Some(tuples_per_second);
+        drop(draft);
+        Ok(self.clone())
+    }
+
+    /// Gives the component that this stream comes from a value under a name, for its tasks to
+    /// [read](crate::Context::config). Whoever starts the topology may give it another one, of the same type:
+    /// `--set COMPONENT.KEY=VALUE`, or [`Topology::set`](crate::Topology::set).
+    ///
+    /// ```
+    /// use egret::{Bolt, ComponentResult, Context, Emitter};
+    /// # use egret::{LogSink, LogSpout, TopologyBuilder};
+    ///
+    /// #[derive(Default)]
+    /// struct Longer(usize);
+    /// impl Bolt<String, String> for Longer {
+    ///     fn open(&mut self, cx: &Context) -> ComponentResult {
+    ///         self.0 = cx.config().get("than")?;
+    ///         Ok(())
+    ///     }
+    ///     fn execute(&mut self, line: String, out: &mut Emitter<String>, _: &Context) -> ComponentResult {
+    ///         if line.len() > self.0 {
+    ///             out.emit(line);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # let mut t = TopologyBuilder::new("t");
+    /// # let lines = t.spout("l", 1, LogSpout::<String>::from_stream("l"))?;
+    /// let long = lines.shuffle().bolt("longer", 2, Longer::default)?.config("than", 80)?;
+    /// # long.sink("o", LogSink::to_stream("o"))?;
+    /// let mut topology = t.finish()?;
+    /// topology.set("longer.than=120")?;
+    /// assert!(topology.set("longer.then=120").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::NotOne`] when the stream is that of several components; [`BuildError::Name`] for a bad name.
+    pub fn config<V>(&self, key: &str, value: V) -> Result<Stream<T>>
+    where
+        V: FromStr<Err: Display> + Display,
+    {
+        let component = self.one_component()?;
+        // So that `--set` tells the two apart.
+        if key.contains(['.', '=']) {
+            return Err(
+                BuildError::Name { what: "value of a component", name: key.to_owned() }.into()
+            );
+        }
+        super::check_name("value of a component", key)?;
+        let mut draft = self.draft.borrow_mut();
+        draft.settings[component].config.give::<V>(key, value.to_string());
         drop(draft);
         Ok(self.clone())
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::parts::Part;
 use super::settings::Settings;
+use crate::component::{ConfigError, parted};
 use crate::plan::{Form, LogicalPlan, PhysicalPlan};
 
 /// A topology that can run; made by [`TopologyBuilder::finish`](super::TopologyBuilder::finish).
@@ -24,6 +25,21 @@ impl Topology {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.plan.name
+    }
+
+    /// Gives a value of a component another text: `COMPONENT.KEY=VALUE`. Which there are was said with
+    /// [`Stream::config`](super::Stream::config).
+    ///
+    /// # Errors
+    /// When there is no such component or value, or the value is of another type.
+    pub fn set(&mut self, text: &str) -> Result<(), ConfigError> {
+        let (component, key, value) = parted(text)?;
+        let names = self.plan.components.iter().map(|c| &c.name);
+        let Some(index) = names.clone().position(|name| name == component) else {
+            let (component, components) = (component.to_owned(), names.cloned().collect());
+            return Err(ConfigError::NoComponent { component, components });
+        };
+        Arc::make_mut(&mut self.settings[index]).config.set(key, value)
     }
 
     /// The component graph.

@@ -8,6 +8,7 @@ use egret_log::Log;
 use egret_log::clock::Wall;
 use egret_log::message::Wake;
 
+use super::config::Config;
 use super::timer::{NoTimers, TimerQueue, Timers};
 use crate::builder::Settings;
 use crate::runtime::Progress;
@@ -76,6 +77,11 @@ impl Context {
     /// How many tasks the component has.
     pub fn tasks(&self) -> u32 {
         self.tasks
+    }
+
+    /// What was set of the component; see [`Stream::config`](crate::Stream::config).
+    pub fn config(&self) -> &Config {
+        &self.settings.config
     }
 
     /// The log the topology runs on.

@@ -306,7 +306,8 @@ impl Building<'_, '_> {
             spout.open(c.restored.positions(&c.plan.components[component].name))?;
             tasks.push((self.commit_task(component, task), spout));
         }
-        Ok(Spouts::new(tasks, Arc::clone(&c.shared)))
+        let spouts = Spouts::new(tasks, Arc::clone(&c.shared));
+        Ok(spouts.limited(c.settings[component].rate, c.physical.tasks[component]))
     }
 
     fn bolts(&self, component: usize, wake: &Wake) -> Result<Bolts, TaskError> {

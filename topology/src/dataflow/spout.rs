@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use egret_log::clock;
 use egret_schemas::Epoch;
 use egret_state::commit::{Durable, Mark, TaskId, TaskReport};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -15,6 +16,7 @@ use super::compile::Shared;
 use super::marks::{Said, Saying};
 use super::outputs::Outputs;
 use super::pact::Route;
+use super::rate::Rate;
 use super::reports::{Control, Notice, Reports};
 use crate::batch::typed;
 use crate::component::{Next, Positions};
@@ -34,6 +36,8 @@ struct Local {
     idle: bool,
     done: bool,
     exhausted: bool,
+    /// How fast it may emit.
+    rate: Option<Rate>,
     /// What it said of event time at the end of the last commit.
     said: Mark,
     /// Positions reported and not yet committed.
@@ -79,6 +83,7 @@ impl Spouts {
             idle: false,
             done: false,
             exhausted: false,
+            rate: None,
             said: Mark::default(),
             reported: VecDeque::new(),
         });
@@ -91,6 +96,13 @@ impl Spouts {
             epoch_bytes,
             shared,
         }
+    }
+
+    /// The same, all of whose tasks, on every worker, emit so many tuples a second.
+    pub(crate) fn limited(mut self, per_second: Option<f64>, tasks: u32) -> Spouts {
+        let rate = |per_second| Rate::of(per_second, tasks, clock::now());
+        self.tasks.iter_mut().for_each(|local| local.rate = per_second.map(rate));
+        self
     }
 
     /// The reports of the open commit, if it ends by moving to `next` (`None`: by draining), and what its
@@ -155,12 +167,25 @@ impl Spouts {
                 return Ok(Turn::After(std::time::Duration::from_millis(1)));
             }
             let before = local.task.outlet().totals();
-            let left = self.epoch_bytes.saturating_sub(before.1 - local.start);
-            let next = local.task.next(left.min(SLICE_BYTES))?;
+            let left = self.epoch_bytes.saturating_sub(before.1 - local.start).min(SLICE_BYTES);
+            let left = match local.rate.as_mut().map(|rate| rate.left(clock::now())) {
+                None => left,
+                Some(Ok(tuples)) => left.min(bytes_of(tuples, before)).max(1),
+                Some(Err(wait)) => {
+                    turn.after(wait);
+                    if !local.active && !local.idle {
+                        local.idle = true;
+                        notices.push(Notice::Done { task: local.id, epoch });
+                    }
+                    continue;
+                }
+            };
+            let next = local.task.next(left)?;
             local.task.outlet().finish()?;
             outputs.ship(local.task.outlet(), epoch);
             let after = local.task.outlet().totals();
             self.shared.emitted(after.0 - before.0, after.1 - before.1);
+            local.rate.iter_mut().for_each(|rate| rate.took(after.0 - before.0));
             if after.0 > before.0 && !local.active {
                 local.active = true;
                 notices.push(Notice::Active { task: local.id, epoch });
@@ -205,6 +230,12 @@ impl Spouts {
             local.done = false;
         }
     }
+}
+
+/// Bytes of so many tuples, if they are as long as those emitted so far were; of the first, nothing is known.
+fn bytes_of(tuples: usize, (emitted, bytes): (u64, usize)) -> usize {
+    let emitted = usize::try_from(emitted).unwrap_or(usize::MAX);
+    tuples.saturating_mul(bytes.checked_div(emitted).unwrap_or_default())
 }
 
 /// A spout operator's outputs.
