@@ -45,6 +45,7 @@
 //! | [`plan`] | logical and physical plan as plain data, and as text |
 //! | `task` | components with their types put away |
 //! | `dataflow` | plans compiled to timely: the only room that knows it |
+//! | [`metrics`] | what tasks do, in numbers |
 //! | [`replica`] | state read by who does not run the topology |
 //! | [`runtime`] | takeover, generations, restarts |
 //! | [`testing`] | a topology under kills in a unit test: one thread, one seed |
@@ -72,6 +73,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod grouping;
+pub mod metrics;
 pub mod plan;
 pub mod replica;
 pub mod runtime;

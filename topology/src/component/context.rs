@@ -11,6 +11,7 @@ use egret_log::message::Wake;
 use super::config::Config;
 use super::timer::{NoTimers, TimerQueue, Timers};
 use crate::builder::Settings;
+use crate::metrics::{Counter, Gauge, Histogram, Meter, MetricError};
 use crate::runtime::Progress;
 
 /// A task: one instance of a component; prints `count/3`.
@@ -66,6 +67,7 @@ pub struct Context {
     pub(crate) timers: TimerQueue,
     pub(crate) progress: Arc<Progress>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) meter: Arc<Meter>,
 }
 
 impl Context {
@@ -82,6 +84,54 @@ impl Context {
     /// What was set of the component; see [`Stream::config`](crate::Stream::config).
     pub fn config(&self) -> &Config {
         &self.settings.config
+    }
+
+    /// A number of this task's that grows, under a name: made when it is asked for first, and then the same. Ask once,
+    /// where the task is opened: what it gives is added to without looking anything up. It is read through
+    /// [`Progress::metrics`](crate::Progress::metrics), and counts calls that were taken back or repeated, too.
+    ///
+    /// ```
+    /// use egret::metrics::{Counter, Histogram};
+    /// use egret::{Bolt, ComponentResult, Context, Emitter};
+    ///
+    /// #[derive(Default)]
+    /// struct Parse(Option<(Counter, Histogram)>);
+    /// impl Bolt<String, u64> for Parse {
+    ///     fn open(&mut self, cx: &Context) -> ComponentResult {
+    ///         self.0 = Some((cx.counter("blank_lines")?, cx.histogram("line_bytes")?));
+    ///         Ok(())
+    ///     }
+    ///     fn execute(&mut self, line: String, out: &mut Emitter<u64>, _: &Context) -> ComponentResult {
+    ///         if let Some((blank, bytes)) = &self.0 {
+    ///             blank.add(u64::from(line.is_empty()));
+    ///             bytes.record(line.len() as u64);
+    ///         }
+    ///         line.parse().into_iter().for_each(|n| out.emit(n));
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// When it is no name, one of another kind of metric, or there are too many.
+    pub fn counter(&self, name: &str) -> Result<Counter, MetricError> {
+        self.meter.counter(name)
+    }
+
+    /// A number of this task's that is what it was set to last; else as [`counter`](Self::counter).
+    ///
+    /// # Errors
+    /// As for a counter.
+    pub fn gauge(&self, name: &str) -> Result<Gauge, MetricError> {
+        self.meter.gauge(name)
+    }
+
+    /// Values of this task's of which it is kept how they are spread; else as [`counter`](Self::counter).
+    ///
+    /// # Errors
+    /// As for a counter.
+    pub fn histogram(&self, name: &str) -> Result<Histogram, MetricError> {
+        self.meter.histogram(name)
     }
 
     /// The log the topology runs on.

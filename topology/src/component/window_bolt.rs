@@ -200,6 +200,7 @@ mod tests {
             timers: TimerQueue::of_keys(),
             progress: Arc::default(),
             settings: Arc::default(),
+            meter: Arc::default(),
         }
     }
 

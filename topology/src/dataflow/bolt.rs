@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use egret_log::clock;
 use egret_schemas::Epoch;
 use egret_state::commit::{Durable, TaskId, TaskReport};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -22,6 +23,7 @@ use super::reports::{Notice, Reports};
 use super::ticks::Ticks;
 use crate::batch::{Routed, typed};
 use crate::budget::Charge;
+use crate::metrics::Meter;
 use crate::runtime::Faults;
 use crate::task::{BoltTask, TaskError};
 
@@ -34,6 +36,36 @@ struct Local {
     task: Box<dyn BoltTask>,
     id: TaskId,
     unreported: Epoch,
+    meter: Arc<Meter>,
+    /// How long it has worked on the batch under way.
+    worked: Duration,
+    /// Tuples of it that are counted.
+    emitted: u64,
+}
+
+impl Local {
+    /// Has the task do something, and counts what it emits and how that ends.
+    fn count<R>(
+        &mut self,
+        run: impl FnOnce(&mut dyn BoltTask) -> Result<R, TaskError>,
+    ) -> Result<R, TaskError> {
+        let done = run(&mut *self.task).inspect_err(|_| self.meter.failed())?;
+        let emitted = self.task.outlet().emitted();
+        self.meter.emitted(emitted.saturating_sub(self.emitted));
+        self.emitted = emitted;
+        Ok(done)
+    }
+
+    /// Has the task work on its batch; whether that is done.
+    fn go_on(&mut self) -> Result<bool, TaskError> {
+        let began = clock::now();
+        let done = self.count(|task| task.go_on())?;
+        self.worked += clock::now() - began;
+        if done {
+            self.meter.worked(std::mem::take(&mut self.worked));
+        }
+        Ok(done)
+    }
 }
 
 /// The tactic: local tasks, aligned on commits.
@@ -81,19 +113,22 @@ enum Left {
 impl Bolts {
     /// Opened and restored tasks of a component of `tasks_total` tasks.
     pub(crate) fn new(
-        tasks: Vec<(TaskId, Box<dyn BoltTask>)>,
+        tasks: Vec<(TaskId, Box<dyn BoltTask>, Arc<Meter>)>,
         tasks_total: u32,
         first: Epoch,
         watermark: Option<Watermark>,
     ) -> Bolts {
         let mut local = vec![None; tasks_total as usize];
-        for (index, (id, _)) in tasks.iter().enumerate() {
+        for (index, (id, ..)) in tasks.iter().enumerate() {
             local[id.task as usize] = Some(index);
         }
-        let stateful = tasks.first().is_some_and(|(_, task)| task.stateful());
-        let tasks = tasks.into_iter().map(|(id, task)| Local {
+        let stateful = tasks.first().is_some_and(|(_, task, _)| task.stateful());
+        let tasks = tasks.into_iter().map(|(id, task, meter)| Local {
             task,
             id,
+            meter,
+            worked: Duration::ZERO,
+            emitted: 0,
             unreported: first.commit_start(),
         });
         Bolts {
@@ -127,6 +162,7 @@ impl Bolts {
 
     /// Takes a batch that arrived.
     fn arrived(&mut self, epoch: Epoch, routed: Routed, frontier: Option<Epoch>) {
+        self.local_of(routed.task).meter.queued(routed.charge.bytes());
         let early = self.faults.works_before_closing
             && frontier.is_none_or(|f| epoch.commit_start() <= f.commit_start());
         if early || self.faults.no_alignment {
@@ -135,6 +171,10 @@ impl Bolts {
         if let Some(routed) = self.align.admit(epoch, routed) {
             self.waiting.push_back((epoch, routed));
         }
+    }
+
+    fn local_of(&self, task: u32) -> &Local {
+        &self.tasks[self.local[task as usize].expect("routed to its own worker")]
     }
 
     /// Works on what waits and closes what the frontier left, commit after commit, until nothing is
@@ -151,7 +191,10 @@ impl Bolts {
                     self.emitting = epoch;
                 }
                 let index = self.local[routed.task as usize].expect("routed to its own worker");
-                self.tasks[index].task.begin(routed.batch);
+                let Local { task, meter, .. } = &mut self.tasks[index];
+                meter.took(routed.batch.len());
+                meter.dequeued(routed.charge.bytes());
+                task.begin(routed.batch);
                 self.turn = Some((index, Some(routed.charge)));
             } else if let Some(commit) = self.align.ended(frontier) {
                 if !self.close(commit, outputs)? {
@@ -176,8 +219,9 @@ impl Bolts {
     /// its turn is over.
     fn go_on(&mut self, outputs: &mut Outputs) -> Result<bool, TaskError> {
         let Some((index, under_way)) = &mut self.turn else { return Ok(true) };
-        let task = &mut self.tasks[*index].task;
+        let local = &mut self.tasks[*index];
         loop {
+            let task = &mut local.task;
             let packed = outputs.ship(task.outlet(), self.emitting);
             if !packed && under_way.is_none() {
                 self.turn = None;
@@ -189,10 +233,10 @@ impl Bolts {
             self.moved = true;
             if packed {
                 task.outlet().refill()?;
-            } else if task.go_on()? {
+            } else if local.go_on()? {
                 *under_way = None;
-            } else if task.waits().is_some() {
-                outputs.ship(task.outlet(), self.emitting);
+            } else if local.task.waits().is_some() {
+                outputs.ship(local.task.outlet(), self.emitting);
                 return Ok(false);
             }
         }
@@ -207,7 +251,11 @@ impl Bolts {
             // may have gone on inside the commit since the last tuple.
             self.emitting = self.emitting.max(commit).max(outputs.earliest());
             // What closes sees how far event time came with the commit.
-            self.watermark.iter_mut().for_each(|watermark| watermark.close(commit));
+            if let Some(watermark) = &mut self.watermark {
+                watermark.close(commit);
+                let ms = watermark.ms();
+                self.tasks.iter().for_each(|local| local.meter.watermark(ms));
+            }
             self.closing = Some(0);
             return Ok(true);
         };
@@ -216,7 +264,7 @@ impl Bolts {
                 return Ok(false);
             }
             self.moved = true;
-            if local.task.close(commit)? {
+            if local.count(|task| task.close(commit))? {
                 self.closing = Some(index + 1);
             }
             self.turn = Some((index, None));
@@ -245,10 +293,10 @@ impl Bolts {
         let Some(index) = self.ticks.as_mut().and_then(|ticks| ticks.take(tasks)) else {
             return Ok(false);
         };
-        let task = &mut self.tasks[index].task;
-        let before = task.outlet().emitted();
-        task.tick()?;
-        if task.outlet().emitted() != before {
+        let local = &mut self.tasks[index];
+        let before = local.emitted;
+        local.count(|task| task.tick())?;
+        if local.emitted != before {
             self.ticked = Some(frontier);
         }
         self.moved = true;

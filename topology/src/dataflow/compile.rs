@@ -208,9 +208,11 @@ impl Building<'_, '_> {
     }
 
     fn context(&self, component: usize, task: u32, wake: &Wake) -> Context {
+        let id = self.task_id(component, task);
         Context {
             topology: self.compiled.plan.name.as_str().into(),
-            id: self.task_id(component, task),
+            meter: self.compiled.shared.progress.metrics().of(&id),
+            id,
             tasks: self.compiled.physical.tasks[component],
             wake: Arc::clone(wake),
             log: self.compiled.env.log.clone(),
@@ -302,9 +304,10 @@ impl Building<'_, '_> {
         let mut tasks = Vec::new();
         for task in self.local_tasks(component) {
             let cx = self.context(component, task, wake);
+            let meter = Arc::clone(&cx.meter);
             let mut spout = part.make(cx, &self.targets(component, task));
             spout.open(c.restored.positions(&c.plan.components[component].name))?;
-            tasks.push((self.commit_task(component, task), spout));
+            tasks.push((self.commit_task(component, task), spout, meter));
         }
         let spouts = Spouts::new(tasks, Arc::clone(&c.shared));
         Ok(spouts.limited(c.settings[component].rate, c.physical.tasks[component]))
@@ -317,12 +320,13 @@ impl Building<'_, '_> {
         let mut tasks = Vec::new();
         for task in self.local_tasks(component) {
             let cx = Context { watermark: cell.clone(), ..self.context(component, task, wake) };
+            let meter = Arc::clone(&cx.meter);
             let state = c.restored.take_state(component, task, Arc::clone(wake));
             let mut bolt = part.make(&c.env, cx, &self.targets(component, task), state);
             bolt.open()?;
             let name = &c.plan.components[component].name;
             c.shared.resumed(c.restored.replay(&c.env, name, task, &mut *bolt)?);
-            tasks.push((self.commit_task(component, task), bolt));
+            tasks.push((self.commit_task(component, task), bolt, meter));
         }
         let watermark = self.watermark(component, &cell);
         let bolts = Bolts::new(tasks, c.physical.tasks[component], c.shared.first, watermark);
@@ -335,9 +339,10 @@ impl Building<'_, '_> {
         let mut tasks = Vec::new();
         for task in self.local_tasks(component) {
             let cx = self.context(component, task, wake);
+            let meter = Arc::clone(&cx.meter);
             let mut sink = part.make(&c.env, cx)?;
             sink.open(c.restored.ends(&c.plan.components[component].name))?;
-            tasks.push((self.commit_task(component, task), sink));
+            tasks.push((self.commit_task(component, task), sink, meter));
         }
         Ok(Sinks::new(tasks, c.physical.tasks[component], c.shared.first))
     }

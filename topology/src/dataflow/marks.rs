@@ -83,6 +83,11 @@ impl Watermark {
         Watermark { reached, tasks, said: BTreeMap::new(), cell }
     }
 
+    /// How far event time has come.
+    pub(crate) fn ms(&self) -> Option<i64> {
+        self.cell.get()
+    }
+
     /// Something was said at the end of the commit `epoch` is of.
     pub(crate) fn said(&mut self, epoch: Epoch, said: Vec<Said>) {
         let marks = self.said.entry(epoch.commit_start()).or_default();

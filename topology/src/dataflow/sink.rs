@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use egret_log::clock;
 use egret_schemas::Epoch;
 use egret_state::commit::{Durable, TaskId, TaskReport};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -17,12 +18,14 @@ use super::inputs::{Edge, Inputs, frontier};
 use super::pact::Route;
 use super::reports::{Control, Notice, Reports};
 use crate::batch::{Routed, typed};
+use crate::metrics::Meter;
 use crate::task::{SinkTask, TaskError};
 
 struct Local {
     task: Box<dyn SinkTask>,
     id: TaskId,
     unreported: Epoch,
+    meter: Arc<Meter>,
 }
 
 /// The tactic: local tasks, aligned on commits, so that a partition holds commit after commit.
@@ -37,17 +40,18 @@ pub(crate) struct Sinks {
 impl Sinks {
     /// Opened tasks of a component of `tasks_total` tasks.
     pub(crate) fn new(
-        tasks: Vec<(TaskId, Box<dyn SinkTask>)>,
+        tasks: Vec<(TaskId, Box<dyn SinkTask>, Arc<Meter>)>,
         tasks_total: u32,
         first: Epoch,
     ) -> Sinks {
         let mut local = vec![None; tasks_total as usize];
-        for (index, (id, _)) in tasks.iter().enumerate() {
+        for (index, (id, ..)) in tasks.iter().enumerate() {
             local[id.task as usize] = Some(index);
         }
-        let tasks = tasks.into_iter().map(|(id, task)| Local {
+        let tasks = tasks.into_iter().map(|(id, task, meter)| Local {
             task,
             id,
+            meter,
             unreported: first.commit_start(),
         });
         Sinks { tasks: tasks.collect(), local, align: Align::new(first), ended: false }
@@ -62,6 +66,7 @@ impl Sinks {
 
     /// Takes a batch that came in. One of a later commit waits until those before it are closed.
     fn arrived(&mut self, epoch: Epoch, routed: Routed) -> Result<(), TaskError> {
+        self.local_of(routed.task).meter.queued(routed.charge.bytes());
         match self.align.admit(epoch, routed) {
             Some(routed) => self.write(epoch, routed),
             None => Ok(()),
@@ -69,8 +74,24 @@ impl Sinks {
     }
 
     fn write(&mut self, epoch: Epoch, routed: Routed) -> Result<(), TaskError> {
-        let index = self.local[routed.task as usize].expect("routed to the task's own worker");
-        self.tasks[index].task.write(epoch.commit_start(), routed.batch, &routed.charge)
+        let Routed { task, batch, charge } = routed;
+        let Local { task, meter, .. } = self.local_of(task);
+        let (tuples, began) = (batch.len(), clock::now());
+        let written = task.write(epoch.commit_start(), batch, &charge);
+        meter.dequeued(charge.bytes());
+        match &written {
+            Ok(()) => {
+                meter.took(tuples);
+                meter.worked(clock::now() - began);
+            }
+            Err(_) => meter.failed(),
+        }
+        written
+    }
+
+    fn local_of(&mut self, task: u32) -> &mut Local {
+        let index = self.local[task as usize].expect("routed to the task's own worker");
+        &mut self.tasks[index]
     }
 
     fn turn(&mut self, frontier: Option<Epoch>) -> Result<(), TaskError> {
@@ -252,7 +273,7 @@ mod tests {
         let at = |commit, micro| Epoch::new(Generation(1), commit, micro);
         let task: Box<dyn SinkTask> = Box::new(Noted(Rc::clone(&noted)));
         let id = TaskId { component: 0, task: 0 };
-        let mut sinks = Sinks::new(vec![(id, task)], 1, at(0, 0));
+        let mut sinks = Sinks::new(vec![(id, task, Arc::default())], 1, at(0, 0));
         for (epoch, n) in [(at(0, 3), 1u64), (at(2, 0), 2), (at(1, 0), 3), (at(0, 4), 4)] {
             sinks.arrived(epoch, Routed::message(0, vec![n])).unwrap();
         }

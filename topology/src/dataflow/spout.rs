@@ -20,6 +20,7 @@ use super::rate::Rate;
 use super::reports::{Control, Notice, Reports};
 use crate::batch::typed;
 use crate::component::{Next, Positions};
+use crate::metrics::Meter;
 use crate::task::{SpoutTask, TaskError};
 
 /// Bytes one task emits before other operators get their turn.
@@ -29,6 +30,7 @@ const SLICE_BYTES: usize = 128 << 10;
 struct Local {
     task: Box<dyn SpoutTask>,
     id: TaskId,
+    meter: Arc<Meter>,
     /// Bytes it had emitted when the epoch opened.
     start: usize,
     active: bool,
@@ -74,10 +76,14 @@ pub(crate) struct Spouts {
 
 impl Spouts {
     /// Opened tasks, numbered as the commit plan numbers them.
-    pub(crate) fn new(tasks: Vec<(TaskId, Box<dyn SpoutTask>)>, shared: Arc<Shared>) -> Spouts {
-        let tasks = tasks.into_iter().map(|(id, task)| Local {
+    pub(crate) fn new(
+        tasks: Vec<(TaskId, Box<dyn SpoutTask>, Arc<Meter>)>,
+        shared: Arc<Shared>,
+    ) -> Spouts {
+        let tasks = tasks.into_iter().map(|(id, task, meter)| Local {
             task,
             id,
+            meter,
             start: 0,
             active: false,
             idle: false,
@@ -180,11 +186,17 @@ impl Spouts {
                     continue;
                 }
             };
-            let next = local.task.next(left)?;
+            let began = clock::now();
+            let next = local.task.next(left).inspect_err(|_| local.meter.failed())?;
+            let worked = clock::now() - began;
             local.task.outlet().finish()?;
             outputs.ship(local.task.outlet(), epoch);
             let after = local.task.outlet().totals();
             self.shared.emitted(after.0 - before.0, after.1 - before.1);
+            if after.0 > before.0 {
+                local.meter.emitted(after.0 - before.0);
+                local.meter.worked(worked);
+            }
             local.rate.iter_mut().for_each(|rate| rate.took(after.0 - before.0));
             if after.0 > before.0 && !local.active {
                 local.active = true;
@@ -404,7 +416,7 @@ mod tests {
         let shared = Shared::new(first, Arc::clone(&budget), 1 << 20, true, Arc::default());
         let task = Box::new(Asked(OutletOf::<u64>::default().make(&[])));
         let id = TaskId { component: 0, task: 0 };
-        let mut spouts = Spouts::new(vec![(id, task)], Arc::new(shared));
+        let mut spouts = Spouts::new(vec![(id, task, Arc::default())], Arc::new(shared));
         spouts.open(first);
         let mut outputs = Outputs::new(Vec::new(), Vec::new(), first);
         let mut emits = || {

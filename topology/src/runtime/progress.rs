@@ -8,6 +8,7 @@ use egret_schemas::Epoch;
 
 use super::mesh::Done;
 use super::restored::Resumed;
+use crate::metrics::Metrics;
 
 /// Counters of a running topology, and the way to stop it.
 #[derive(Default)]
@@ -24,6 +25,7 @@ pub struct Progress {
     stopping: AtomicBool,
     inactive: AtomicBool,
     wake: Mutex<Option<Wake>>,
+    metrics: Metrics,
 }
 
 impl std::fmt::Debug for Progress {
@@ -33,6 +35,11 @@ impl std::fmt::Debug for Progress {
 }
 
 impl Progress {
+    /// What this process's tasks do, in numbers.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Tuples emitted by spouts, replays included.
     pub fn tuples(&self) -> u64 {
         self.tuples.load(Ordering::Relaxed)

@@ -86,6 +86,7 @@ impl<I> Tries<I> {
         let tries = tried.times + 1;
         let then = match self.policy {
             OnError::Retry { times, backoff, .. } if tries <= times => {
+                cx.meter.failed();
                 let until = clock::now() + backoff;
                 self.waiting = Some(Waiting { tried: Tried { times: tries, ..tried }, until });
                 return Ok(None);
@@ -98,6 +99,8 @@ impl<I> Tries<I> {
         match then {
             Then::Fail => Err(TaskError { task: cx.id.clone(), why, retry }),
             Then::DeadLetter => {
+                cx.meter.failed();
+                cx.meter.buried();
                 let task = cx.id.to_string();
                 tracing::debug!(task, why, "a tuple is a dead letter");
                 let (component, task) = (cx.id.component.to_string(), cx.id.task);

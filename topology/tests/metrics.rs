@@ -1,0 +1,112 @@
+//! What tasks do, in numbers: the engine's, and those of components.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use egret::metrics::{Counter, Gauge, Histogram, Snapshot, TaskMetrics};
+use egret::{
+    Blob, Bolt, ComponentResult, Context, DeadLetter, Emitter, LogSink, LogSpout, OnError,
+    Progress, RunOptions, Stream, TopologyBuilder,
+};
+use egret_log::stream::{Record, StreamConfig};
+use egret_log::{Log, LogConfig, clock};
+
+/// Emits every number twice, and fails at what is none.
+#[derive(Default)]
+struct Twice(Option<(Counter, Gauge, Histogram)>);
+
+impl Bolt<Blob, Blob> for Twice {
+    fn open(&mut self, cx: &Context) -> ComponentResult {
+        self.0 = Some((cx.counter("seen")?, cx.gauge("last")?, cx.histogram("number")?));
+        Ok(())
+    }
+
+    fn execute(&mut self, tuple: Blob, out: &mut Emitter<Blob>, _: &Context) -> ComponentResult {
+        let (seen, last, number) = self.0.as_ref().unwrap();
+        seen.inc();
+        out.emit(tuple.clone());
+        let n: u32 = std::str::from_utf8(&tuple)?.parse()?;
+        last.set(n.into());
+        number.record(n.into());
+        out.emit(tuple);
+        Ok(())
+    }
+}
+
+fn sum(metrics: &Snapshot, component: &str, of: impl Fn(&TaskMetrics) -> u64) -> u64 {
+    metrics.of(component).map(of).sum()
+}
+
+#[test]
+fn what_each_task_did_is_counted_and_what_its_component_counts_is_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+    log.create_stream("in", StreamConfig::default()).unwrap();
+    let words = (0..5000).map(|n| if n % 100 == 7 { "x".to_owned() } else { n.to_string() });
+    let records: Vec<_> = words.map(Record::of).collect();
+    log.writer("in", 0).unwrap().append_wait(&records).unwrap();
+
+    let mut t = TopologyBuilder::new("twice");
+    let all = t.spout("in", 1, LogSpout::<Blob>::from_stream("in").bounded()).unwrap();
+    let now = i64::try_from(clock::wall_ms()).unwrap();
+    let all = all.event_time(move |_| now - 60_000).unwrap();
+    let twice = all.shuffle().bolt("twice", 2, Twice::default).unwrap();
+    twice.on_error(OnError::DeadLetter).unwrap();
+    let letters: Stream<DeadLetter<Blob>> = twice.dead_letters().unwrap();
+    letters.sink("letters", LogSink::to_stream("letters").partitions(1)).unwrap();
+    twice.sink("out", LogSink::to_stream("out").partitions(2)).unwrap();
+    let progress = Arc::new(Progress::default());
+    assert_eq!(progress.metrics().snapshot(), Snapshot::default());
+    let options = RunOptions { workers: 2, commit_ms: 1, ..RunOptions::default() };
+    t.finish().unwrap().run(&log, &options, &progress).unwrap();
+
+    let metrics = progress.metrics().snapshot();
+    let tasks: Vec<_> = metrics.tasks.iter().map(|t| (t.component.as_str(), t.task)).collect();
+    let wanted = [("in", 0), ("letters", 0), ("out", 0), ("out", 1), ("twice", 0), ("twice", 1)];
+    assert_eq!(tasks, wanted);
+    assert_eq!(sum(&metrics, "in", |t| t.tuples_out), 5000);
+    assert_eq!(sum(&metrics, "twice", |t| t.tuples_in), 5000);
+    assert_eq!(sum(&metrics, "twice", |t| t.tuples_out), 2 * 4950, "without what was taken back");
+    assert_eq!(sum(&metrics, "twice", |t| t.errors), 50);
+    assert_eq!(sum(&metrics, "twice", |t| t.dead_letters), 50);
+    assert_eq!(sum(&metrics, "out", |t| t.tuples_in), 2 * 4950);
+    assert_eq!(sum(&metrics, "letters", |t| t.tuples_in), 50);
+    assert!(metrics.tasks.iter().all(|t| t.queue_bytes == 0 && t.execute_ns.count > 0));
+    assert!(metrics.of("twice").all(|t| t.watermark_lag_ms.is_some_and(|lag| lag >= 60_000)));
+    assert_eq!(sum(&metrics, "twice", |t| t.counters["seen"]), 5000);
+    assert_eq!(sum(&metrics, "twice", |t| t.histograms["number"].count), 4950);
+    let last = metrics.of("twice").map(|t| t.gauges["last"]).fold(0.0, f64::max);
+    assert_eq!(last, 4999.0);
+
+    let text = metrics.prometheus("twice");
+    let line = "egret_dead_letters_total{topology=\"twice\",component=\"out\",task=\"1\"} 0\n";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains(
+        "egret_user_number{topology=\"twice\",component=\"twice\",task=\"0\",quantile=\"0.5\"}"
+    ));
+    let json = serde_json::to_value(&metrics).unwrap();
+    assert_eq!(json["tasks"][0]["component"], "in");
+    log.close().unwrap();
+}
+
+/// A generation that failed is part of the numbers, and what it did that was done again counts again.
+#[test]
+fn numbers_go_on_over_generations_that_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+    log.create_stream("in", StreamConfig::default()).unwrap();
+    log.writer("in", 0).unwrap().append_wait(&[Record::of("1"), Record::of("x")]).unwrap();
+    let mut t = TopologyBuilder::new("twice");
+    let all = t.spout("in", 1, LogSpout::<Blob>::from_stream("in").bounded()).unwrap();
+    let twice = all.shuffle().bolt("twice", 1, Twice::default).unwrap();
+    twice.sink("out", LogSink::to_stream("out")).unwrap();
+    let progress = Arc::new(Progress::default());
+    // All of it is one commit, which is never made.
+    let options = RunOptions { commit_ms: 3_600_000, ..RunOptions::default() };
+    t.finish().unwrap().run(&log, &options, &progress).unwrap_err();
+    let metrics = progress.metrics().snapshot();
+    assert_eq!(sum(&metrics, "twice", |t| t.errors), 3, "one of each generation");
+    assert_eq!(sum(&metrics, "twice", |t| t.counters["seen"]), 6);
+    log.close().unwrap();
+}
