@@ -53,6 +53,7 @@
 //! # Ok::<(), egret::Error>(())
 //! ```
 
+mod call;
 mod edge;
 mod error;
 mod groupings;

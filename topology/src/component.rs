@@ -5,6 +5,7 @@
 //! the factory the user gave. An instance lives on one worker thread and is never shared.
 
 mod bolt;
+mod calls;
 mod config;
 mod context;
 mod emitter;
@@ -20,6 +21,7 @@ mod timer;
 mod window_bolt;
 
 pub use bolt::Bolt;
+pub use calls::Calls;
 pub(crate) use config::parted;
 pub use config::{Config, ConfigError};
 pub(crate) use context::WatermarkCell;

@@ -94,9 +94,9 @@ pub use app::{Args, RunArgs, main};
 pub use blob::Blob;
 pub use builder::{BuildError, Grouped, KeyedStream, Stream, Topology, TopologyBuilder};
 pub use component::{
-    Bolt, ComponentError, ComponentResult, Config, ConfigError, Context, DeadLetter, Emitter,
-    EventTime, KeyedBolt, Next, NoTimers, OnError, Output, OutputError, Positions, Replay, Rescale,
-    Share, Sink, Spout, StatefulBolt, Then, TimeOf, TimeToLive, Timer, Timers,
+    Bolt, Calls, ComponentError, ComponentResult, Config, ConfigError, Context, DeadLetter,
+    Emitter, EventTime, KeyedBolt, Next, NoTimers, OnError, Output, OutputError, Positions, Replay,
+    Rescale, Share, Sink, Spout, StatefulBolt, Then, TimeOf, TimeToLive, Timer, Timers,
 };
 pub use connect::{
     FileSink, FileSpout, FromRecord, Generator, LogSink, LogSpout, SocketSink, SocketSpout,

@@ -7,6 +7,7 @@
 
 mod bolt;
 mod by_time;
+mod calling;
 mod durable;
 mod keyed;
 mod log_sink;
@@ -28,6 +29,7 @@ use egret_log::stream::error::{CatalogError, OpenWriterError, ReadError, UseErro
 use egret_schemas::{EntryAddress, Epoch};
 
 pub(crate) use bolt::PlainBolt;
+pub(crate) use calling::Calling;
 pub(crate) use keyed::Keyed;
 pub(crate) use log_sink::LogSinkTask;
 pub(crate) use schemas::{keep as keep_schema, readable, schema};
@@ -186,13 +188,22 @@ pub(crate) trait BoltTask {
     /// Works on the batch until it is done, the outlet is full, or a tuple waits to be tried again; whether it is
     /// done.
     fn go_on(&mut self) -> Result<bool, TaskError>;
-    /// How long until the task can go on, if a tuple waits that long to be tried again.
+    /// How long until the task can go on, if a tuple waits that long to be tried again, or an answer is waited for: the
+    /// task's worker is woken before then if it can.
     fn waits(&self) -> Option<Duration> {
         None
     }
     /// The commit is complete, and the watermark is what it came to with it: emit what is due until that is
     /// done or the outlet is full. When it is done, hand the commit's changes to the changelog; whether it is done.
     fn close(&mut self, commit: Epoch) -> Result<bool, TaskError>;
+    /// Whether there is something to emit, though no batch came: what was waited for.
+    fn has_answers(&mut self) -> bool {
+        false
+    }
+    /// Emits it, while no batch is worked on and no commit closes.
+    fn settle(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
     /// Lets the bolt tick, while no batch is worked on and no commit closes.
     fn tick(&mut self) -> Result<(), TaskError> {
         Ok(())

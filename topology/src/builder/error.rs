@@ -194,6 +194,16 @@ pub enum BuildError {
         /// What was asked.
         rate: String,
     },
+    /// Calls that cannot be.
+    #[error(
+        "bolt `{name}` cannot make such calls: have it make 1 to {max} at once, each of a millisecond or more"
+    )]
+    Calls {
+        /// The bolt.
+        name: String,
+        /// The most there may be at once.
+        max: u32,
+    },
     /// Ticks all the time.
     #[error(
         "bolt `{name}` is to tick every time there is any: give it a millisecond or more between two ticks"

@@ -200,7 +200,7 @@ impl Bolts {
                 if !self.close(commit, outputs)? {
                     return Ok(self.held_back());
                 }
-            } else if !self.tick(frontier, outputs)? {
+            } else if !self.settle(outputs)? && !self.tick(frontier, outputs)? {
                 return Ok(Left::Nothing);
             }
         }
@@ -266,6 +266,10 @@ impl Bolts {
             self.moved = true;
             if local.count(|task| task.close(commit))? {
                 self.closing = Some(index + 1);
+            } else if local.task.waits().is_some() {
+                outputs.ship(local.task.outlet(), self.emitting);
+                self.turn = Some((index, None));
+                return Ok(false);
             }
             self.turn = Some((index, None));
             return Ok(true);
@@ -277,6 +281,20 @@ impl Bolts {
             true => self.align.unstash_all(),
             false => self.align.unstash(),
         });
+        Ok(true)
+    }
+
+    /// Has a task emit what it waited for, if one has; whether one had. It is of the open commit, which does not close
+    /// before, and of the latest epoch of it that anything was emitted at, or the earliest that is open here.
+    fn settle(&mut self, outputs: &mut Outputs) -> Result<bool, TaskError> {
+        let has = |local: &mut Local| local.task.has_answers();
+        let Some(index) = self.tasks.iter_mut().position(has) else { return Ok(false) };
+        if self.emitting < outputs.earliest() {
+            self.finish(outputs)?;
+            self.emitting = outputs.earliest();
+        }
+        self.tasks[index].count(|task| task.settle())?;
+        self.turn = Some((index, None));
         Ok(true)
     }
 

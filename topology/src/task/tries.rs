@@ -113,14 +113,23 @@ impl<I> Tries<I> {
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failed {
-    why: String,
-    retry: bool,
+    pub(super) why: String,
+    /// Whether beginning again from the last commit may help.
+    pub(super) retry: bool,
 }
 
 impl Failed {
     /// What a call asked for cannot be.
     pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> Failed {
         Failed { why: cut(chain(error)), retry: super::may_pass(error) }
+    }
+
+    pub(super) fn passing(why: String) -> Failed {
+        Failed { why: cut(why), retry: true }
+    }
+
+    pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failed {
+        Failed::passing(format!("panicked: {}", panic_text(panic)))
     }
 
     pub(super) fn told(why: String) -> Failed {
@@ -133,10 +142,7 @@ pub(super) fn call(run: impl FnOnce() -> ComponentResult) -> Result<(), Failed> 
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Failed::of(error.as_ref())),
-        Err(panic) => {
-            let why = cut(format!("panicked: {}", panic_text(panic.as_ref())));
-            Err(Failed { why, retry: true })
-        }
+        Err(panic) => Err(Failed::panicked(panic.as_ref())),
     }
 }
 
