@@ -86,7 +86,7 @@ pub use stream::{Grouped, SinkSpec, Stream};
 pub use topology::Topology;
 pub use windowed::{Dropped, LateMode, OneKey, ToStream, WindowedStream};
 
-use crate::component::{OutletOf, Replay, Spout};
+use crate::component::{MakeHook, OutletOf, Replay, Spout, TaskHook};
 use crate::plan::{ComponentPlan, Kind};
 use crate::window::WindowError;
 use crate::{Result, Tuple};
@@ -157,6 +157,7 @@ pub struct TopologyBuilder {
     name: String,
     guarantee: Guarantee,
     key_groups: u32,
+    hooks: Vec<MakeHook>,
     draft: Rc<RefCell<Draft>>,
 }
 
@@ -174,6 +175,7 @@ impl TopologyBuilder {
             name: name.to_owned(),
             guarantee: Guarantee::EffectivelyOnce,
             key_groups: KEY_GROUPS,
+            hooks: Vec::new(),
             draft: Rc::default(),
         }
     }
@@ -193,6 +195,37 @@ impl TopologyBuilder {
     /// Units of state placement: fixed at the first run, and the most tasks a bolt with state can use.
     pub fn key_groups(&mut self, key_groups: u32) -> &mut TopologyBuilder {
         self.key_groups = key_groups;
+        self
+    }
+
+    /// Has every task of every component told of to a hook of its own, which `make` makes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use egret::{Context, TaskHook, TopologyBuilder};
+    ///
+    /// /// Tells of batches that take long.
+    /// #[derive(Default)]
+    /// struct Slow(String);
+    /// impl TaskHook for Slow {
+    ///     fn opened(&mut self, cx: &Context) {
+    ///         self.0 = cx.id().to_string();
+    ///     }
+    ///     fn executed(&mut self, tuples: usize, time: Duration) {
+    ///         if time > Duration::from_secs(1) {
+    ///             eprintln!("{}: {tuples} tuples took {time:?}", self.0);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let mut t = TopologyBuilder::new("slow");
+    /// t.hook(Slow::default);
+    /// ```
+    pub fn hook<H: TaskHook>(
+        &mut self,
+        make: impl Fn() -> H + Send + Sync + 'static,
+    ) -> &mut TopologyBuilder {
+        self.hooks.push(Arc::new(move || Box::new(make())));
         self
     }
 
@@ -281,7 +314,7 @@ impl TopologyBuilder {
             return Err(BuildError::Window { name, why: WindowError::NoEventTime }.into());
         }
         let settings = draft.settings.into_iter().map(Arc::new).collect();
-        Ok(Topology { plan, parts: draft.parts, settings })
+        Ok(Topology { plan, parts: draft.parts, settings, hooks: self.hooks.into() })
     }
 }
 

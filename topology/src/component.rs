@@ -10,6 +10,7 @@ mod config;
 mod context;
 mod emitter;
 mod event_time;
+mod hook;
 mod keyed_bolt;
 mod on_error;
 mod outlets;
@@ -29,6 +30,7 @@ pub use context::{Context, TaskId};
 pub use emitter::Emitter;
 pub(crate) use emitter::{Outlet, OutletOf};
 pub use event_time::EventTime;
+pub use hook::TaskHook;
 pub use keyed_bolt::{KeyedBolt, State};
 pub use on_error::{DeadLetter, OnError, Then};
 pub(crate) use outlets::Outlets;
@@ -40,6 +42,9 @@ pub use stateful_bolt::{Items, Rescale, Share, StatefulBolt};
 pub(crate) use timer::TimerQueue;
 pub use timer::{NoTimers, TimeOf, TimeToLive, Timer, Timers};
 pub(crate) use window_bolt::{Clock, WindowBolt};
+
+/// Makes a topology's hook for each task.
+pub(crate) type MakeHook = std::sync::Arc<dyn Fn() -> Box<dyn TaskHook> + Send + Sync>;
 
 /// What a component's own code may fail with.
 pub type ComponentError = Box<dyn std::error::Error + Send + Sync>;

@@ -47,6 +47,7 @@ mod sink;
 mod spout;
 mod stepped;
 mod ticks;
+mod watched;
 mod wire;
 mod worker;
 

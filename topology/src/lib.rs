@@ -96,7 +96,7 @@ pub use builder::{BuildError, Grouped, KeyedStream, Stream, Topology, TopologyBu
 pub use component::{
     Bolt, Calls, ComponentError, ComponentResult, Config, ConfigError, Context, DeadLetter,
     Emitter, EventTime, KeyedBolt, Next, NoTimers, OnError, Output, OutputError, Positions, Replay,
-    Rescale, Share, Sink, Spout, StatefulBolt, Then, TimeOf, TimeToLive, Timer, Timers,
+    Rescale, Share, Sink, Spout, StatefulBolt, TaskHook, Then, TimeOf, TimeToLive, Timer, Timers,
 };
 pub use connect::{
     FileSink, FileSpout, FromRecord, Generator, LogSink, LogSpout, SocketSink, SocketSpout,

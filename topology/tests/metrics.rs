@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use egret::metrics::{Counter, Gauge, Histogram, Snapshot, TaskMetrics};
 use egret::{
     Blob, Bolt, ComponentResult, Context, DeadLetter, Emitter, LogSink, LogSpout, OnError,
-    Progress, RunOptions, Stream, TopologyBuilder,
+    Progress, RunOptions, Stream, TaskHook, TopologyBuilder,
 };
 use egret_log::stream::{Record, StreamConfig};
 use egret_log::{Log, LogConfig, clock};
@@ -108,5 +110,86 @@ fn numbers_go_on_over_generations_that_fail() {
     let metrics = progress.metrics().snapshot();
     assert_eq!(sum(&metrics, "twice", |t| t.errors), 3, "one of each generation");
     assert_eq!(sum(&metrics, "twice", |t| t.counters["seen"]), 6);
+    log.close().unwrap();
+}
+
+/// What a hook was told of a task.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Told {
+    opened: u32,
+    tuples_in: usize,
+    tuples_out: u64,
+    failed: u64,
+    closed: u32,
+}
+
+#[derive(Default)]
+struct Hook {
+    task: String,
+    all: Arc<Mutex<BTreeMap<String, Told>>>,
+}
+
+impl Hook {
+    fn tell(&self, what: impl FnOnce(&mut Told)) {
+        what(self.all.lock().unwrap().entry(self.task.clone()).or_default());
+    }
+}
+
+impl TaskHook for Hook {
+    fn opened(&mut self, cx: &Context) {
+        self.task = cx.id().to_string();
+        self.tell(|told| told.opened += 1);
+    }
+    fn executed(&mut self, tuples: usize, _: Duration) {
+        self.tell(|told| told.tuples_in += tuples);
+    }
+    fn emitted(&mut self, tuples: u64) {
+        self.tell(|told| told.tuples_out += tuples);
+    }
+    fn failed(&mut self, calls: u64) {
+        self.tell(|told| told.failed += calls);
+    }
+    fn closed(&mut self) {
+        self.tell(|told| told.closed += 1);
+    }
+}
+
+/// Panics whenever it is told anything.
+struct Bad;
+
+impl TaskHook for Bad {
+    fn opened(&mut self, _: &Context) {
+        panic!("a bad hook");
+    }
+    fn executed(&mut self, _: usize, _: Duration) {
+        unreachable!("it is not called any more");
+    }
+}
+
+#[test]
+fn a_hook_hears_of_every_task_and_one_that_panics_harms_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+    log.create_stream("in", StreamConfig::default()).unwrap();
+    let records = ["1", "2", "x", "3"].map(Record::of);
+    log.writer("in", 0).unwrap().append_wait(&records).unwrap();
+    let all = Arc::<Mutex<BTreeMap<String, Told>>>::default();
+    let told = Arc::clone(&all);
+    let mut t = TopologyBuilder::new("twice");
+    t.hook(|| Bad).hook(move || Hook { task: String::new(), all: Arc::clone(&told) });
+    let all_in = t.spout("in", 1, LogSpout::<Blob>::from_stream("in").bounded()).unwrap();
+    let twice = all_in.shuffle().bolt("twice", 1, Twice::default).unwrap();
+    twice.on_error(OnError::DeadLetter).unwrap();
+    let letters: Stream<DeadLetter<Blob>> = twice.dead_letters().unwrap();
+    letters.sink("letters", LogSink::to_stream("letters").partitions(1)).unwrap();
+    twice.sink("out", LogSink::to_stream("out").partitions(1)).unwrap();
+    t.finish().unwrap().run(&log, &RunOptions::default(), &Arc::default()).unwrap();
+    let told = |task: &str| all.lock().unwrap()[task].clone();
+    let one = Told { opened: 1, closed: 1, ..Told::default() };
+    assert_eq!(told("in/0"), Told { tuples_out: 4, ..one.clone() });
+    let twice = Told { tuples_in: 4, tuples_out: 6, failed: 1, ..one.clone() };
+    assert_eq!(told("twice/0"), twice);
+    assert_eq!(told("letters/0"), Told { tuples_in: 1, ..one.clone() });
+    assert_eq!(told("out/0"), Told { tuples_in: 6, ..one });
     log.close().unwrap();
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::parts::Part;
 use super::settings::Settings;
-use crate::component::{ConfigError, parted};
+use crate::component::{ConfigError, MakeHook, parted};
 use crate::plan::{Form, LogicalPlan, PhysicalPlan};
 
 /// A topology that can run; made by [`TopologyBuilder::finish`](super::TopologyBuilder::finish).
@@ -13,6 +13,7 @@ pub struct Topology {
     pub(crate) parts: Vec<Part>,
     /// Of each component.
     pub(crate) settings: Vec<Arc<Settings>>,
+    pub(crate) hooks: Arc<[MakeHook]>,
 }
 
 impl std::fmt::Debug for Topology {

@@ -21,9 +21,9 @@ use super::outputs::Outputs;
 use super::pact::Route;
 use super::reports::{Notice, Reports};
 use super::ticks::Ticks;
+use super::watched::Watched;
 use crate::batch::{Routed, typed};
 use crate::budget::Charge;
-use crate::metrics::Meter;
 use crate::runtime::Faults;
 use crate::task::{BoltTask, TaskError};
 
@@ -36,9 +36,9 @@ struct Local {
     task: Box<dyn BoltTask>,
     id: TaskId,
     unreported: Epoch,
-    meter: Arc<Meter>,
-    /// How long it has worked on the batch under way.
-    worked: Duration,
+    watched: Watched,
+    /// The tuples of the batch under way, and how long it has worked on it.
+    batch: (usize, Duration),
     /// Tuples of it that are counted.
     emitted: u64,
 }
@@ -49,9 +49,10 @@ impl Local {
         &mut self,
         run: impl FnOnce(&mut dyn BoltTask) -> Result<R, TaskError>,
     ) -> Result<R, TaskError> {
-        let done = run(&mut *self.task).inspect_err(|_| self.meter.failed())?;
+        let done = run(&mut *self.task).inspect_err(|_| self.watched.fails())?;
         let emitted = self.task.outlet().emitted();
-        self.meter.emitted(emitted.saturating_sub(self.emitted));
+        self.watched.emitted(emitted.saturating_sub(self.emitted));
+        self.watched.look();
         self.emitted = emitted;
         Ok(done)
     }
@@ -60,9 +61,10 @@ impl Local {
     fn go_on(&mut self) -> Result<bool, TaskError> {
         let began = clock::now();
         let done = self.count(|task| task.go_on())?;
-        self.worked += clock::now() - began;
+        self.batch.1 += clock::now() - began;
         if done {
-            self.meter.worked(std::mem::take(&mut self.worked));
+            let (tuples, time) = std::mem::take(&mut self.batch);
+            self.watched.executed(tuples, time);
         }
         Ok(done)
     }
@@ -113,7 +115,7 @@ enum Left {
 impl Bolts {
     /// Opened and restored tasks of a component of `tasks_total` tasks.
     pub(crate) fn new(
-        tasks: Vec<(TaskId, Box<dyn BoltTask>, Arc<Meter>)>,
+        tasks: Vec<(TaskId, Box<dyn BoltTask>, Watched)>,
         tasks_total: u32,
         first: Epoch,
         watermark: Option<Watermark>,
@@ -123,11 +125,11 @@ impl Bolts {
             local[id.task as usize] = Some(index);
         }
         let stateful = tasks.first().is_some_and(|(_, task, _)| task.stateful());
-        let tasks = tasks.into_iter().map(|(id, task, meter)| Local {
+        let tasks = tasks.into_iter().map(|(id, task, watched)| Local {
             task,
             id,
-            meter,
-            worked: Duration::ZERO,
+            watched,
+            batch: (0, Duration::ZERO),
             emitted: 0,
             unreported: first.commit_start(),
         });
@@ -162,7 +164,7 @@ impl Bolts {
 
     /// Takes a batch that arrived.
     fn arrived(&mut self, epoch: Epoch, routed: Routed, frontier: Option<Epoch>) {
-        self.local_of(routed.task).meter.queued(routed.charge.bytes());
+        self.local_of(routed.task).watched.meter().queued(routed.charge.bytes());
         let early = self.faults.works_before_closing
             && frontier.is_none_or(|f| epoch.commit_start() <= f.commit_start());
         if early || self.faults.no_alignment {
@@ -191,9 +193,10 @@ impl Bolts {
                     self.emitting = epoch;
                 }
                 let index = self.local[routed.task as usize].expect("routed to its own worker");
-                let Local { task, meter, .. } = &mut self.tasks[index];
-                meter.took(routed.batch.len());
-                meter.dequeued(routed.charge.bytes());
+                let Local { task, watched, batch, .. } = &mut self.tasks[index];
+                batch.0 = routed.batch.len();
+                watched.meter().took(batch.0);
+                watched.meter().dequeued(routed.charge.bytes());
                 task.begin(routed.batch);
                 self.turn = Some((index, Some(routed.charge)));
             } else if let Some(commit) = self.align.ended(frontier) {
@@ -254,7 +257,7 @@ impl Bolts {
             if let Some(watermark) = &mut self.watermark {
                 watermark.close(commit);
                 let ms = watermark.ms();
-                self.tasks.iter().for_each(|local| local.meter.watermark(ms));
+                self.tasks.iter().for_each(|local| local.watched.meter().watermark(ms));
             }
             self.closing = Some(0);
             return Ok(true);
@@ -325,7 +328,10 @@ impl Bolts {
     /// The topology ended in order.
     fn end(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.tasks.iter_mut().for_each(|local| local.task.end());
+            for local in &mut self.tasks {
+                local.task.end();
+                local.watched.closed();
+            }
         }
     }
 

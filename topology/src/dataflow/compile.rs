@@ -19,12 +19,13 @@ use super::marks::Watermark;
 use super::pact::Route;
 use super::sink::Sinks;
 use super::spout::Spouts;
+use super::watched::Watched;
 use super::wire::Wires;
 use super::worker::Failure;
 use super::{bolt, coordinator, sink, spout};
 use crate::budget::{Budget, Lane};
 use crate::builder::{Env, Part, Settings};
-use crate::component::{Context, TaskId, TimerQueue, WatermarkCell};
+use crate::component::{Context, MakeHook, TaskId, TimerQueue, WatermarkCell};
 use crate::grouping::Target;
 use crate::plan::{InputPlan, LogicalPlan, PhysicalPlan};
 use crate::runtime::{Progress, Restored, Resumed};
@@ -189,6 +190,7 @@ pub(crate) struct Compiled {
     pub(crate) parts: Vec<Part>,
     /// Of each component.
     pub(crate) settings: Vec<Arc<Settings>>,
+    pub(crate) hooks: Arc<[MakeHook]>,
     pub(crate) env: Env,
     pub(crate) restored: Restored,
     pub(crate) shared: Arc<Shared>,
@@ -304,10 +306,10 @@ impl Building<'_, '_> {
         let mut tasks = Vec::new();
         for task in self.local_tasks(component) {
             let cx = self.context(component, task, wake);
-            let meter = Arc::clone(&cx.meter);
+            let watched = Watched::new(&cx, &c.hooks);
             let mut spout = part.make(cx, &self.targets(component, task));
             spout.open(c.restored.positions(&c.plan.components[component].name))?;
-            tasks.push((self.commit_task(component, task), spout, meter));
+            tasks.push((self.commit_task(component, task), spout, watched));
         }
         let spouts = Spouts::new(tasks, Arc::clone(&c.shared));
         Ok(spouts.limited(c.settings[component].rate, c.physical.tasks[component]))
@@ -320,13 +322,13 @@ impl Building<'_, '_> {
         let mut tasks = Vec::new();
         for task in self.local_tasks(component) {
             let cx = Context { watermark: cell.clone(), ..self.context(component, task, wake) };
-            let meter = Arc::clone(&cx.meter);
+            let watched = Watched::new(&cx, &c.hooks);
             let state = c.restored.take_state(component, task, Arc::clone(wake));
             let mut bolt = part.make(&c.env, cx, &self.targets(component, task), state);
             bolt.open()?;
             let name = &c.plan.components[component].name;
             c.shared.resumed(c.restored.replay(&c.env, name, task, &mut *bolt)?);
-            tasks.push((self.commit_task(component, task), bolt, meter));
+            tasks.push((self.commit_task(component, task), bolt, watched));
         }
         let watermark = self.watermark(component, &cell);
         let bolts = Bolts::new(tasks, c.physical.tasks[component], c.shared.first, watermark);
@@ -339,10 +341,10 @@ impl Building<'_, '_> {
         let mut tasks = Vec::new();
         for task in self.local_tasks(component) {
             let cx = self.context(component, task, wake);
-            let meter = Arc::clone(&cx.meter);
+            let watched = Watched::new(&cx, &c.hooks);
             let mut sink = part.make(&c.env, cx)?;
             sink.open(c.restored.ends(&c.plan.components[component].name))?;
-            tasks.push((self.commit_task(component, task), sink, meter));
+            tasks.push((self.commit_task(component, task), sink, watched));
         }
         Ok(Sinks::new(tasks, c.physical.tasks[component], c.shared.first))
     }

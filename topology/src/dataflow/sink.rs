@@ -17,15 +17,15 @@ use super::compile::Shared;
 use super::inputs::{Edge, Inputs, frontier};
 use super::pact::Route;
 use super::reports::{Control, Notice, Reports};
+use super::watched::Watched;
 use crate::batch::{Routed, typed};
-use crate::metrics::Meter;
 use crate::task::{SinkTask, TaskError};
 
 struct Local {
     task: Box<dyn SinkTask>,
     id: TaskId,
     unreported: Epoch,
-    meter: Arc<Meter>,
+    watched: Watched,
 }
 
 /// The tactic: local tasks, aligned on commits, so that a partition holds commit after commit.
@@ -40,7 +40,7 @@ pub(crate) struct Sinks {
 impl Sinks {
     /// Opened tasks of a component of `tasks_total` tasks.
     pub(crate) fn new(
-        tasks: Vec<(TaskId, Box<dyn SinkTask>, Arc<Meter>)>,
+        tasks: Vec<(TaskId, Box<dyn SinkTask>, Watched)>,
         tasks_total: u32,
         first: Epoch,
     ) -> Sinks {
@@ -48,10 +48,10 @@ impl Sinks {
         for (index, (id, ..)) in tasks.iter().enumerate() {
             local[id.task as usize] = Some(index);
         }
-        let tasks = tasks.into_iter().map(|(id, task, meter)| Local {
+        let tasks = tasks.into_iter().map(|(id, task, watched)| Local {
             task,
             id,
-            meter,
+            watched,
             unreported: first.commit_start(),
         });
         Sinks { tasks: tasks.collect(), local, align: Align::new(first), ended: false }
@@ -60,13 +60,16 @@ impl Sinks {
     /// The topology ended in order.
     fn end(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.tasks.iter_mut().for_each(|local| local.task.end());
+            for local in &mut self.tasks {
+                local.task.end();
+                local.watched.closed();
+            }
         }
     }
 
     /// Takes a batch that came in. One of a later commit waits until those before it are closed.
     fn arrived(&mut self, epoch: Epoch, routed: Routed) -> Result<(), TaskError> {
-        self.local_of(routed.task).meter.queued(routed.charge.bytes());
+        self.local_of(routed.task).watched.meter().queued(routed.charge.bytes());
         match self.align.admit(epoch, routed) {
             Some(routed) => self.write(epoch, routed),
             None => Ok(()),
@@ -75,16 +78,16 @@ impl Sinks {
 
     fn write(&mut self, epoch: Epoch, routed: Routed) -> Result<(), TaskError> {
         let Routed { task, batch, charge } = routed;
-        let Local { task, meter, .. } = self.local_of(task);
+        let Local { task, watched, .. } = self.local_of(task);
         let (tuples, began) = (batch.len(), clock::now());
         let written = task.write(epoch.commit_start(), batch, &charge);
-        meter.dequeued(charge.bytes());
+        watched.meter().dequeued(charge.bytes());
         match &written {
             Ok(()) => {
-                meter.took(tuples);
-                meter.worked(clock::now() - began);
+                watched.meter().took(tuples);
+                watched.executed(tuples, clock::now() - began);
             }
-            Err(_) => meter.failed(),
+            Err(_) => watched.fails(),
         }
         written
     }
@@ -273,7 +276,7 @@ mod tests {
         let at = |commit, micro| Epoch::new(Generation(1), commit, micro);
         let task: Box<dyn SinkTask> = Box::new(Noted(Rc::clone(&noted)));
         let id = TaskId { component: 0, task: 0 };
-        let mut sinks = Sinks::new(vec![(id, task, Arc::default())], 1, at(0, 0));
+        let mut sinks = Sinks::new(vec![(id, task, Watched::default())], 1, at(0, 0));
         for (epoch, n) in [(at(0, 3), 1u64), (at(2, 0), 2), (at(1, 0), 3), (at(0, 4), 4)] {
             sinks.arrived(epoch, Routed::message(0, vec![n])).unwrap();
         }

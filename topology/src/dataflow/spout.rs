@@ -18,9 +18,9 @@ use super::outputs::Outputs;
 use super::pact::Route;
 use super::rate::Rate;
 use super::reports::{Control, Notice, Reports};
+use super::watched::Watched;
 use crate::batch::typed;
 use crate::component::{Next, Positions};
-use crate::metrics::Meter;
 use crate::task::{SpoutTask, TaskError};
 
 /// Bytes one task emits before other operators get their turn.
@@ -30,7 +30,7 @@ const SLICE_BYTES: usize = 128 << 10;
 struct Local {
     task: Box<dyn SpoutTask>,
     id: TaskId,
-    meter: Arc<Meter>,
+    watched: Watched,
     /// Bytes it had emitted when the epoch opened.
     start: usize,
     active: bool,
@@ -44,6 +44,14 @@ struct Local {
     said: Mark,
     /// Positions reported and not yet committed.
     reported: VecDeque<(Epoch, Positions)>,
+}
+
+impl Local {
+    /// The topology ended in order.
+    fn end(&mut self) {
+        self.task.end();
+        self.watched.closed();
+    }
 }
 
 /// What one activation decided.
@@ -77,13 +85,13 @@ pub(crate) struct Spouts {
 impl Spouts {
     /// Opened tasks, numbered as the commit plan numbers them.
     pub(crate) fn new(
-        tasks: Vec<(TaskId, Box<dyn SpoutTask>, Arc<Meter>)>,
+        tasks: Vec<(TaskId, Box<dyn SpoutTask>, Watched)>,
         shared: Arc<Shared>,
     ) -> Spouts {
-        let tasks = tasks.into_iter().map(|(id, task, meter)| Local {
+        let tasks = tasks.into_iter().map(|(id, task, watched)| Local {
             task,
             id,
-            meter,
+            watched,
             start: 0,
             active: false,
             idle: false,
@@ -187,15 +195,15 @@ impl Spouts {
                 }
             };
             let began = clock::now();
-            let next = local.task.next(left).inspect_err(|_| local.meter.failed())?;
+            let next = local.task.next(left).inspect_err(|_| local.watched.fails())?;
             let worked = clock::now() - began;
             local.task.outlet().finish()?;
             outputs.ship(local.task.outlet(), epoch);
             let after = local.task.outlet().totals();
             self.shared.emitted(after.0 - before.0, after.1 - before.1);
             if after.0 > before.0 {
-                local.meter.emitted(after.0 - before.0);
-                local.meter.worked(worked);
+                local.watched.emitted(after.0 - before.0);
+                local.watched.meter().worked(worked);
             }
             local.rate.iter_mut().for_each(|rate| rate.took(after.0 - before.0));
             if after.0 > before.0 && !local.active {
@@ -344,7 +352,7 @@ pub(crate) fn build<'s>(
                             }
                         }
                         Control::Finish => {
-                            spouts.tasks.iter_mut().for_each(|local| local.task.end());
+                            spouts.tasks.iter_mut().for_each(|local| local.end());
                             outputs.end();
                             reports.end();
                             saying.iter_mut().for_each(Saying::end);
@@ -416,7 +424,7 @@ mod tests {
         let shared = Shared::new(first, Arc::clone(&budget), 1 << 20, true, Arc::default());
         let task = Box::new(Asked(OutletOf::<u64>::default().make(&[])));
         let id = TaskId { component: 0, task: 0 };
-        let mut spouts = Spouts::new(vec![(id, task, Arc::default())], Arc::new(shared));
+        let mut spouts = Spouts::new(vec![(id, task, Watched::default())], Arc::new(shared));
         spouts.open(first);
         let mut outputs = Outputs::new(Vec::new(), Vec::new(), first);
         let mut emits = || {

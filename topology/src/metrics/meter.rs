@@ -77,6 +77,10 @@ impl Meter {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn buried(&self) {
         self.dead_letters.fetch_add(1, Ordering::Relaxed);
     }

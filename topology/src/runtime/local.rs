@@ -503,6 +503,7 @@ impl Topology {
             physical,
             parts: self.parts.clone(),
             settings: self.settings.clone(),
+            hooks: Arc::clone(&self.hooks),
             env,
             restored,
             shared: Arc::new(shared),
