@@ -448,7 +448,7 @@ fn dead_letters_that_cannot_be_are_refused_with_what_to_do() {
         let bolt = plain(&words)?.on_error(OnError::DeadLetter)?;
         bolt.dead_letters::<u64>().map(drop)
     });
-    let wanted = "bolt `plain` takes tuples of `String`, so its dead letters are not of `u64`";
+    let wanted = "bolt `plain` takes tuples of `String`, so its dead letters are not of `u64`: take `dead_letters::<String>()`";
     assert_eq!(told.to_string(), wanted);
     let told = refusal(|_, words| {
         let counts = plain(&words)?.on_error(OnError::DeadLetter)?;
@@ -459,7 +459,7 @@ fn dead_letters_that_cannot_be_are_refused_with_what_to_do() {
         let both = plain(&words)?;
         both.union(&both)?.on_error(OnError::DeadLetter).map(drop)
     });
-    assert!(told.to_string().contains("the stream is that of `plain, plain`"), "{told}");
+    assert!(told.to_string().contains("the stream is that of `plain`, `plain`"), "{told}");
     let told = refusal(|_, words| {
         let letters = plain(&words)?.on_error(OnError::DeadLetter)?.dead_letters::<String>()?;
         letters.sink("letters", LogSink::to_stream("letters"))

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use egret::window::{Count, Global, Tumbling};
 use egret::{
-    Blob, ComponentResult, Context, Emitter, Error, Guarantee, KeyedBolt, LogSink, LogSpout, Next,
-    Output, Positions, Progress, Replay, Result, RunOptions, Spout, Stream, TopologyBuilder,
+    Blob, Calls, ComponentResult, Context, Emitter, Error, Guarantee, KeyedBolt, LogSink, LogSpout,
+    Next, OnError, Output, Positions, Progress, Replay, Result, RunOptions, Spout, Stream,
+    TopologyBuilder,
 };
 use egret_log::stream::{Format, StreamConfig};
 use egret_log::{Log, LogConfig};
@@ -179,6 +180,41 @@ const WIRINGS: &[Wiring] = &[
         let windows = windows.event_time(|_| 0);
         let counts = windows.aggregate_with("counts", 1, Count, |_, _, n| [n.to_string()])?;
         counts.sink("out", to("out"))
+    }),
+    ("what becomes of tuples at which a spout fails", &["lines"], |t| {
+        right(t).on_error(OnError::DeadLetter).map(drop)
+    }),
+    ("what becomes of tuples at which several bolts fail", &["split", "copy"], |t| {
+        let split = right(t).shuffle().bolt("split", 1, copy)?;
+        let copies = split.shuffle().bolt("copy", 1, copy)?;
+        split.union(&copies)?.on_error(OnError::DeadLetter).map(drop)
+    }),
+    ("dead letters of a bolt that makes none", &["split"], |t| {
+        right(t).shuffle().bolt("split", 1, copy)?.dead_letters::<String>().map(drop)
+    }),
+    ("dead letters of another type", &["split", "String"], |t| {
+        let split = right(t).shuffle().bolt("split", 1, copy)?.on_error(OnError::DeadLetter)?;
+        split.dead_letters::<u64>().map(drop)
+    }),
+    ("dead letters that go nowhere", &["split"], |t| {
+        let split = lines(t).shuffle().bolt("split", 1, copy)?.on_error(OnError::DeadLetter)?;
+        split.sink("out", to("out"))
+    }),
+    ("an output of dead letters", &["split"], |t| {
+        let split = right(t).shuffle().bolt("split", 1, copy)?.on_error(OnError::DeadLetter)?;
+        split.dead_letters::<String>()?.with_output(&LATE).map(drop)
+    }),
+    ("a bolt that ticks all the time", &["split"], |t| {
+        let split = right(t).shuffle().bolt("split", 1, copy)?;
+        split.tick_every(Duration::ZERO).map(drop)
+    }),
+    ("a spout that may emit nothing", &["lines"], |t| right(t).rate(0.0).map(drop)),
+    ("the rate of a bolt", &["split"], |t| {
+        right(t).shuffle().bolt("split", 1, copy)?.rate(1.0).map(drop)
+    }),
+    ("a bolt that may make no call", &["ask"], |t| {
+        let ask = || |line: String| async move { Ok([line]) };
+        right(t).shuffle().call("ask", 1, Calls::at_once(0), ask).map(drop)
     }),
 ];
 

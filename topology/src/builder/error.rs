@@ -229,7 +229,9 @@ pub enum BuildError {
         name: String,
     },
     /// Dead letters of another type.
-    #[error("bolt `{name}` takes tuples of `{takes}`, so its dead letters are not of `{wanted}`")]
+    #[error(
+        "bolt `{name}` takes tuples of `{takes}`, so its dead letters are not of `{wanted}`: take `dead_letters::<{takes}>()`"
+    )]
     OtherTuples {
         /// The bolt.
         name: String,

@@ -306,7 +306,7 @@ impl<T: Tuple> Stream<T> {
             [Origin { component, .. }] if *component < draft.components.len() => Ok(*component),
             others => {
                 let names: Vec<_> = others.iter().map(|o| draft.name(o.component)).collect();
-                Err(BuildError::NotOne { names: names.join(", ") }.into())
+                Err(BuildError::NotOne { names: names.join("`, `") }.into())
             }
         }
     }
