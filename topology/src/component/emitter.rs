@@ -11,9 +11,9 @@
 //! Order is kept: nothing is routed past what is packed. Each named output has the same beside it; between outputs
 //! there is no order.
 //!
-//! What a call emits that may be taken back (`attempt`) is in the buffer or packed until it stands, so none of it is
-//! routed before, and neither is what was emitted before it: a grouping's own code never runs inside the call.
+//! What a call emits may be taken back: see [`attempt`].
 
+mod attempt;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +21,8 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+
+use attempt::Attempt;
 
 use super::context::TaskId;
 use super::event_time::{EventTime, LatestOf, Times};
@@ -85,15 +87,6 @@ struct Slicing {
     packed_bytes: usize,
     /// Whether a call emitted more than may be packed; the rest of it was dropped.
     overflowed: bool,
-}
-
-/// What there was when a call began.
-#[derive(Clone, Copy)]
-struct Attempt {
-    tuples: usize,
-    bytes: usize,
-    packed: usize,
-    totals: (u64, usize),
 }
 
 /// A batch that waits, encoded.
@@ -199,94 +192,10 @@ impl<T: Tuple> Emitter<T> {
         self.failed.get_or_insert(why);
     }
 
-    /// What is emitted from here on, to named outputs too, can be taken back, until it [stands](Self::stands).
-    #[inline]
-    pub(crate) fn attempt(&mut self) {
-        self.attempt = Some(Attempt {
-            tuples: self.buffer.len(),
-            bytes: self.bytes,
-            packed: self.slicing.as_ref().map_or(0, |s| s.packed.len()),
-            totals: (self.total_tuples, self.total_bytes),
-        });
-        self.outputs.iter_mut().for_each(|named| named.outlet.attempt());
-    }
-
-    /// What was emitted is good. This may call a grouping's own code.
-    #[inline]
-    pub(crate) fn stands(&mut self) {
-        if let Some(attempt) = self.attempt.take()
-            && self.is_batch()
-        {
-            self.ship_before(attempt);
-        }
-        for named in &mut self.outputs {
-            named.outlet.stands();
-            self.output_is_full |= named.outlet.is_full();
-        }
-    }
-
-    /// What was emitted since the attempt began was not.
-    pub(crate) fn take_back(&mut self) {
-        let Some(Attempt { tuples, bytes, packed, totals }) = self.attempt.take() else { return };
-        self.buffer.truncate(tuples);
-        self.bytes = bytes;
-        (self.total_tuples, self.total_bytes) = totals;
-        if let Some(slicing) = &mut self.slicing {
-            for gone in slicing.packed.drain(packed..) {
-                slicing.packed_bytes -= gone.tuples.len();
-            }
-            slicing.overflowed = false;
-        }
-        self.output_is_full = false;
-        for named in &mut self.outputs {
-            named.outlet.take_back();
-            self.output_is_full |= named.outlet.is_full();
-        }
-    }
-
     /// Whether what is in the buffer makes a batch.
     #[inline]
     fn is_batch(&self) -> bool {
         self.buffer.len() >= BATCH_TUPLES || self.bytes >= BATCH_BYTES
-    }
-
-    /// Ships what a call that stands found in the buffer; what is of it is less than a batch, and stays.
-    #[cold]
-    fn ship_before(&mut self, attempt: Attempt) {
-        let of_it = self.buffer.split_off(attempt.tuples);
-        let bytes = self.bytes - attempt.bytes;
-        self.bytes = attempt.bytes;
-        self.ship();
-        self.buffer.extend(of_it);
-        self.bytes = bytes;
-    }
-
-    /// A call that may be taken back emitted into a buffer that is a batch: once what is of it is one, that is packed,
-    /// and behind what was there before.
-    #[cold]
-    fn hold(&mut self, attempt: Attempt) {
-        let Attempt { tuples, bytes, .. } = attempt;
-        if self.buffer.len() - tuples < BATCH_TUPLES && self.bytes - bytes < BATCH_BYTES {
-            return;
-        }
-        let of_it = self.buffer.split_off(tuples);
-        let bytes_of_it = self.bytes - bytes;
-        self.total_tuples += self.buffer.len() as u64;
-        self.total_bytes += bytes;
-        if !self.buffer.is_empty() {
-            self.pack(bytes);
-        }
-        let totals = (self.total_tuples, self.total_bytes);
-        let packed = self.slicing.as_ref().map_or(0, |s| s.packed.len());
-        // Once its first batch is packed, the buffer holds nothing of before.
-        if tuples > 0 {
-            self.attempt = Some(Attempt { tuples: 0, bytes: 0, packed, totals });
-        }
-        self.buffer = of_it;
-        self.bytes = 0;
-        self.total_bytes += bytes_of_it;
-        self.total_tuples += self.buffer.len() as u64;
-        self.pack(bytes_of_it);
     }
 
     fn ship(&mut self) {
@@ -344,7 +253,7 @@ impl<T: Tuple> Emitter<T> {
     }
 
     /// Does what may call code of the user's, as the task whose emitter this is.
-    fn guarded(
+    pub(super) fn guarded(
         &mut self,
         run: impl FnOnce(&mut Self) -> Result<(), TaskError>,
     ) -> Result<(), TaskError> {

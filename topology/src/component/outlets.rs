@@ -26,10 +26,17 @@ impl<O: Tuple, I: Tuple> Outlets<O, I> {
 
     /// Sends a tuple to the dead letters.
     ///
+    /// # Errors
+    /// When a grouping's own code panics there, or it cannot be handed on.
+    ///
     /// # Panics
     /// When nothing takes them: a component that has some is refused then.
-    pub(crate) fn bury(&mut self, letter: DeadLetter<I>) {
-        self.letters.as_mut().expect("dead letters are taken by something").emit(letter);
+    pub(crate) fn bury(&mut self, letter: DeadLetter<I>) -> Result<(), TaskError> {
+        let letters = self.letters.as_mut().expect("dead letters are taken by something");
+        letters.guarded(|letters| {
+            letters.emit(letter);
+            Ok(())
+        })
     }
 }
 

@@ -51,7 +51,7 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> PlainBolt<I, O, B> {
                 Err(why) => {
                     out.main.take_back();
                     let letter = tries.failed(tried, why, cx)?;
-                    letter.into_iter().for_each(|letter| out.bury(letter));
+                    letter.map_or(Ok(()), |letter| out.bury(letter))?;
                 }
             }
         }

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::tries::Failed;
-use super::{BoltTask, TaskError, kept};
+use super::{BoltTask, TaskError, guard, kept};
 use crate::Tuple;
 use crate::batch::{AnyBatch, typed};
 use crate::component::{
@@ -131,7 +131,10 @@ impl<I: Tuple, O: Tuple, C> Calling<I, O, C> {
             self.open -= 1;
             match answer {
                 Answer::Good(results) => {
-                    results.into_iter().for_each(|result| self.out.main.emit(result));
+                    guard(&self.cx.id, || {
+                        results.into_iter().for_each(|result| self.out.main.emit(result));
+                        Ok(())
+                    })?;
                 }
                 Answer::Failed { tuple, tries, why } => self.failed(tuple, tries, why)?,
             }
@@ -148,8 +151,7 @@ impl<I: Tuple, O: Tuple, C> Calling<I, O, C> {
         self.cx.meter.failed();
         self.cx.meter.buried();
         let (component, task) = (component.to_string(), *task);
-        self.out.bury(DeadLetter { component, task, tries, error: why, tuple });
-        Ok(())
+        self.out.bury(DeadLetter { component, task, tries, error: why, tuple })
     }
 }
 

@@ -213,7 +213,7 @@ where
                     drop(cx.timers.take());
                     guard(&cx.id, || Ok(table.take_back(attempt)?))?;
                     let letter = tries.failed(tried, why, cx)?;
-                    letter.into_iter().for_each(|letter| out.bury(letter));
+                    letter.map_or(Ok(()), |letter| out.bury(letter))?;
                 }
             }
         }

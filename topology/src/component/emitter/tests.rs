@@ -1,6 +1,7 @@
-//! What an emitter counts against its slice, and what it keeps of failures.
+//! What an emitter counts against its slice, what it keeps of failures, and what can be taken back.
 
 use super::*;
+use crate::batch::typed;
 use crate::budget::Budget;
 use crate::grouping::all::All;
 use crate::grouping::direct::Direct;
@@ -77,4 +78,68 @@ fn code_of_a_grouping_that_panics_where_batches_end_is_an_error_of_the_task() {
     emitter.emit(1);
     let error = emitter.finish().unwrap_err();
     assert_eq!(error.to_string(), "task from/3: panicked: no way");
+}
+
+/// What is ready for one edge, batch by batch.
+fn ready(emitter: &mut Emitter<u64>) -> Vec<Vec<u64>> {
+    emitter.take(0).map(|routed| typed::<u64>(routed.batch).tuples).collect()
+}
+
+/// Everything it has, as the dataflow takes it.
+fn all(emitter: &mut Emitter<u64>) -> Vec<u64> {
+    let mut all = Vec::new();
+    loop {
+        emitter.finish().unwrap();
+        all.extend(ready(emitter).into_iter().flatten());
+        if !emitter.taken() {
+            return all;
+        }
+        emitter.refill().unwrap();
+    }
+}
+
+fn one_task() -> Emitter<u64> {
+    emitter(1, Arc::new(|target| Box::new(Shuffle::new(target))))
+}
+
+#[test]
+fn a_call_that_is_taken_back_leaves_what_was_emitted_before_it() {
+    const BATCH: u64 = BATCH_TUPLES as u64;
+    // Calls that stay below a batch, end one that was begun, and are several.
+    for (before, of_it) in [(0, 1), (7, 0), (7, 5), (BATCH - 1, 2), (0, BATCH), (9, 3 * BATCH + 1)]
+    {
+        for good in [false, true] {
+            let mut emitter = one_task();
+            (0..before).for_each(|n| emitter.emit(n));
+            emitter.attempt();
+            (before..before + of_it).for_each(|n| emitter.emit(n));
+            assert_eq!(emitter.emitted(), before + of_it);
+            assert_eq!(ready(&mut emitter), [[0; 0]; 0], "nothing is routed inside a call");
+            let stays = if good { before + of_it } else { before };
+            if good {
+                emitter.stands()
+            } else {
+                emitter.take_back()
+            }
+            assert_eq!(emitter.emitted(), stays, "{before} {of_it}");
+            let next = stays..stays + 3;
+            next.clone().for_each(|n| emitter.emit(n));
+            assert!(all(&mut emitter).into_iter().eq(0..next.end), "{before} {of_it} {good}");
+            assert_eq!(emitter.totals().0, next.end);
+        }
+    }
+}
+
+/// Calls that emit little leave batches as full as they can be, and nothing is encoded.
+#[test]
+fn calls_that_stand_ship_batches_as_they_fill_up() {
+    let mut emitter = one_task();
+    for n in 0..3 * BATCH_TUPLES as u64 {
+        emitter.attempt();
+        emitter.emit(n);
+        emitter.stands();
+    }
+    let batches = ready(&mut emitter);
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [BATCH_TUPLES - 1; 3]);
+    assert!(!emitter.taken(), "nothing is packed");
 }
