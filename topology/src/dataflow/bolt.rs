@@ -318,7 +318,8 @@ impl Bolts {
         let before = local.emitted;
         local.count(|task| task.tick())?;
         if local.emitted != before {
-            self.ticked = Some(frontier);
+            // Not the frontier's: at the start that is of no generation yet, while other workers are not heard of.
+            self.ticked = Some(self.emitting);
         }
         self.moved = true;
         self.turn = Some((index, None));
