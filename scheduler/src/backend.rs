@@ -37,7 +37,7 @@ pub struct Answer {
 pub enum AskError {
     /// There is none.
     #[error(
-        "there is no program `{}`: give its path, such as ./{0}, or the name of one in PATH",
+        "there is no program `{}`: give its path, such as ./word_count, or the name of one in PATH",
         program.display()
     )]
     NoProgram {

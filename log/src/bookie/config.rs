@@ -12,8 +12,9 @@ pub struct BookieConfig {
     pub journal_file_bytes: u64,
     /// Files the journal may have before a checkpoint makes some free, however little they hold.
     pub journal_files_max: usize,
-    /// Bytes of entries gathered in memory before a checkpoint writes them to an extent. Up to four times as much
-    /// is held while one is written: [`WRITE_CACHE_AHEAD`](crate::caps::WRITE_CACHE_AHEAD) beside it.
+    /// Bytes of entries gathered in memory before a checkpoint writes them to an extent. Up to six times as
+    /// much is held: [`WRITE_CACHE_AHEAD`](crate::caps::WRITE_CACHE_AHEAD) times beside what is written, which may
+    /// have come to that while the one before was slow.
     pub write_cache_bytes: usize,
     /// Bytes of the newest entries kept in memory beside, once an extent has them.
     pub tail_cache_bytes: usize,

@@ -30,7 +30,8 @@ pub enum OnError {
         /// What becomes of the tuple when none of the calls was good.
         then: Then,
     },
-    /// The tuple goes to the component's [dead letters](crate::Stream::dead_letters), and processing goes on.
+    /// The tuple goes to the component's [dead letters](crate::Stream::dead_letters), and processing goes on. Where they
+    /// are written to a stream, a letter has to fit a record, of 64 MiB.
     DeadLetter,
 }
 

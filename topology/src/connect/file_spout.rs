@@ -60,10 +60,11 @@ const LOOK: Duration = Duration::from_millis(200);
 ///
 /// # What it keeps
 ///
-/// It [can replay](Replay::Positional), so it is fit for every guarantee, as long as files only grow. One that
+/// It [can replay](Replay::Positional), so it is fit for every guarantee, as long as files only grow, by whole lines: what
+/// a file ends with is a record, with or without the end of its line, unless it is [followed](FileSpout::follow). One that
 /// was truncated or replaced, or that went before it was read to its end, is an [error](FileError) that ends the
-/// topology; so is a record that is none, named by file, line and byte. A file that was read to its end may
-/// be moved away, and is forgotten.
+/// topology; so is a record that is none, named by file, line and byte. A file of a directory or pattern that
+/// was read to its end may be moved away, and is forgotten.
 ///
 /// The files of a task are read one after the other, in order of their names, and are one split for
 /// [event time](crate::Stream::event_time): it is expected to go on from file to file. Processes of a topology on

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use egret_log::clock;
 
+/// A clock counts no further than some centuries: this is never, for whoever asks for more.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// A bolt's ticks on one worker: all its tasks there tick together.
 #[derive(Debug)]
 pub(crate) struct Ticks {
@@ -15,6 +18,7 @@ pub(crate) struct Ticks {
 
 impl Ticks {
     pub(crate) fn every(every: Duration) -> Ticks {
+        let every = every.min(LONGEST);
         Ticks { every, next: clock::now() + every, task: None }
     }
 
@@ -59,5 +63,10 @@ mod tests {
         assert_eq!(ticks.take(2), None);
         assert!(!ticks.are_due() && ticks.begins());
         assert!(ticks.wait() > Duration::from_secs(3000));
+    }
+
+    #[test]
+    fn what_no_clock_counts_to_is_never() {
+        assert!(!Ticks::every(Duration::MAX).are_due());
     }
 }

@@ -77,6 +77,8 @@ pub(super) fn svg(plan: &Explained) -> String {
 }
 
 fn text(x: usize, y: usize, said: &str, style: &str) -> String {
+    // What XML has no letters for.
+    let said = said.replace(|c: char| c.is_control(), "\u{fffd}");
     let said = said.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!("<text x=\"{x}\" y=\"{y}\"{style} xml:space=\"preserve\">{said}</text>")
 }

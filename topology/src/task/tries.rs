@@ -9,6 +9,9 @@ use egret_log::clock;
 use super::{TaskError, chain, panic_text};
 use crate::component::{ComponentResult, Context, DeadLetter, OnError, Then};
 
+/// How long never is: a hundred years.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Bytes of an error's text in a dead letter.
 const ERROR_BYTES_MAX: usize = 4 << 10;
 
@@ -87,7 +90,9 @@ impl<I> Tries<I> {
         let then = match self.policy {
             OnError::Retry { times, backoff, .. } if tries <= times => {
                 cx.meter.failed();
-                let until = clock::now() + backoff;
+                let now = clock::now();
+                // What no clock counts to is never.
+                let until = now.checked_add(backoff).unwrap_or(now + NEVER);
                 self.waiting = Some(Waiting { tried: Tried { times: tries, ..tried }, until });
                 return Ok(None);
             }
