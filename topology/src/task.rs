@@ -170,7 +170,10 @@ pub(crate) trait BoltTask {
     }
     /// Goes on with what the process kept of the generation before, if that can be taken back to `commit`;
     /// whether it does. What it does not is restored.
-    fn revive(&mut self, commit: Epoch) -> bool;
+    fn revive(&mut self, commit: Epoch) -> bool {
+        let _ = commit;
+        true
+    }
     /// Takes from one entry of the changelog what belongs to the task's own key groups and is of those
     /// that `takes` names; only keyed tasks have one.
     fn restore(
@@ -178,11 +181,19 @@ pub(crate) trait BoltTask {
         at: EntryAddress,
         entry: &[u8],
         takes: &dyn Fn(u32) -> bool,
-    ) -> Result<(), TaskError>;
+    ) -> Result<(), TaskError> {
+        let _ = (at, entry, takes);
+        unreachable!("a bolt without state has no changelog")
+    }
     /// A ledger was read to the end that counts.
-    fn restored_ledger(&mut self) -> Result<(), TaskError>;
+    fn restored_ledger(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
     /// Everything was read; the task is as it was at `commit`.
-    fn restored(&mut self, commit: Epoch) -> Result<(), TaskError>;
+    fn restored(&mut self, commit: Epoch) -> Result<(), TaskError> {
+        let _ = commit;
+        Ok(())
+    }
     /// Takes a batch to work on; the one before is done.
     fn begin(&mut self, batch: Box<dyn AnyBatch>);
     /// Works on the batch until it is done, the outlet is full, or a tuple waits to be tried again; whether it is
@@ -215,11 +226,17 @@ pub(crate) trait BoltTask {
         None
     }
     /// Commits whose changes became durable since the last call, oldest first.
-    fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError>;
+    fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError> {
+        Ok(Vec::new())
+    }
     /// Every commit up to this one was made: nothing of them is taken back.
-    fn committed(&mut self, commit: Epoch);
+    fn committed(&mut self, commit: Epoch) {
+        let _ = commit;
+    }
     /// Whether the task has state, so that commits wait for it.
-    fn stateful(&self) -> bool;
+    fn stateful(&self) -> bool {
+        false
+    }
     fn outlet(&mut self) -> &mut dyn Outlet;
 }
 

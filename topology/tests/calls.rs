@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context as Polled, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -255,4 +257,38 @@ fn calls_that_cannot_be_are_refused() {
             matches!(&refused, Error::Build(why) if matches!(**why, BuildError::Calls { .. }));
         assert!(is_calls, "{refused}");
     }
+}
+
+/// Never answers, and panics when it is given up.
+struct Grudge;
+
+impl Future for Grudge {
+    type Output = ComponentResult<Vec<Blob>>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Polled<'_>) -> Poll<Self::Output> {
+        Poll::Pending
+    }
+}
+
+impl Drop for Grudge {
+    fn drop(&mut self) {
+        panic!("a grudge");
+    }
+}
+
+/// Once, nobody was told: the commit waited for the answer for ever.
+#[test]
+fn a_call_that_panics_where_that_is_no_answer_fails_the_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir, 1);
+    let mut t = TopologyBuilder::new("grudge");
+    let all = t.spout("in", 1, LogSpout::<Blob>::from_stream("in").bounded()).unwrap();
+    let calls = Calls::at_once(1).timeout(Duration::from_millis(5));
+    let called = all.shuffle().call("ask", 1, calls, || |_: Blob| Grudge).unwrap();
+    called.sink("out", LogSink::to_stream("out").partitions(1)).unwrap();
+    let options = RunOptions { tries: 1, ..options(1) };
+    let progress = Arc::new(Progress::default());
+    let error = t.finish().unwrap().run(&log, &options, &progress).unwrap_err().to_string();
+    assert!(error.contains("ask/0") && error.contains("without an answer"), "{error}");
+    log.close().unwrap();
 }

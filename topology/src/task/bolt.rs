@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use egret_schemas::{EntryAddress, Epoch};
-use egret_state::commit::Slice;
+use egret_schemas::Epoch;
 
 use super::tries::{Failed, Next, Tried, Tries, call};
 use super::{BoltTask, TaskError, at_end, guard, kept};
@@ -68,27 +67,6 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
         guard(&self.cx.id, || self.bolt.open(&self.cx))
     }
 
-    fn revive(&mut self, _: Epoch) -> bool {
-        true
-    }
-
-    fn restore(
-        &mut self,
-        _: EntryAddress,
-        _: &[u8],
-        _: &dyn Fn(u32) -> bool,
-    ) -> Result<(), TaskError> {
-        unreachable!("a bolt without state has no changelog")
-    }
-
-    fn restored_ledger(&mut self) -> Result<(), TaskError> {
-        Ok(())
-    }
-
-    fn restored(&mut self, _: Epoch) -> Result<(), TaskError> {
-        Ok(())
-    }
-
     fn begin(&mut self, batch: Box<dyn AnyBatch>) {
         assert_eq!(self.work.len(), 0, "one batch is done before the next begins");
         self.work = typed::<I>(batch).tuples.into_iter();
@@ -128,16 +106,6 @@ impl<I: Tuple, O: Tuple, B: Bolt<I, O>> BoltTask for PlainBolt<I, O, B> {
 
     fn end(&mut self) {
         at_end(&self.cx.id, || self.bolt.close(&self.cx));
-    }
-
-    fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError> {
-        Ok(Vec::new())
-    }
-
-    fn committed(&mut self, _: Epoch) {}
-
-    fn stateful(&self) -> bool {
-        false
     }
 
     fn outlet(&mut self) -> &mut dyn Outlet {

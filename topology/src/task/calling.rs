@@ -14,8 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::task::{Context as Polled, Poll};
 use std::time::Duration;
 
-use egret_schemas::{EntryAddress, Epoch};
-use egret_state::commit::Slice;
+use egret_schemas::Epoch;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -109,7 +108,6 @@ where
             wake();
         };
         self.under_way.spawn_on(answered, &self.threads);
-        while self.under_way.try_join_next().is_some() {}
     }
 }
 
@@ -123,8 +121,21 @@ impl<I: Tuple, O: Tuple, C> Calling<I, O, C> {
         }
     }
 
+    /// Lets go of calls that ended. One that panicked where that is no answer, in the drop of a future that was late or
+    /// the clone of its tuple, gives none: waited for, it would hold its commit open for ever.
+    fn ended(&mut self) -> Result<(), TaskError> {
+        while let Some(ended) = self.under_way.try_join_next() {
+            if let Err(error) = ended {
+                let why = format!("a call ended without an answer: {error}");
+                return Err(TaskError { task: self.cx.id.clone(), why, retry: true });
+            }
+        }
+        Ok(())
+    }
+
     /// Emits what can be, until the outlet is full.
     fn emit(&mut self) -> Result<(), TaskError> {
+        self.ended()?;
         while !self.out.is_full() && self.receive() {
             let Some((number, answer)) = self.answered.pop_first() else { break };
             self.first = number + 1;
@@ -215,27 +226,6 @@ where
         Ok(())
     }
 
-    fn revive(&mut self, _: Epoch) -> bool {
-        true
-    }
-
-    fn restore(
-        &mut self,
-        _: EntryAddress,
-        _: &[u8],
-        _: &dyn Fn(u32) -> bool,
-    ) -> Result<(), TaskError> {
-        unreachable!("a bolt without state has no changelog")
-    }
-
-    fn restored_ledger(&mut self) -> Result<(), TaskError> {
-        Ok(())
-    }
-
-    fn restored(&mut self, _: Epoch) -> Result<(), TaskError> {
-        Ok(())
-    }
-
     fn begin(&mut self, batch: Box<dyn AnyBatch>) {
         assert_eq!(self.work.len(), 0, "one batch is done before the next begins");
         self.work = typed::<I>(batch).tuples.into_iter();
@@ -272,16 +262,6 @@ where
         self.emit()?;
         self.waits = self.open > 0 && !self.out.is_full();
         Ok(self.open == 0)
-    }
-
-    fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError> {
-        Ok(Vec::new())
-    }
-
-    fn committed(&mut self, _: Epoch) {}
-
-    fn stateful(&self) -> bool {
-        false
     }
 
     fn outlet(&mut self) -> &mut dyn Outlet {
