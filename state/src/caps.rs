@@ -1,8 +1,9 @@
 //! Every limit of state and commits, each with its why.
 
 /// Where a state entry is cut and the next begins: large enough that headers do not count, small
-/// enough that a reader never holds much more than it needs.
-pub const STATE_ENTRY_BYTES: usize = 4 << 20;
+/// enough that the first of a commit is on its way to the disk while the next is made, that its buffer is
+/// one the allocator keeps, and that a reader never holds much more than it needs.
+pub const STATE_ENTRY_BYTES: usize = 512 << 10;
 
 /// The largest key and value of one state record together. An entry holding it alone must still fit
 /// the log's largest entry with its header.
@@ -19,8 +20,11 @@ pub const LEDGER_BYTES_MIN: u64 = 8 << 20;
 /// it was rewritten.
 pub const LEDGER_PARTS: u64 = 8;
 
-/// Bytes rewritten beside each commit while the log is longer than it should be; at least, and at most, so that
-/// no commit is much larger than others.
+/// Bytes rewritten in a second while the log is longer than it should be: what lives once, or this. A log of
+/// 1 GiB too many is short again after half a minute, and commits meanwhile are hardly larger than others.
+pub const SWEEP_BYTES_PER_SECOND: u64 = 32 << 20;
+
+/// Bytes rewritten for that beside each commit; at least, and at most, so that no commit is much larger than others.
 pub const SWEEP_BYTES_MIN: u64 = 64 << 10;
 /// See [`SWEEP_BYTES_MIN`].
 pub const SWEEP_BYTES_MAX: u64 = 4 << 20;

@@ -8,6 +8,7 @@
 //! is written at once.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use egret_schemas::{EntryId, LedgerId};
 
@@ -96,11 +97,12 @@ impl Chain {
         self.own.last().is_some_and(|own| own.bytes >= half.saturating_mul(halves))
     }
 
-    /// How much to rewrite beside the next commit, when this many bytes live.
-    pub fn pace(&self, live_bytes: u64) -> Pace {
+    /// How much to rewrite beside the next commit, when this many bytes live and the last commit was so
+    /// long ago.
+    pub fn pace(&self, live_bytes: u64, since: Duration) -> Pace {
         let ledgers = self.all().iter().map(|slice| slice.ledgers.len()).max().unwrap_or(0);
         let must = ledgers > caps::CHAIN_LEDGERS_MAX || self.shared;
-        Pace { bytes: self.bytes(), live_bytes, must }
+        Pace { bytes: self.bytes(), live_bytes, must, since }
     }
 
     /// A commit's batch was appended to the current ledger, `last` being its last entry.
@@ -158,6 +160,9 @@ impl Chain {
 /// beside each changed one, `live + live / rate` are written in a round, and that, with two ledgers not let go of
 /// yet, is what a restore reads. So the rate is `live / (2/3·live + 1/2·slack)`: one and a half where much lives, next
 /// to nothing where little does.
+///
+/// A log that is longer than it may be is shortened beside that, by time and not by commit: commits that come often
+/// are each the smaller for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// Bytes a restore would read.
@@ -165,12 +170,14 @@ pub struct Pace {
     live_bytes: u64,
     /// Whether the chain is to be shortened, however few bytes it has.
     must: bool,
+    /// Since the last commit.
+    since: Duration,
 }
 
 impl Pace {
     /// How many bytes of unchanged keys to rewrite with a commit in which `changed` bytes did.
     pub fn sweep_bytes(&self, changed: u64) -> u64 {
-        let Pace { bytes, live_bytes: live, must } = *self;
+        let Pace { bytes, live_bytes: live, must, since } = *self;
         let bytes = bytes.saturating_add(changed);
         let slack = caps::LOG_SLACK_BYTES;
         if bytes <= slack / 4 && !must {
@@ -180,7 +187,10 @@ impl Pace {
         let beside = u128::from(changed) * u128::from(live) / round;
         let beside = u64::try_from(beside).unwrap_or(u64::MAX);
         let worth = live.saturating_mul(2).saturating_add(slack);
-        let pace = (live / 32).clamp(caps::SWEEP_BYTES_MIN, caps::SWEEP_BYTES_MAX);
+        let a_second = u128::from(live.min(caps::SWEEP_BYTES_PER_SECOND));
+        let of_time = u64::try_from(a_second * since.as_millis() / 1000).unwrap_or(u64::MAX);
+        let most = (live / 32).clamp(caps::SWEEP_BYTES_MIN, caps::SWEEP_BYTES_MAX);
+        let pace = of_time.clamp(caps::SWEEP_BYTES_MIN, most);
         beside.max(if bytes > worth || must { pace } else { 0 })
     }
 }
@@ -256,13 +266,17 @@ mod tests {
             let replayed = Replayed { bytes, records: 1 };
             Chain::restored(0..8, &[slice(0..8, &ranges)], shared, replayed)
         };
-        let sweep = |chain: Chain, changed, live| chain.pace(live).sweep_bytes(changed);
+        let sweep = |chain: Chain, changed, live| {
+            chain.pace(live, Duration::from_secs(1)).sweep_bytes(changed)
+        };
         assert_eq!(sweep(of(slack / 4 - 100, 1, false), 100, slack), 0);
         assert_eq!(sweep(of(slack / 4, 1, false), 700, slack), 600);
         assert_eq!(sweep(of(slack, 1, false), 100, slack << 10), 149, "of much that lives");
         assert_eq!(sweep(of(slack, 1, false), 100, 0), caps::SWEEP_BYTES_MIN, "too long");
         assert_eq!(sweep(of(9, 17, false), 0, 10), caps::SWEEP_BYTES_MIN);
         assert_eq!(sweep(of(9, 1, true), 0, 1 << 40), caps::SWEEP_BYTES_MAX);
+        let often = of(9, 1, true).pace(1 << 40, Duration::from_millis(20)).sweep_bytes(0);
+        assert_eq!(often, caps::SWEEP_BYTES_PER_SECOND / 50, "commits that come often are smaller");
         let most = of(u64::MAX / 2, 1, false);
         assert!(sweep(most, u64::MAX, u64::MAX) > u64::MAX / 2, "no overflow");
         let empty = Chain::restored(0..8, &[], true, Replayed::default());
@@ -297,7 +311,7 @@ mod tests {
                 let head = Head { component: "c".into(), task: 0, tasks: 1, schema: 1, epoch };
                 let live = table.live_bytes();
                 let mut appended = 0;
-                let pace = chain.pace(live);
+                let pace = chain.pace(live, Duration::from_millis(20));
                 let sweep = |changed| pace.sweep_bytes(changed);
                 let written =
                     write_commit(table, &mut Schedule::default(), &head, sweep, |_| appended += 1)
@@ -326,7 +340,7 @@ mod tests {
                 assert!(ledgers <= 24, "{changes}: {ledgers} ledgers");
             }
             let changed = changes * 1020;
-            let fair = changed * 5 / 2 + caps::SWEEP_BYTES_MAX + 4096;
+            let fair = changed * 5 / 2 + caps::SWEEP_BYTES_PER_SECOND / 50 + 4096;
             assert!(largest <= fair, "{changes}: a commit of {largest} where {changed} changed");
         }
     }

@@ -274,7 +274,7 @@ mod tests {
             |entry| sizes.push(entry.len()),
         );
         let written = written.unwrap();
-        assert_eq!((written.entries, written.records), (3, 10));
+        assert_eq!((written.entries, written.records), (10, 10));
         assert!(sizes.iter().all(|&size| size < caps::STATE_ENTRY_BYTES + (2 << 20)));
     }
 

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
 use egret_log::client::{AppendError, LedgerWriter};
+use egret_log::clock;
 use egret_log::message::Wake;
 use egret_schemas::{EntryId, Epoch};
 use egret_state::commit::Slice;
@@ -47,6 +49,8 @@ pub(crate) struct StateLog {
     next: Option<Next>,
     /// The writer has ended: the task hears of it when it asks what is durable.
     ended: bool,
+    /// When the last commit was.
+    closed_at: Instant,
 }
 
 /// A ledger that is made meanwhile.
@@ -96,6 +100,7 @@ impl StateLog {
             opener,
             next: None,
             ended: false,
+            closed_at: clock::now(),
         }
     }
 
@@ -141,7 +146,7 @@ impl StateLog {
     /// How much to rewrite beside the next commit.
     pub(crate) fn pace(&self, live_bytes: u64) -> Pace {
         let chain = self.chain.as_ref().expect("the task is restored before it works");
-        chain.pace(live_bytes)
+        chain.pace(live_bytes, clock::now() - self.closed_at)
     }
 
     /// Appends one entry of `commit`.
@@ -163,6 +168,7 @@ impl StateLog {
             self.chain().appended(last, written);
         }
         self.chain().swept(swept);
+        self.closed_at = clock::now();
         self.durable.close(commit);
         let slices = self.chain().slices();
         self.closed.push_back((commit, slices));
