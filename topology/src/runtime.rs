@@ -1,6 +1,7 @@
 //! Running a topology: taking it over, running its workers, starting again when a generation fails.
 //!
-//! * `takeover`: the driver of the recovery core: claim, fence, close at the last commit, restate;
+//! * `takeover`: the driver of the recovery core: claim, fence, close at the last commit, restate; `at_once`: several
+//!   ledgers or partitions together;
 //! * `go_back`: its steps on the way back to a named commit; `sources`: what that reads again;
 //! * [`named`]: commits given names, by whoever wants to come back to them;
 //! * [`topologies`]: those there are, and the deletion of one;
@@ -13,6 +14,7 @@
 
 mod activity;
 mod announce;
+mod at_once;
 mod commit_log;
 mod faults;
 mod go_back;

@@ -353,7 +353,7 @@ impl Topology {
         let processes = u32::try_from(mesh.len().max(1)).expect("processes are few");
         let physical = PhysicalPlan::place_in(&plan, processes, options.workers);
         let writes = |partition| physical.process_of(partition) == 0;
-        let with = (&writes as &dyn Fn(u32) -> bool, options.faults);
+        let with = (&writes as &(dyn Fn(u32) -> bool + Sync), options.faults);
         let begins = (restore, options.from.clone());
         let taken = takeover::take_over(&env, &plan, wanted, partitions, begins, with)?;
         let mut opened = taken.opened;

@@ -14,6 +14,7 @@ use egret_state::commit::{
 };
 
 use super::Faults;
+use super::at_once::at_once;
 use super::topology_store::{append_first, key};
 use crate::builder::{Env, Outputs};
 use crate::plan::LogicalPlan;
@@ -79,7 +80,7 @@ fn owner_of(topology: &str, component: &str, task: u32, generation: Generation) 
 #[derive(Clone, Copy)]
 pub(crate) struct Here<'a> {
     /// Whether a partition is written here; others are cut at the commit, and opened by whoever writes them.
-    pub(crate) writes: &'a dyn Fn(u32) -> bool,
+    pub(crate) writes: &'a (dyn Fn(u32) -> bool + Sync),
     /// Where writers go.
     pub(crate) outputs: &'a Outputs,
 }
@@ -103,7 +104,7 @@ pub(crate) fn take_over(
     state_ledgers: u32,
     partitions: OwnedPartitions,
     (restore, from): (Option<String>, Option<Origin>),
-    (writes, faults): (&dyn Fn(u32) -> bool, Faults),
+    (writes, faults): (&(dyn Fn(u32) -> bool + Sync), Faults),
 ) -> Result<Taken> {
     let proposal = env.log.ledgers().proposal();
     let wanted = Wanted {
@@ -169,23 +170,19 @@ impl Driver<'_> {
             }
             Step::Save { record, expect, parent } => self.save(&record, expect, parent),
             Step::RaiseTerms { partitions } => {
-                for (stream, partition) in partitions {
-                    let id = (stream, partition);
+                at_once(partitions, |id| {
                     let component = self.components.get(&id).map_or("", String::as_str);
-                    let owner = self.owner(component, partition);
-                    self.log.claim_partition(&id.0, partition, &owner)?;
-                }
+                    let owner = self.owner(component, id.1);
+                    Ok(self.log.claim_partition(&id.0, id.1, &owner)?)
+                })?;
                 Ok(Fact::TermsRaised)
             }
             Step::CloseCommitLedgers { ledgers, term } => {
-                let ends: Result<BTreeMap<_, _>> = ledgers
-                    .into_iter()
-                    .map(|id| match self.faults.zombies_commit {
-                        true => Ok((id, self.confirmed_end(id)?)),
-                        false => Ok((id, self.close_unneeded(id, term)?)),
-                    })
-                    .collect();
-                Ok(Fact::CommitLedgersClosed(ends?))
+                let ends = at_once(ledgers, |id| match self.faults.zombies_commit {
+                    true => Ok((id, self.confirmed_end(id)?)),
+                    false => Ok((id, self.close_unneeded(id, term)?)),
+                })?;
+                Ok(Fact::CommitLedgersClosed(ends.into_iter().collect()))
             }
             Step::ReadRecord { ledger, entry } => {
                 let read = self.ledgers.read(ledger, entry).map_err(|error| chain(&error));
@@ -197,22 +194,18 @@ impl Driver<'_> {
                 }))
             }
             Step::CloseState { ledgers, term } => {
-                for (id, end) in ledgers {
-                    match end {
-                        StateEnd::At(_) if self.faults.state_of_zombies => {
-                            self.close_unneeded(id, term)?;
-                        }
-                        StateEnd::At(last) => self.close_at(id, term, last)?,
-                        StateEnd::Beyond(last) => self.close_beyond(id, term, last)?,
-                        StateEnd::Unneeded => {
-                            self.close_unneeded(id, term)?;
-                        }
+                at_once(ledgers, |(id, end)| match end {
+                    StateEnd::At(_) if self.faults.state_of_zombies => {
+                        self.close_unneeded(id, term).map(drop)
                     }
-                }
+                    StateEnd::At(last) => self.close_at(id, term, last),
+                    StateEnd::Beyond(last) => self.close_beyond(id, term, last),
+                    StateEnd::Unneeded => self.close_unneeded(id, term).map(drop),
+                })?;
                 Ok(Fact::StateClosed)
             }
             Step::ClosePartitions { partitions } => {
-                for ((stream, partition), (component, end)) in partitions {
+                at_once(partitions, |((stream, partition), (component, end))| {
                     let owner = self.owner(&component, partition);
                     let end = match self.faults {
                         Faults { keep_uncommitted_output: true, .. } => {
@@ -225,11 +218,12 @@ impl Driver<'_> {
                     };
                     if !(self.here.writes)(partition) {
                         self.log.cut_partition(&stream, partition, &owner, end)?;
-                        continue;
+                        return Ok(());
                     }
                     let writer = self.log.transactional_writer(&stream, partition, &owner, end)?;
                     self.here.outputs.put(&stream, partition, writer);
-                }
+                    Ok(())
+                })?;
                 Ok(Fact::PartitionsClosed)
             }
             Step::Restate { ledger, term, record } => {
