@@ -1,13 +1,16 @@
 //! What the medium can do: writes and reads with nothing around them.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use egret_log::clock;
 use egret_log::disk::{Disk, DiskFile, OpenHow, RealDisk};
 
 use super::latencies::{Latencies, Row};
+use super::load::rest_until;
 use crate::measure::cpu_seconds;
 
 /// Bytes of the file that is written over and over.
@@ -61,6 +64,69 @@ pub fn synced_writes(records: usize, bytes: usize, time: Duration) -> Row {
         }
     }
     latencies.row(begin.elapsed(), (records, write), cpu_seconds() - cpu)
+}
+
+/// What a commit takes that only writes: every so often, one synced direct write after the other of so many bytes each, while
+/// a second thread writes `beside` bytes a second to other files through the page cache, which it syncs every 2 MiB and
+/// of which it keeps the newest 2 GiB. How long all writes of one commit took together.
+///
+/// # Panics
+/// When the scratch directory has no room.
+pub fn commits(every: Duration, writes: &[usize], beside: u64, time: Duration) -> Latencies {
+    const PIECE: usize = 2 << 20;
+    const PIECES_OF_A_FILE: usize = 16;
+    const FILES: usize = 64;
+    let dir = tempfile::tempdir_in(crate::scratch()).expect("a directory");
+    let file = filled(&dir.path().join("raw"));
+    let mut buffer = Aligned::new(writes.iter().copied().max().unwrap_or_default() + BLOCK);
+    let mut latencies = Latencies::default();
+    let (begin, over) = (clock::now(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut written, piece) = (0u64, vec![1; PIECE]);
+            let mut files = VecDeque::new();
+            while !over.load(Ordering::Acquire) && beside > 0 {
+                let path = dir.path().join(format!("beside-{written}"));
+                let file = RealDisk.open(&path, OpenHow::CreateNew, false).expect("a file");
+                for number in 0..PIECES_OF_A_FILE {
+                    rest_until(
+                        begin + Duration::from_secs(1).mul_f64(written as f64 / beside as f64),
+                    );
+                    if over.load(Ordering::Acquire) {
+                        break;
+                    }
+                    file.write_all_at(&piece, (number * PIECE) as u64).expect("a write");
+                    file.sync_data().expect("a sync");
+                    written += PIECE as u64;
+                }
+                files.push_back(path);
+                if files.len() > FILES {
+                    let oldest = files.pop_front().expect("there are some");
+                    RealDisk.remove(&oldest).expect("a file is removed");
+                }
+            }
+        });
+        let mut at = 0;
+        for number in 0.. {
+            rest_until(begin + every * number);
+            if begin.elapsed() >= time {
+                break;
+            }
+            let started = clock::now();
+            for bytes in writes {
+                let bytes = bytes.next_multiple_of(BLOCK);
+                if at + bytes as u64 > FILE_BYTES {
+                    at = 0;
+                }
+                file.write_all_at(buffer.front(bytes), at).expect("a write");
+                file.sync_data().expect("a sync");
+                at += bytes as u64;
+            }
+            latencies.add(started.elapsed());
+        }
+        over.store(true, Ordering::Release);
+    });
+    latencies
 }
 
 fn filled(path: &Path) -> Arc<dyn DiskFile> {
