@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod hosts;
 pub mod kill;
 pub mod measure;
+pub mod nexmark;
 pub mod seeds;
 pub mod sim;
 pub mod topology_sim;
