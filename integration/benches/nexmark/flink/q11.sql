@@ -1,0 +1,4 @@
+SELECT bidder, COUNT(*) AS bid_count, SESSION_START(`dateTime`, INTERVAL '10' SECOND),
+    SESSION_END(`dateTime`, INTERVAL '10' SECOND)
+FROM bid
+GROUP BY bidder, SESSION(`dateTime`, INTERVAL '10' SECOND)
