@@ -27,7 +27,7 @@ enum Known<A, B> {
 const REMEMBERED_MS: i64 = 60_000;
 
 /// Auctions with the greatest of the bids that count.
-fn closed<A: ExchangeData, B: ExchangeData + Ord>(
+fn closed<A: ExchangeData + Clone, B: ExchangeData + Clone + Ord>(
     events: Tuples<'_, Event>,
     auction_of: fn(Auction) -> A,
     bid_of: fn(Bid) -> B,

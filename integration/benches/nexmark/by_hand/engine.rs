@@ -152,7 +152,7 @@ pub(super) fn keeping<'scope, I, O>(
     told: impl FnMut(Told<I>, &mut Vec<O>) + 'static,
 ) -> Tuples<'scope, O>
 where
-    I: ExchangeData,
+    I: ExchangeData + Clone,
     O: Clone + 'static,
 {
     keeping_by(tuples, Exchange::new(move |tuple: &I| hash(tuple)), told)
