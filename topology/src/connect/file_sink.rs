@@ -55,9 +55,8 @@ const ROLL_EVERY: Duration = Duration::from_secs(60);
 /// readers. Each task syncs its part once a commit in which it got something.
 ///
 /// The directory belongs to this sink of this topology; processes of a topology on several hosts must see the same
-/// one, which has to be able to rename and sync. Whole parts may be moved away by whoever took them, but for each
-/// task's last one: a later run looks for that. Under
-/// at-most-once, what was written since the last part was shown is lost with the process.
+/// one, which has to be able to rename and sync. Whole parts may be moved away by whoever took them; names that begin
+/// with a dot stay. Under at-most-once, what was written since the last part was shown is lost with the process.
 pub struct FileSink<T> {
     dir: PathBuf,
     suffix: &'static str,

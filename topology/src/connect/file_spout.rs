@@ -35,8 +35,9 @@ const RECORD_BYTES_MAX: usize = 1 << 20;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Reads a file; all files of a directory; or those of which a name with a `*` says how their names begin and
-/// end: `logs/*.csv`. Names that begin with a dot are left out, and so are directories in it. It stops at the
-/// ends that the files have when the topology starts; with [`follow`](FileSpout::follow), it goes on with what
+/// end: `logs/*.csv`. Names that begin with a dot are left out, and so are directories in it; what is neither a file nor a
+/// directory is refused. It stops at the ends that the files have when the topology starts, and is an error where there is
+/// none; with [`follow`](FileSpout::follow), it goes on with what
 /// is appended and with files that come.
 ///
 /// ```
@@ -61,8 +62,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// # What it keeps
 ///
 /// It [can replay](Replay::Positional), so it is fit for every guarantee, as long as files only grow, by whole lines: what
-/// a file ends with is a record, with or without the end of its line, unless it is [followed](FileSpout::follow). One that
-/// was truncated or replaced, or that went before it was read to its end, is an [error](FileError) that ends the
+/// a file ends with is a record, with or without the end of its line, unless it is [followed](FileSpout::follow). Where a
+/// line that was read without its end goes on later, the next start is an [error](FileError::Grown): a record would be cut
+/// in two. One that was truncated or replaced, or that went before it was read to its end, is an [error](FileError) that ends the
 /// topology; so is a record that is none, named by file, line and byte. A file of a directory or pattern that
 /// was read to its end may be moved away, and is forgotten.
 ///
@@ -201,6 +203,9 @@ impl<T> FileSpout<T> {
                 let (path, at) = (self.pattern.path(&name), known.place.at);
                 return Err(FileError::Truncated { path, len, at });
             }
+            if known.place.is_cut && !cx.resumes_at_end() {
+                known.place = known.place.behind_cut(&self.pattern.path(&name), len)?;
+            }
             known.len = len;
             known.place.is_end = known.place.at == len;
             if !known.place.is_end && known.tried != len {
@@ -266,6 +271,11 @@ impl<T: Tuple> Spout<T> for FileSpout<T> {
                 self.files.insert(name, known);
             }
         }
+        // Where something was read before, it may have been moved away since.
+        let is_first = committed.is_empty() && !cx.resumes_at_end();
+        if is_first && self.follow.is_none() && self.pattern.list()?.is_empty() {
+            return Err(FileError::Nothing { pattern: self.pattern.to_string() }.into());
+        }
         self.look(cx)?;
         for (name, known) in &mut self.files {
             let path = self.pattern.path(name);
@@ -328,7 +338,8 @@ impl<T: Tuple> SpoutSource<T> for FileSpout<T> {
     }
 
     fn check(&self, _: &Log) -> crate::Result<()> {
-        self.pattern.list().map(drop).map_err(crate::Error::other)
+        let listed = self.pattern.check().and_then(|()| self.pattern.list());
+        listed.map(drop).map_err(crate::Error::other)
     }
 
     fn detail(&self) -> String {

@@ -127,6 +127,70 @@ fn whoever_takes_parts_away_is_not_in_the_way() {
     assert_eq!(all, texts(0..24));
 }
 
+/// The record of a run says of its last part that it is being written: whoever took that part away kept the topology from
+/// ever starting again.
+#[test]
+fn the_last_part_of_a_run_may_be_taken_away_as_well() {
+    let (dir, taken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut t = TopologyTest::new(followed(dir.path().to_owned(), 2)).unwrap();
+    let notes = || {
+        let entries = fs::read_dir(dir.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".shown-")).count()
+    };
+    for round in 0..4 {
+        send(&mut t, round * 3..round * 3 + 3);
+        finish(&mut t, dir.path(), 2);
+        assert!(notes() <= 2, "one of each task, and none of parts before");
+        // One end in order without anything new changes nothing.
+        finish(&mut t, dir.path(), 2);
+        for name in shown(dir.path()) {
+            fs::rename(dir.path().join(&name), taken.path().join(&name)).unwrap();
+        }
+        t.rebuild(followed(dir.path().to_owned(), 2));
+        t.restore().unwrap();
+    }
+    assert_eq!(lines(taken.path()), texts(0..12));
+    // What was not shown is missed as ever.
+    send(&mut t, 12..13);
+    t.kill();
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with(".part-") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let why = t.restore().and_then(|()| t.run_until_idle()).unwrap_err().to_string();
+    assert!(why.contains("is gone, and"), "{why}");
+}
+
+#[test]
+fn copies_that_a_crash_left_are_removed_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut t = TopologyTest::new(followed(dir.path().to_owned(), 2)).unwrap();
+    send(&mut t, 0..2);
+    t.kill();
+    for name in
+        [".part-00000-000001.g1.copy", ".part-00001-000009.g1.copy", ".part-00005-000001.g1.copy"]
+    {
+        fs::write(dir.path().join(name), "half").unwrap();
+    }
+    // Of a process that took the topology over and that this one does not know of yet.
+    let later = dir.path().join(".part-00000-000001.g4000000.copy");
+    fs::write(&later, "half").unwrap();
+    fs::write(dir.path().join(".other.copy"), "of somebody else").unwrap();
+    t.restore().unwrap();
+    t.run_until_idle().unwrap();
+    let entries = fs::read_dir(dir.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut copies: Vec<_> = names.filter(|name| name.ends_with(".copy")).collect();
+    copies.sort();
+    assert_eq!(copies, [".other.copy", ".part-00000-000001.g4000000.copy"]);
+    fs::remove_file(later).unwrap();
+    finish(&mut t, dir.path(), 2);
+    assert_eq!(lines(dir.path()), texts(0..2));
+}
+
 /// A process that was taken over and does not know goes on with files of its generation.
 #[test]
 fn what_a_process_writes_that_was_taken_over_is_never_shown() {

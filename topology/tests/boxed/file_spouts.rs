@@ -79,7 +79,83 @@ fn a_run_to_the_end_goes_on_where_the_one_before_ended() {
     append(&path, &format!("\n{}", text(2..4)));
     t.restore().unwrap();
     t.run_until_idle().unwrap();
-    assert_eq!(read(&mut t, "lines"), [&[String::new()][..], &wanted(0..4)].concat());
+    assert_eq!(read(&mut t, "lines"), wanted(0..4), "its end came, and is no line of its own");
+}
+
+/// It was cut in two: what was read of it, and the rest as a line of its own.
+#[test]
+fn a_line_that_was_read_without_its_end_and_goes_on_is_refused_with_or_without_a_kill() {
+    for (format, first, more) in [("lines", "line 00", "01\n"), ("csv", "name,cents\na,1", "2\n")] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.txt");
+        fs::write(&path, first).unwrap();
+        let of = path.clone();
+        let mut t = TopologyTest::new(move |t| match format {
+            "lines" => lines_of(of.clone(), false)(t),
+            _ => {
+                let orders = t.spout("in", 1, FileSpout::<Order>::csv(&of))?;
+                let text = || |order: Order, out: &mut Emitter<String>| out.emit(order.name);
+                orders.shuffle().bolt("text", 1, text)?.sink("out", LogSink::to_stream("lines"))
+            }
+        })
+        .unwrap();
+        t.run_until_idle().unwrap();
+        assert_eq!(t.output::<String>("lines").unwrap().len(), 1, "a last line needs no end");
+        append(&path, more);
+        for _ in 0..2 {
+            let why = t.restore().and_then(|()| t.run_until_idle()).unwrap_err().to_string();
+            let said = format!(
+                "log.txt: its line {} had no end at byte {}",
+                if format == "csv" { 2 } else { 1 },
+                first.len()
+            );
+            assert!(why.contains(&said) && why.contains("cut in two"), "{why}");
+            assert!(why.contains("in/"), "the component is named: {why}");
+        }
+        // As it was, it is gone on with.
+        fs::write(&path, first).unwrap();
+        t.restore().unwrap();
+        t.run_until_idle().unwrap();
+        assert_eq!(t.output::<String>("lines").unwrap().len(), 1);
+    }
+}
+
+/// It ended in order, with nothing read.
+#[test]
+fn a_path_to_nothing_is_refused_unless_it_is_followed_or_was_read_before() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["*.txt", ""] {
+        let path = dir.path().join(path);
+        let mut t = TopologyTest::new(lines_of(path.clone(), false)).unwrap();
+        let why = t.run_until_idle().unwrap_err().to_string();
+        assert!(why.contains("there is no such file") && why.contains("in/"), "{why}");
+        let mut t = TopologyTest::new(lines_of(path, true)).unwrap();
+        t.run_until_idle().unwrap();
+    }
+    append(&dir.path().join("a.txt"), &text(0..2));
+    let mut t = TopologyTest::new(lines_of(dir.path().join("*.txt"), false)).unwrap();
+    t.run_until_idle().unwrap();
+    fs::remove_file(dir.path().join("a.txt")).unwrap();
+    t.restore().unwrap();
+    t.run_until_idle().unwrap();
+    assert!(t.is_finished(), "what was read may be moved away");
+    assert_eq!(read(&mut t, "lines"), wanted(0..2));
+}
+
+#[test]
+fn what_names_no_files_is_refused_before_anything_runs_with_the_component() {
+    let dir = tempfile::tempdir().unwrap();
+    let _held = std::os::unix::net::UnixListener::bind(dir.path().join("s")).unwrap();
+    for (path, said) in [
+        ("*/a.txt", "a `*` stands for a part of a file's name"),
+        ("a*b*c", "a name has one `*`"),
+        ("s", "is no file but a socket"),
+        ("/dev/null", "is no file but a device"),
+    ] {
+        let mut t = TopologyTest::new(lines_of(dir.path().join(path), true)).unwrap();
+        let why = t.run_until_idle().unwrap_err().to_string();
+        assert!(why.contains(said) && why.contains("component `in`"), "{path}: {why}");
+    }
 }
 
 /// How a topology that has read two lines of a file ends when that was done to it.

@@ -4,6 +4,7 @@
 //! part-00002-000007.csv             part 7 of partition 2: whole, committed, for everyone to read
 //! .part-00002-000008.g12            part 8 while generation 12 writes it
 //! .part-00002-000008.g12.copy       a part 8 that generation 12 takes from one before, while it does
+//! .shown-00002-000008               part 8, the last of a run that ended, is whole: how many bytes it has
 //! .egret-sink-0123456789abcdef      whose directory it is
 //! ```
 //! A generation writes files of its own only: one that was taken over and does not know it writes into files that
@@ -19,6 +20,8 @@ use super::error::FileSinkError;
 use crate::simulation::failpoint;
 
 const OWNER: &str = ".egret-sink-";
+const COPY: &str = ".copy";
+const SHOWN: &str = ".shown-";
 
 /// A file of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +78,66 @@ impl Parts {
         }
         parts.sort_unstable();
         Ok(parts)
+    }
+
+    /// Copies that were under way when a process ended: by whose generation, and of which partition.
+    pub(super) fn copies(&self) -> Result<Vec<(Part, PathBuf)>, FileSinkError> {
+        let mut copies = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+            let entry = entry.map_err(at(&self.dir))?;
+            let name = entry.file_name();
+            let part = name.to_str().and_then(|name| self.parse(name.strip_suffix(COPY)?));
+            copies.extend(part.filter(|part| part.generation.is_some()).map(|p| (p, entry.path())));
+        }
+        copies.sort_unstable();
+        Ok(copies)
+    }
+
+    pub(super) fn remove_file(&self, path: &Path) -> Result<(), FileSinkError> {
+        let remove = || {
+            failpoint()?;
+            fs::remove_file(path)
+        };
+        remove().map_err(at(path))
+    }
+
+    fn note(&self, Part { partition, number, .. }: Part) -> PathBuf {
+        self.dir.join(format!("{SHOWN}{partition:05}-{number:06}"))
+    }
+
+    /// Notes that a part is about to be shown that no commit says is whole, and how long it is.
+    pub(super) fn note_shown(&self, part: Part, bytes: u64) -> Result<(), FileSinkError> {
+        let path = self.note(part);
+        let note = || {
+            failpoint()?;
+            let mut file = File::create(&path)?;
+            file.write_all(bytes.to_string().as_bytes())?;
+            failpoint()?;
+            file.sync_all()
+        };
+        note().map_err(at(&path))?;
+        self.sync()
+    }
+
+    /// Whether it is noted that a part of so many bytes was shown.
+    pub(super) fn was_shown(&self, part: Part, bytes: u64) -> bool {
+        fs::read_to_string(self.note(part)).is_ok_and(|noted| noted == bytes.to_string())
+    }
+
+    /// Takes back what was noted of parts of a partition before `number`: the record has moved on.
+    pub(super) fn forget_notes(&self, partition: u32, number: u64) -> Result<(), FileSinkError> {
+        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+            let entry = entry.map_err(at(&self.dir))?;
+            let name = entry.file_name();
+            let noted = name.to_str().and_then(|name| {
+                let (of, number) = name.strip_prefix(SHOWN)?.split_once('-')?;
+                Some((of.parse::<u32>().ok()?, number.parse::<u64>().ok()?))
+            });
+            if noted.is_some_and(|(of, noted)| of == partition && noted < number) {
+                self.remove_file(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the directory this owner's, or refuses it.
@@ -171,7 +234,7 @@ impl Parts {
     pub(super) fn copy(&self, of: Part, bytes: u64, to: Part) -> Result<(), FileSinkError> {
         let (from, path) = (self.path(of), self.path(to));
         let mut temporary = path.clone().into_os_string();
-        temporary.push(".copy");
+        temporary.push(COPY);
         let copy = || {
             failpoint()?;
             let mut file = File::create(&temporary)?;

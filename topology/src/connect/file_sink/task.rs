@@ -127,6 +127,13 @@ impl<T: Tuple> FileSinkTask<T> {
         let (task, tasks) = (self.cx.id().task, self.cx.tasks());
         let owner = format!("sink `{}` of topology `{}`", self.cx.id().component, self.cx.topology);
         self.parts.claim(&owner)?;
+        for (part, path) in self.parts.copies()? {
+            // Of a process that ended within it; one that runs later than this one has its own.
+            let is_left = part.generation <= Some(self.generation);
+            if is_left && part.partition % tasks == task {
+                self.parts.remove_file(&path)?;
+            }
+        }
         let mut of: BTreeMap<u32, Vec<Part>> = BTreeMap::new();
         for part in self.parts.list()?.into_iter().filter(|part| part.partition % tasks == task) {
             of.entry(part.partition).or_default().push(part);
@@ -194,6 +201,9 @@ impl<T: Tuple> FileSinkTask<T> {
                 return Err(FileSinkError::Changed { path, len, bytes });
             }
             next = number + 1;
+        } else if bytes > 0 && self.parts.was_shown(whole(number), bytes) {
+            // It was whole when the run before ended, and was taken away since.
+            next = number + 1;
         } else if bytes > 0 {
             let gone = || {
                 let path = self.parts.path(whole(number));
@@ -221,6 +231,7 @@ impl<T: Tuple> FileSinkTask<T> {
         for part in writing.into_values().flatten() {
             self.parts.remove(part)?;
         }
+        self.parts.forget_notes(partition, number)?;
         if partition == self.cx.id().task {
             self.number = next;
             self.reported = Some(self.end_at(number, bytes));
@@ -292,7 +303,11 @@ impl<T: Tuple> FileSinkTask<T> {
     }
 
     fn show_last(&mut self) -> Result<(), FileSinkError> {
-        if self.open.take().is_some() {
+        if let Some(open) = self.open.take() {
+            if self.cx.commits {
+                // No commit follows that would say so.
+                self.parts.note_shown(self.part(), open.len)?;
+            }
             self.parts.show(self.part())?;
             self.number += 1;
         }

@@ -51,6 +51,48 @@ pub enum FileError {
         /// How far it was read.
         at: u64,
     },
+    /// What ended within a line and was taken as a record, and went on since.
+    #[error(
+        "{}: its line {line} had no end at byte {at} and was read as it was, and the file goes on there: the line is cut in \
+         two; put the file back as it was and write on in another, or `follow` it, which waits for the end of a line",
+        .path.display()
+    )]
+    Grown {
+        /// The file.
+        path: PathBuf,
+        /// The line that had no end.
+        line: u64,
+        /// Where it ended.
+        at: u64,
+    },
+    /// A path that names no files.
+    #[error("{}: {why}", .path.display())]
+    Pattern {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: &'static str,
+    },
+    /// Something that is no file, and cannot be read again.
+    #[error(
+        "{}: is no file but {kind}, which cannot be read again after a failure: write what comes from it to a file, or send \
+         it to a stream with `egret stream append`, and read that",
+        .path.display()
+    )]
+    NoFile {
+        /// What it is called.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Nothing to read, and nobody who waits for it.
+    #[error(
+        "{pattern}: there is no such file: mend the path, or `follow` it where the files are to come later"
+    )]
+    Nothing {
+        /// What was looked for.
+        pattern: String,
+    },
     /// More files than a commit names.
     #[error(
         "{}: holds {files} files to read, and a commit names {max} at most: move away what was read to its end, or put lines into fewer files",

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 
 use egret_schemas::key;
@@ -54,6 +54,22 @@ impl Pattern {
         }
     }
 
+    /// Refuses a path that names no files in a way that is known here.
+    pub(super) fn check(&self) -> Result<(), FileError> {
+        let wrong = |why| Err(FileError::Pattern { path: self.path(&self.names.to_string()), why });
+        if self.dir.to_string_lossy().contains('*') {
+            return wrong(
+                "a `*` stands for a part of a file's name, not of a directory's: read each directory with a spout",
+            );
+        }
+        match &self.names {
+            Names::Like(_, tail) if tail.contains('*') => wrong(
+                "a name has one `*`: name a larger part of the files, or read them with several spouts",
+            ),
+            _ => Ok(()),
+        }
+    }
+
     fn fits(&self, name: &str) -> bool {
         match &self.names {
             Names::One(one) => name == one,
@@ -72,8 +88,10 @@ impl Pattern {
     pub(super) fn list(&self) -> Result<Vec<(String, u64)>, FileError> {
         if let Names::One(name) = &self.names {
             let path = self.path(name);
-            let len = fs::metadata(&path).map_err(|source| FileError::Io { path, source })?.len();
-            return Ok(vec![(name.clone(), len)]);
+            let io = |source| FileError::Io { path: path.clone(), source };
+            let meta = fs::metadata(&path).map_err(io)?;
+            check_kind(&path, &meta)?;
+            return Ok(vec![(name.clone(), meta.len())]);
         }
         let io = |source| FileError::Io { path: self.dir.clone(), source };
         let mut files = Vec::new();
@@ -86,8 +104,11 @@ impl Pattern {
                 continue;
             }
             match fs::metadata(entry.path()) {
-                Ok(meta) if meta.is_file() => files.push((name, meta.len())),
-                Ok(_) => {}
+                Ok(meta) if meta.is_dir() => {}
+                Ok(meta) => {
+                    check_kind(&entry.path(), &meta)?;
+                    files.push((name, meta.len()));
+                }
                 // It went between two looks.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(FileError::Io { path: entry.path(), source }),
@@ -98,12 +119,32 @@ impl Pattern {
     }
 }
 
+/// Refuses what has no bytes at places.
+fn check_kind(path: &Path, meta: &fs::Metadata) -> Result<(), FileError> {
+    let of = meta.file_type();
+    let kind = match () {
+        () if of.is_file() => return Ok(()),
+        // It was none when the topology was built.
+        () if of.is_dir() => "a directory",
+        () if of.is_fifo() => "a pipe",
+        () if of.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err(FileError::NoFile { path: path.to_owned(), kind })
+}
+
+impl std::fmt::Display for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Names::One(name) => f.write_str(name),
+            Names::Like(head, tail) => write!(f, "{head}*{tail}"),
+        }
+    }
+}
+
 impl std::fmt::Display for Pattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.names {
-            Names::One(name) => write!(f, "{}", self.path(name).display()),
-            Names::Like(head, tail) => write!(f, "{}/{head}*{tail}", self.dir.display()),
-        }
+        write!(f, "{}", self.path(&self.names.to_string()).display())
     }
 }
 
@@ -122,14 +163,20 @@ pub(super) struct Place {
     pub(super) tail: u64,
     /// Whether there was nothing behind it.
     pub(super) is_end: bool,
+    /// Whether the record before it had no end: the file ended there.
+    pub(super) is_cut: bool,
 }
 
 impl Place {
     /// The beginning of a file.
-    pub(super) const START: Place = Place { at: 0, line: 1, tail: 0, is_end: false };
+    pub(super) const START: Place = Place { at: 0, line: 1, tail: 0, is_end: false, is_cut: false };
 
     pub(super) fn text(&self) -> String {
-        let mark = if self.is_end { 'e' } else { 'm' };
+        let mark = match (self.is_cut, self.is_end) {
+            (true, _) => 'u',
+            (false, true) => 'e',
+            (false, false) => 'm',
+        };
         format!("{} {} {:016x} {mark}", self.at, self.line, self.tail)
     }
 
@@ -140,12 +187,13 @@ impl Place {
         };
         let words = std::str::from_utf8(text).map_err(|_| wrong())?;
         let words: Vec<&str> = words.split(' ').collect();
-        let [at, line, tail, mark @ ("e" | "m")] = words[..] else { return Err(wrong()) };
+        let [at, line, tail, mark @ ("e" | "m" | "u")] = words[..] else { return Err(wrong()) };
         Ok(Place {
             at: at.parse().map_err(|_| wrong())?,
             line: line.parse().map_err(|_| wrong())?,
             tail: u64::from_str_radix(tail, 16).map_err(|_| wrong())?,
-            is_end: mark == "e",
+            is_end: mark != "m",
+            is_cut: mark == "u",
         })
     }
 
@@ -157,13 +205,41 @@ impl Place {
             let read = file.read_exact_at(&mut last, at);
             read.map_err(|source| FileError::Io { path: path.to_owned(), source })?;
         }
-        let place = Place { at: len, line: 1, tail: tail(&file, path, len)?, is_end: true };
+        let place =
+            Place { at: len, line: 1, tail: tail(&file, path, len)?, is_end: true, is_cut: false };
         Ok((place, last != [b'\n']))
     }
 
     /// The same as [`check`](Place::check), of a file that is not open.
     pub(super) fn check_path(&self, path: &Path, len: u64) -> Result<(), FileError> {
         if self.at == 0 { Ok(()) } else { self.check(&open(path)?, path, len) }
+    }
+
+    /// Where to go on in a file that has grown since its last line was taken without an end: behind that end, if that is
+    /// what came.
+    pub(super) fn behind_cut(mut self, path: &Path, len: u64) -> Result<Place, FileError> {
+        if !self.is_cut || len <= self.at {
+            return Ok(self);
+        }
+        let file = open(path)?;
+        self.check(&file, path, len)?;
+        let mut next = [0; 2];
+        let next = &mut next[..usize::try_from(len - self.at).unwrap_or(2).min(2)];
+        let read = file.read_exact_at(next, self.at);
+        read.map_err(|source| FileError::Io { path: path.to_owned(), source })?;
+        let end = match next {
+            [b'\n', ..] => 1,
+            [b'\r', b'\n'] => 2,
+            _ => {
+                let (path, line, at) = (path.to_owned(), self.line, self.at);
+                return Err(FileError::Grown { path, line, at });
+            }
+        };
+        self.at += end;
+        self.line += 1;
+        self.tail = tail(&file, path, self.at)?;
+        self.is_cut = false;
+        Ok(self)
     }
 
     /// Refuses a file that is not the one this is a place in.
@@ -216,9 +292,52 @@ mod tests {
     }
 
     #[test]
+    fn a_path_with_a_star_elsewhere_or_to_what_is_no_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let why = |path: &str| {
+            let pattern = Pattern::new(&dir.path().join(path));
+            pattern.check().and_then(|()| pattern.list()).unwrap_err().to_string()
+        };
+        assert!(why("*/a.csv").contains("*/a.csv: a `*` stands for a part of a file's name"));
+        assert!(why("a*b*.csv").contains("a*b*.csv: a name has one `*`"));
+        let _held = std::os::unix::net::UnixListener::bind(dir.path().join("s.csv")).unwrap();
+        for path in ["s.csv", "*.csv", ""] {
+            assert!(why(path).contains("s.csv: is no file but a socket"), "{path}");
+        }
+        let device = Pattern::new(Path::new("/dev/null")).list().unwrap_err().to_string();
+        assert!(device.contains("/dev/null: is no file but a device"), "{device}");
+    }
+
+    #[test]
+    fn a_file_that_goes_on_behind_a_line_without_an_end_is_gone_on_with_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let behind = |text: &str, at: u64| {
+            fs::write(&path, text).unwrap();
+            let file = File::open(&path).unwrap();
+            let tail = tail(&file, &path, at).unwrap();
+            let place = Place { at, line: 2, tail, is_end: true, is_cut: true };
+            place
+                .behind_cut(&path, text.len() as u64)
+                .map(|place| (place.at, place.line, place.is_cut))
+        };
+        assert_eq!(behind("a\nb", 3).unwrap(), (3, 2, true), "it is as it was");
+        assert_eq!(behind("a\nb\nc", 3).unwrap(), (4, 3, false));
+        assert_eq!(behind("a\nb\r\n", 3).unwrap(), (5, 3, false));
+        for text in ["a\nbc\n", "a\nb\rc"] {
+            assert!(
+                matches!(behind(text, 3), Err(FileError::Grown { line: 2, at: 3, .. })),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn a_place_is_read_back_and_anything_else_is_refused() {
-        let place = Place { at: 17, line: 3, tail: u64::MAX, is_end: true };
+        let place = Place { at: 17, line: 3, tail: u64::MAX, is_end: true, is_cut: false };
         assert_eq!(Place::parse("f", place.text().as_bytes()).unwrap(), place);
+        let cut = Place { is_cut: true, ..place };
+        assert_eq!(Place::parse("f", cut.text().as_bytes()).unwrap(), cut);
         assert_eq!(Place::parse("f", Place::START.text().as_bytes()).unwrap(), Place::START);
         for text in ["", "1 2 3", "1 2 zz e", "1 2 3 x", "-1 2 3 e", "S1:0:0@L4"] {
             assert!(Place::parse("f", text.as_bytes()).is_err(), "{text}");
@@ -233,7 +352,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             let file = File::open(&path).unwrap();
             let tail = tail(&file, &path, at).unwrap();
-            Place { at, line: 1, tail, is_end: false }
+            Place { at, line: 1, tail, is_end: false, is_cut: false }
         };
         let check = |text: &str, place: Place| {
             fs::write(&path, text).unwrap();

@@ -142,8 +142,10 @@ impl<T: Tuple> Reading<T> {
                 continue;
             }
             let held = &self.held[self.from..];
+            let is_cut = end.is_none();
             let end = end.or_else(|| (self.is_whole && !held.is_empty()).then_some(held.len()));
             let Some(end) = end else { return Ok(None) };
+            self.place.is_cut = is_cut;
             self.frame = Frame::new(self.format.framing);
             let lines = held[..end].iter().filter(|byte| **byte == b'\n').count();
             let record = self.from..self.from + end;
