@@ -1,6 +1,10 @@
 //! What is called on components beside their tuples: ticks, the end, and rest and return of a topology's spouts.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and one says where it is"
+)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -447,4 +451,37 @@ fn a_topology_under_way_rests_when_it_is_deactivated_and_goes_on_where_it_was() 
         assert_eq!(run.join().unwrap().unwrap().restarts, 0);
     });
     log.close().unwrap();
+}
+
+#[test]
+#[ignore = "run by the test below, which reads what it says"]
+fn starts_inactive() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir);
+    let (closed, rested) = (Closed::default(), Arc::new(AtomicU32::new(0)));
+    pass(&log, &closed, u32::MAX, (&rested, &Arc::default())).unwrap_err();
+    eprintln!("first run over");
+    topologies::deactivate(&log, "pass").unwrap();
+    let progress = Arc::new(Progress::default());
+    thread::scope(|scope| {
+        let run = scope.spawn(|| pass(&log, &closed, 0, (&rested, &progress)));
+        until("rest", || rested.load(Ordering::Relaxed) > 0);
+        progress.stop();
+        run.join().unwrap().unwrap();
+    });
+    log.close().unwrap();
+}
+
+/// Whoever started it waited for results, and nobody said why none came.
+#[test]
+fn a_topology_that_is_started_inactive_says_so() {
+    let mut own = std::process::Command::new(std::env::current_exe().unwrap());
+    let ran =
+        own.args(["--exact", "starts_inactive", "--ignored", "--nocapture"]).output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let said = String::from_utf8(ran.stderr).unwrap();
+    let (before, after) = said.split_once("first run over").unwrap();
+    let inactive = "topology `pass` is inactive: it runs, and reads nothing until it is told to, with `egret topology activate pass`";
+    assert!(after.contains(inactive) && !before.contains("is inactive"), "{said}");
+    assert_eq!(after.matches("is inactive").count(), 1, "it is said once: {said}");
 }

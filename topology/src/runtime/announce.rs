@@ -7,6 +7,7 @@
 //! As often as a lease is long it looks whose the topology is: one that has nothing to do would not hear
 //! that it was shut out, or deleted. It looks whether the topology is to rest, too.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -47,6 +48,14 @@ pub(crate) fn read(log: &Log, topology: &str) -> Result<Option<RunRecord>> {
 
 /// Ends a generation whose topology is another process's.
 type ShutOut = Arc<dyn Fn() + Send + Sync>;
+
+/// What is said where a topology is started that does not read.
+fn rests(topology: &str) -> String {
+    format!(
+        "topology `{topology}` is inactive: it runs, and reads nothing until it is told to, with \
+         `egret topology activate {topology}`"
+    )
+}
 
 /// Who says it; what it said is taken back when it is dropped.
 pub(crate) struct Announcer {
@@ -102,7 +111,12 @@ impl Announcer {
     /// When the metadata cannot be asked.
     pub(crate) fn follows_activity(&self, progress: &Arc<Progress>) -> Result<()> {
         let progress = self.shared.progress.get_or_init(|| Arc::clone(progress));
-        progress.set_active(activity::is_active(&self.shared.log, &self.shared.topology)?);
+        let active = activity::is_active(&self.shared.log, &self.shared.topology)?;
+        progress.set_active(active);
+        if !active {
+            // It runs and reads nothing: who started it would wait for results that do not come.
+            let _ = writeln!(std::io::stderr(), "{}", rests(&self.shared.topology));
+        }
         Ok(())
     }
 
