@@ -95,18 +95,26 @@ impl<T: Tuple> Stream<T> {
     /// # Ok::<(), egret::Error>(())
     /// ```
     ///
+    /// Said again, it is what was said last.
+    ///
     /// # Errors
     /// [`BuildError::NotABolt`] when the stream is that of a spout, [`BuildError::NotOne`] when it is that of several
     /// components.
     pub fn on_error(&self, on_error: OnError) -> Result<Stream<T>> {
         let component = self.one_bolt()?;
         let mut draft = self.draft.borrow_mut();
+        // What was said before holds no more, and is no part of the plan either.
+        let before = std::mem::replace(&mut draft.settings[component].on_error, on_error);
         let plan = &mut draft.components[component];
+        if before.takes_back() {
+            let said = before.to_string();
+            let kept = plan.detail.strip_suffix(&said).map(|kept| kept.trim_end_matches("; "));
+            plan.detail = kept.unwrap_or(&plan.detail).to_owned();
+        }
         if on_error.takes_back() {
             let detail = if plan.detail.is_empty() { "" } else { "; " };
             plan.detail.push_str(&format!("{detail}{on_error}"));
         }
-        draft.settings[component].on_error = on_error;
         drop(draft);
         Ok(self.clone())
     }

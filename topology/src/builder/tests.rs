@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::component::{ComponentResult, Context, Next, Positions};
-use crate::{Blob, Either, Emitter, EventTime, KeyedBolt, LogSink, LogSpout};
+use crate::{Blob, Either, Emitter, EventTime, KeyedBolt, LogSink, LogSpout, OnError};
 
 fn lines(t: &mut TopologyBuilder) -> Stream<Blob> {
     t.spout("lines", 2, LogSpout::<Blob>::from_stream("lines")).unwrap()
@@ -220,4 +220,27 @@ fn event_time_is_not_part_of_the_graph() {
         graph(true),
         ["lines spout <- []; state none", "out sink <- [lines by by-partition]; state none"]
     );
+}
+
+/// Both sentences stood in the plan, one of which did not hold.
+#[test]
+fn what_is_said_twice_of_errors_is_what_was_said_last() {
+    let explained = |said: &[OnError]| {
+        let mut t = TopologyBuilder::new("t");
+        let lines = t.spout("lines", 1, LogSpout::<String>::from_stream("lines")).unwrap();
+        let copy = || |line: String, out: &mut Emitter<String>| out.emit(line);
+        let copied = lines.shuffle().bolt("copy", 1, copy).unwrap();
+        for on_error in said {
+            copied.on_error(*on_error).unwrap();
+        }
+        copied.sink("out", LogSink::to_stream("out")).unwrap();
+        t.finish().unwrap().explain(1)
+    };
+    let retry = |times| {
+        let backoff = std::time::Duration::from_millis(1);
+        OnError::Retry { times, backoff, then: crate::Then::Fail }
+    };
+    assert_eq!(explained(&[retry(2), retry(3)]), explained(&[retry(3)]));
+    assert_eq!(explained(&[retry(2), OnError::Fail]), explained(&[]));
+    assert!(explained(&[retry(2)]).contains("2 more time(s)"));
 }
