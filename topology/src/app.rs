@@ -246,8 +246,37 @@ pub struct Args {
 /// Returns 0 when the topology finished; else as [`exit_code`](crate::exit_code) says, like the `egret` command: 1 when it failed or
 /// another process took it over, 2 for wrong arguments or a wrong configuration file, 3 when it was refused.
 pub fn main(build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>) -> ExitCode {
-    let args = Args::parse();
-    match run(build, &args) {
+    main_with(&Args::parse(), build)
+}
+
+/// The same for a program with options of its own: it flattens [`Args`] into what it parses.
+///
+/// ```no_run
+/// use clap::Parser as _;
+///
+/// #[derive(clap::Parser)]
+/// struct Own {
+///     #[command(flatten)]
+///     args: egret::Args,
+///     /// Words shorter than this are left out.
+///     #[arg(long, default_value_t = 1)]
+///     shortest: usize,
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     let own = Own::parse();
+///     egret::main_with(&own.args, |t, _| {
+/// #       let _ = (t, own.shortest);
+///         // ...
+///         Ok(())
+///     })
+/// }
+/// ```
+pub fn main_with(
+    args: &Args,
+    build: impl FnOnce(&mut TopologyBuilder, &Args) -> Result<()>,
+) -> ExitCode {
+    match run(build, args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.is_said_elsewhere() {

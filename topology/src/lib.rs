@@ -90,7 +90,7 @@ pub mod window;
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-pub use app::{Args, RunArgs, main};
+pub use app::{Args, RunArgs, main, main_with};
 pub use blob::Blob;
 pub use builder::{BuildError, Grouped, KeyedStream, Stream, Topology, TopologyBuilder};
 pub use component::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use egret_state::keyed::Key;
 
-use super::keyed::{ComputedKey, KeyField, KeyedStream};
+use super::keyed::{ComputedKey, KeyField, KeyFn, KeyedStream};
 use super::stream::{Grouped, Stream};
 use crate::Tuple;
 use crate::grouping::all::All;
@@ -150,6 +150,11 @@ impl<T: Tuple> Stream<T> {
         F: Fn(&T) -> K + Clone + Send + Sync + 'static,
     {
         KeyedStream::new(self, ComputedKey::new(key))
+    }
+
+    /// By whatever finds a key: for a [`KeyFn`] of your own, where the key is not known before the program runs.
+    pub fn fields_with<F: KeyFn<T>>(&self, key: F) -> KeyedStream<T, F> {
+        KeyedStream::new(self, key)
     }
 
     /// By a key inside the tuple, to one of two tasks that it names: the one that this emitter gave less so far. A key

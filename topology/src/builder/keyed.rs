@@ -312,6 +312,25 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
     {
         self.grouped.bolt(name, parallelism, factory)
     }
+
+    /// The same input for what keeps no state per key: it can be united with inputs that are grouped otherwise. Equal
+    /// keys still meet at one task.
+    ///
+    /// ```
+    /// # use egret::{Emitter, LogSink, LogSpout, TopologyBuilder};
+    /// # let mut t = TopologyBuilder::new("t");
+    /// # let copy = || |line: String, out: &mut Emitter<String>| out.emit(line);
+    /// # let lines = t.spout("l", 1, LogSpout::<String>::from_stream("l"))?;
+    /// # let alarms = t.spout("a", 1, LogSpout::<String>::from_stream("a"))?;
+    /// let by_line = lines.fields(|line| line.as_str()).without_key();
+    /// let seen = by_line.union(alarms.all())?.bolt("see", 4, copy)?;
+    /// # seen.sink("o", LogSink::to_stream("o"))?;
+    /// # t.finish()?;
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    pub fn without_key(self) -> Grouped<T> {
+        self.grouped
+    }
 }
 
 struct KeyedOf<I, O, F, M, G> {
