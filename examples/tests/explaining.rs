@@ -72,6 +72,51 @@ fn plans_of_topology_programs_are_shown(own: &Path) {
     assert!(code == 2 && err.contains("exit status: 2: error: which word?"), "{code} {err}");
     let (code, _, err) = explain("matches", &["--", "--workers", "0"]);
     assert!(code == 2 && err.contains("`") && err.contains("exit status: 2"), "{code} {err}");
+    // A file is explained by the program that has its components, or here where all are in the box.
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/wired/words.yaml");
+    let wired = examples.join("wired");
+    let of = ["--program", wired.to_str().unwrap()];
+    let (code, text, err) = explain(file, &[&of, &spread[..]].concat());
+    assert!(
+        code == 0 && text.starts_with("topology wired (") && text.contains("4 workers in 2"),
+        "{text} {err}"
+    );
+    let (code, dot, err) = explain(file, &[&of[..], &["-o", "dot"]].concat());
+    assert!(code == 0 && dot.starts_with("digraph \"wired\""), "{dot} {err}");
+    let (code, _, err) = explain(file, &["--program", "./none"]);
+    assert!(code == 2 && err.contains("there is no program"), "{code} {err}");
+    let files = tempfile::tempdir().unwrap();
+    let boxed = files.path().join("boxed.yaml");
+    let write = |more: &str| {
+        let lines = "name: boxed\nspouts: [{id: lines, type: stream, args: {stream: '${from}'}}]\n";
+        let out = "sinks: [{id: out, type: stream, inputs: [lines], args: {stream: out}}]\n";
+        std::fs::write(&boxed, format!("{lines}{out}{more}")).unwrap();
+        boxed.to_str().unwrap().to_owned()
+    };
+    let path = write("config: {workers: 3}\n");
+    let given = ["--", "--property", "from=there"];
+    for (form, begins) in
+        [("text", "topology boxed ("), ("json", "{"), ("dot", "digraph"), ("svg", "<svg ")]
+    {
+        let (code, plan, err) = explain(&path, &[&["-o", form], &given[..]].concat());
+        assert!(
+            code == 0 && plan.starts_with(begins) && plan.contains("there"),
+            "{form}: {plan} {err}"
+        );
+    }
+    let (code, text, _) = explain(&path, &given);
+    assert!(code == 0 && text.contains("3 workers"), "{text}");
+    let (code, _, err) = explain(&path, &[]);
+    assert!(
+        code == 2 && err.contains("boxed.yaml:2:") && err.contains("`${from}`"),
+        "{code} {err}"
+    );
+    let path = write("bolts: [{id: split, type: split, inputs: [lines]}]\n");
+    let (code, _, err) = explain(&path, &given);
+    let whose = "boxed.yaml:4:27: `split` is no component in the box";
+    assert!(code == 2 && err.contains(whose) && err.contains("--program BINARY"), "{code} {err}");
+    let (code, _, err) = explain("packets", &["--program", "x"]);
+    assert!(code == 2 && err.contains("no topology file"), "{code} {err}");
     // One that is none knows no such flag; nothing was made by any of them.
     let (code, _, err) = explain("word_count", &["-o", "json"]);
     assert!(code == 2 && err.contains("--explain"), "{code} {err}");
