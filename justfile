@@ -47,6 +47,10 @@ soak minutes="minutes=10": && bookie-kill
     cargo build --release --bins --examples
     target/release/crash_and_kill --seconds "$(( {{ trim_start_match(minutes, 'minutes=') }} * 60 ))"
 
+# A slow bolt under a fast spout: memory flat, nothing lost: `just slow-bolt minutes=10`.
+slow-bolt minutes="minutes=10":
+    cargo run --release -p egret-integration --bin slow_bolt -- --minutes {{ trim_start_match(minutes, 'minutes=') }}
+
 # Three bookies and etcd under kills, stops, cuts, full and damaged disks: `just bookie-kill kills=200`. Needs
 # protoc and etcd; root for cuts and full disks, which are left out with a word where it is not.
 bookie-kill kills="kills=200":
