@@ -108,6 +108,8 @@ pub(crate) struct Draft {
     pub(crate) outputs: Vec<String>,
     /// Components whose windows go by a watermark.
     pub(crate) need_event_time: Vec<usize>,
+    /// Others that go by a watermark.
+    pub(crate) go_by_event_time: Vec<usize>,
 }
 
 impl Draft {
@@ -312,6 +314,10 @@ impl TopologyBuilder {
         if let Some(component) = draft.need_event_time.iter().find(without) {
             let name = plan.components[*component].name.clone();
             return Err(BuildError::Window { name, why: WindowError::NoEventTime }.into());
+        }
+        if let Some(component) = draft.go_by_event_time.iter().find(without) {
+            let name = plan.components[*component].name.clone();
+            return Err(BuildError::NoEventTime { name }.into());
         }
         let settings = draft.settings.into_iter().map(Arc::new).collect();
         Ok(Topology { plan, parts: draft.parts, settings, hooks: self.hooks.into() })

@@ -244,8 +244,8 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
         self.attach((name, parallelism), storage, (state, detail), factory)
     }
 
-    /// Attaches what keeps windows.
-    pub(super) fn windowed<O, B, M, G>(
+    /// Attaches what keeps windows, or the like; what it does is said in words.
+    pub(crate) fn windowed<O, B, M, G>(
         self,
         component: (&str, u32),
         storage: G,

@@ -110,10 +110,28 @@ impl<T: Tuple> Stream<T> {
         Ok(self.clone())
     }
 
-    /// Says that the component goes by a watermark.
+    /// Says that the component's windows go by a watermark.
     pub(super) fn needs_event_time(&self) {
         let components = self.origins.iter().map(|origin| origin.component);
         self.draft.borrow_mut().need_event_time.extend(components);
+    }
+
+    /// Says that the component, which has no windows, goes by a watermark.
+    pub(crate) fn goes_by_event_time(&self) {
+        let components = self.origins.iter().map(|origin| origin.component);
+        self.draft.borrow_mut().go_by_event_time.extend(components);
+    }
+
+    /// The first component it comes from: its name and its tasks. Nothing once the topology is finished.
+    pub(crate) fn first_component(&self) -> Option<(String, u32)> {
+        let first = self.origins.first()?.component;
+        let draft = self.draft.borrow();
+        draft.components.get(first).map(|plan| (plan.name.clone(), plan.parallelism))
+    }
+
+    /// Whether a component of the topology has this name.
+    pub(crate) fn is_taken(&self, name: &str) -> bool {
+        self.draft.borrow().components.iter().any(|plan| plan.name == name)
     }
 
     /// Ends the stream in a sink that places its tuples itself, such as a
@@ -297,6 +315,21 @@ impl<T: Tuple> Grouped<T> {
         B: Bolt<T, O>,
         F: Fn() -> B + Send + Sync + 'static,
     {
+        self.bolt_of((name, parallelism), String::new(), factory)
+    }
+
+    /// The same, and what it is made of, in words.
+    pub(crate) fn bolt_of<O, B, F>(
+        self,
+        (name, parallelism): (&str, u32),
+        detail: String,
+        factory: F,
+    ) -> Result<Stream<O>>
+    where
+        O: Tuple,
+        B: Bolt<T, O>,
+        F: Fn() -> B + Send + Sync + 'static,
+    {
         crate::batch::register::<O>();
         let outlet: Arc<Mutex<OutletOf<O>>> = Arc::default();
         let plan = ComponentPlan {
@@ -308,7 +341,7 @@ impl<T: Tuple> Grouped<T> {
             outputs: Vec::new(),
             state: None,
             event_time: None,
-            detail: String::new(),
+            detail,
         };
         let part = Part::Bolt(Arc::new(BoltOf::<T, O, F>::new(factory, &outlet)));
         let draft = Rc::clone(&self.draft);
