@@ -117,14 +117,14 @@ impl Shared {
         self.finished.load(Ordering::Acquire)
     }
 
-    /// Wakes a bolt at every [`tick`](Shared::tick).
-    fn ticks_with(&self, wake: &Wake) {
+    /// Wakes a component at every [`tick`](Shared::tick).
+    pub(super) fn ticks_with(&self, wake: &Wake) {
         if egret_log::simulation::is_entered() {
             self.ticks.lock().expect("no panic while held").push(Arc::clone(wake));
         }
     }
 
-    /// Has every bolt look what has become due, in a simulation.
+    /// Has every component look what has become due, in a simulation.
     pub(crate) fn tick(&self) {
         self.ticks.lock().expect("no panic while held").iter().for_each(|wake| wake());
     }

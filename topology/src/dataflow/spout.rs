@@ -1,9 +1,11 @@
 //! The spout operator: emits into the open epoch, moves when the coordinator says so.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use egret_log::clock;
+use egret_log::message::Wake;
 use egret_schemas::Epoch;
 use egret_state::commit::{Durable, Mark, TaskId, TaskReport};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -79,6 +81,8 @@ pub(crate) struct Spouts {
     drained: bool,
     active: bool,
     epoch_bytes: usize,
+    /// In a simulation, when to look whether a split is idle.
+    look: Option<Arc<Look>>,
     shared: Arc<Shared>,
 }
 
@@ -108,6 +112,7 @@ impl Spouts {
             drained: false,
             active: true,
             epoch_bytes,
+            look: egret_log::simulation::is_entered().then(Arc::default),
             shared,
         }
     }
@@ -162,6 +167,9 @@ impl Spouts {
         outputs: &mut Outputs,
         notices: &mut Vec<Notice>,
     ) -> Result<Turn, TaskError> {
+        if let Some(look) = &self.look {
+            look.looked();
+        }
         let emits = self.active && !self.drained;
         let Some(epoch) = self.open.filter(|_| emits) else { return Ok(Turn::Wait) };
         let mut turn = Turn::Wait;
@@ -172,7 +180,10 @@ impl Spouts {
                     local.active = true;
                     notices.push(Notice::Active { task: local.id, epoch });
                 }
-                changes_in.into_iter().for_each(|wait| turn.after(wait));
+                changes_in.into_iter().for_each(|wait| match &self.look {
+                    Some(look) => look.after(wait),
+                    None => turn.after(wait),
+                });
             }
             if local.exhausted || local.done {
                 continue;
@@ -266,6 +277,26 @@ pub(crate) struct Built<'s> {
     pub(crate) marks: Option<Stream<'s, u64, Chunk>>,
 }
 
+/// When to look, in a simulation, whether splits are idle: timely has no clock there, and would run the operator again at
+/// once, to read what is not there, for ever.
+#[derive(Debug, Default)]
+struct Look(Mutex<Option<Instant>>);
+
+impl Look {
+    fn after(&self, wait: std::time::Duration) {
+        let (at, mut due) = (clock::now() + wait, self.0.lock().expect("no panic while held"));
+        *due = Some(due.map_or(at, |due| due.min(at)));
+    }
+
+    fn looked(&self) {
+        *self.0.lock().expect("no panic while held") = None;
+    }
+
+    fn is_due(&self) -> bool {
+        self.0.lock().expect("no panic while held").is_some_and(|due| due <= clock::now())
+    }
+}
+
 /// Builds the operator of one spout component. The order of an activation: orders of the coordinator
 /// first, each moving the capabilities it may move; then emission; then notices.
 pub(crate) fn build<'s>(
@@ -297,6 +328,16 @@ pub(crate) fn build<'s>(
     let address = builder.operator_info().address;
     let activator = scope.activator_for(address.clone());
     let spouts = tasks(&address);
+    if let Some(look) = spouts.as_ref().and_then(|spouts| spouts.look.clone()) {
+        let sync = scope.worker().sync_activator_for(address.to_vec());
+        // A worker that is gone needs no waking.
+        let wake: Wake = Arc::new(move || {
+            if look.is_due() {
+                sync.activate().unwrap_or_default();
+            }
+        });
+        shared.ticks_with(&wake);
+    }
     let shared = Arc::clone(shared);
     builder.build(move |mut caps| {
         let mut saying = mark_port.map(|port| {
