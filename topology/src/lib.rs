@@ -42,6 +42,7 @@
 //! | [`connect`] | spouts and sinks in the box: streams, files, sockets |
 //! | [`grouping`] | which task gets a tuple |
 //! | [`window`] | what is said of the tuples between two times, or of so many |
+//! | [`streamlet`] | what is made of tuples step after step, wired to the same components |
 //! | [`plan`] | logical and physical plan as plain data, and as text |
 //! | `task` | components with their types put away |
 //! | `dataflow` | plans compiled to timely: the only room that knows it |
@@ -80,6 +81,7 @@ pub mod runtime;
 #[doc(hidden)]
 pub mod simulation;
 pub mod standby;
+pub mod streamlet;
 mod task;
 pub mod testing;
 mod tuple;
@@ -115,5 +117,6 @@ pub use ends::{exit_code, is_taken_over};
 pub use error::{Error, Result};
 pub use runtime::{Processes, Progress, RunOptions, Summary};
 pub use standby::StandbyEvent;
+pub use streamlet::{KeyedStreamlet, Streamlet};
 pub use task::{TaskError, chain};
 pub use tuple::Tuple;

@@ -87,5 +87,5 @@ pub(crate) use machine::{Assign, By, Machine, StateOf};
 pub use shape::{CountSliding, CountTumbling, Global, Sessions, Sliding, Tumbling, Windows};
 pub(crate) use shape::{GoBy, Shape};
 pub use span::{Firing, Timing, Window, Windowed};
-pub(crate) use span::{in_range, length_ms};
+pub(crate) use span::{LENGTH_MAX_MS, in_range, length_ms};
 pub use trigger::{AtEnd, Every, EveryTuples, Now, Trigger, Verdict};

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use egret::window::{Count, Global, Tumbling};
+use egret::streamlet::Interval;
+use egret::window::{Count, CountTumbling, Global, Tumbling};
 use egret::{
     Blob, Calls, ComponentResult, Context, Emitter, Error, Guarantee, KeyedBolt, LogSink, LogSpout,
     Next, OnError, Output, Positions, Progress, Replay, Result, RunOptions, Spout, Stream,
@@ -46,6 +47,11 @@ fn right(t: &mut TopologyBuilder) -> Stream<String> {
     let lines = lines(t);
     lines.sink("out", to("out")).unwrap();
     lines
+}
+
+/// Another stream.
+fn more(t: &mut TopologyBuilder) -> Stream<String> {
+    t.spout("more", 1, LogSpout::<String>::from_stream("more")).unwrap()
 }
 
 struct Counts;
@@ -215,6 +221,47 @@ const WIRINGS: &[Wiring] = &[
     ("a bolt that may make no call", &["ask"], |t| {
         let ask = || |line: String| async move { Ok([line]) };
         right(t).shuffle().call("ask", 1, Calls::at_once(0), ask).map(drop)
+    }),
+    ("a join by a time that nobody says", &["join"], |t| {
+        let keyed = |stream: Stream<String>| stream.streamlet().key_by(|line| line.clone());
+        let pair = keyed(lines(t)).join(keyed(more(t)));
+        let near = pair.interval(Interval::ms(0..=10), |_| 0, |_| 0);
+        near.inner(|_, left, _| left.clone()).named("join").to_sink("out", to("out"))
+    }),
+    ("a join within an interval that ends before it begins", &["join"], |t| {
+        let keyed = |stream: Stream<String>| stream.streamlet().key_by(|line| line.clone());
+        let pair = keyed(lines(t)).join(keyed(more(t)));
+        let near = pair.interval(Interval::ms(std::ops::RangeInclusive::new(10, 0)), |_| 0, |_| 0);
+        near.inner(|_, left, _| left.clone()).named("join").stream().map(drop)
+    }),
+    ("a streamlet's steps with two names", &["words", "long"], |t| {
+        let words = right(t).streamlet().map(|line| line).named("words");
+        words.filter(|_| true).named("long").stream().map(drop)
+    }),
+    ("a streamlet's steps with two numbers of tasks", &["words"], |t| {
+        let words = right(t).streamlet().map(|line| line).named("words").parallelism(4);
+        words.filter(|_| true).parallelism(2).stream().map(drop)
+    }),
+    ("a streamlet's steps with tasks of their own behind tuples dealt out", &["words"], |t| {
+        let words = right(t).streamlet().repartition(4).map(|line| line).named("words");
+        words.parallelism(2).stream().map(drop)
+    }),
+    ("the name of a streamlet that is a stream", &["words"], |t| {
+        right(t).streamlet().named("words").stream().map(drop)
+    }),
+    ("the name of a step that was wired before", &["late"], |t| {
+        let words = right(t).streamlet().map(|line| line).shared();
+        words.clone().stream()?;
+        words.named("late").stream().map(drop)
+    }),
+    ("repetitions within no time", &["lines.dedup"], |t| {
+        let words = right(t).streamlet().key_by(|line| line.clone());
+        words.dedup_for(Duration::ZERO).stream().map(drop)
+    }),
+    ("all tuples in one window at several tasks", &["all"], |t| {
+        let all = right(t).streamlet().window_all(CountTumbling(5));
+        let all = all.aggregate_with(Count, |_, _, n| [n.to_string()]);
+        all.named("all").parallelism(2).stream().map(drop)
     }),
 ];
 

@@ -16,7 +16,7 @@ struct Fence {
 }
 
 /// Rooms whose code is `step(now, input) → effects`.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "log/src/ledger",
     "state/src/commit",
     "state/src/keyed",
@@ -25,6 +25,7 @@ const PURE: [&str; 8] = [
     "topology/src/plan",
     "topology/src/window",
     "topology/src/cep",
+    "topology/src/streamlet/join",
 ];
 
 const FENCES: &[Fence] = &[

@@ -4,6 +4,7 @@ use egret_state::Guarantee;
 
 use crate::component::in_words;
 use crate::plan::Kind;
+use crate::streamlet::StreamletError;
 use crate::window::WindowError;
 
 /// Why a topology cannot be built.
@@ -255,6 +256,22 @@ pub enum BuildError {
         name: String,
         /// Why not.
         why: WindowError,
+    },
+    /// Streamlets that cannot be.
+    #[error("`{name}`: {why}")]
+    Streamlet {
+        /// The component.
+        name: String,
+        /// Why not.
+        why: StreamletError,
+    },
+    /// Event time, and no watermark.
+    #[error(
+        "`{name}` goes by event time, and no spout it is reached from says that: call `Stream::event_time` on the stream of a spout"
+    )]
+    NoEventTime {
+        /// The component.
+        name: String,
     },
     /// Something more for a topology that is built.
     #[error(

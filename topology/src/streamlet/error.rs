@@ -1,0 +1,45 @@
+//! Streamlets that cannot be. The builder names the component.
+
+/// Why a step cannot be wired.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamletError {
+    /// Two names for one component.
+    #[error(
+        "it is named `{second}` as well: steps without state that follow one another are one component, so leave one name out, or put `.shared()` between the steps"
+    )]
+    NamedTwice {
+        /// The later name.
+        second: String,
+    },
+    /// Two numbers of tasks for one component.
+    #[error(
+        "it is to have {first} tasks and {second} as well: say one of them, or begin another component with `.repartition({second})` between the steps"
+    )]
+    TasksTwice {
+        /// What was said first.
+        first: u32,
+        /// What was said then.
+        second: u32,
+    },
+    /// A name or tasks for something that is no component.
+    #[error(
+        "a streamlet made of a stream, or of several, is no component of its own, so it has neither name nor tasks to give: say them of a step"
+    )]
+    NoComponent,
+    /// Something said of a step that is wired.
+    #[error(
+        "something was attached to it before its name or tasks were said: say them right after the step"
+    )]
+    Wired,
+    /// An interval in which nothing lies.
+    #[error("its interval ends at {to} ms, before it begins at {from} ms: turn the two round")]
+    Interval {
+        /// Where it begins.
+        from: i64,
+        /// Where it ends.
+        to: i64,
+    },
+    /// Repetitions within no time.
+    #[error("it lets repetitions through after no time: give it a millisecond or more")]
+    NoTime,
+}
