@@ -50,7 +50,7 @@ fn plans_of_topology_programs_are_shown(own: &Path) {
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     };
     let spread = ["--", "--workers", "2", "--processes", "2"];
-    for program in ["late_data", "packets", "sessions", "trending"] {
+    for program in ["ad_clicks", "late_data", "packets", "sessions", "trending"] {
         let (code, text, err) = explain(program, &spread);
         assert_eq!(code, 0, "{program}: {err}");
         let head = format!("topology {program} (effectively-once, ");
