@@ -18,7 +18,7 @@ pub(crate) struct Of {
 }
 
 impl Of {
-    pub(crate) fn of<T: ?Sized + 'static>() -> Of {
+    pub(crate) fn named<T: ?Sized + 'static>() -> Of {
         Of { id: TypeId::of::<T>(), name: type_name::<T>() }
     }
 }
@@ -64,7 +64,7 @@ pub(crate) trait AnyStream {
 
 /// A stream of another type than it was checked to be: a fault of this crate.
 pub(crate) fn typed<T: Tuple>(stream: &dyn AnyStream) -> egret::Result<&Stream<T>> {
-    let of = || egret::Error::Usage(format!("this is no stream of {}", Of::of::<T>()));
+    let of = || egret::Error::Usage(format!("this is no stream of {}", Of::named::<T>()));
     stream.as_any().downcast_ref().ok_or_else(of)
 }
 
@@ -130,9 +130,9 @@ mod tests {
 
     #[test]
     fn a_type_is_named_without_its_paths() {
-        assert_eq!(Of::of::<(egret::Blob, u64)>().to_string(), "(Blob, u64)");
-        assert_eq!(Of::of::<DeadLetter<String>>().to_string(), "DeadLetter<String>");
-        assert_eq!(Of::of::<Vec<Option<Duration>>>().to_string(), "Vec<Option<Duration>>");
-        assert_eq!(Of::of::<[u8]>().to_string(), "[u8]");
+        assert_eq!(Of::named::<(egret::Blob, u64)>().to_string(), "(Blob, u64)");
+        assert_eq!(Of::named::<DeadLetter<String>>().to_string(), "DeadLetter<String>");
+        assert_eq!(Of::named::<Vec<Option<Duration>>>().to_string(), "Vec<Option<Duration>>");
+        assert_eq!(Of::named::<[u8]>().to_string(), "[u8]");
     }
 }

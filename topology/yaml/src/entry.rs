@@ -59,12 +59,18 @@ pub(crate) enum TakesOf {
     Any,
 }
 
+/// Declares an output on the stream of its component.
+pub(crate) type Declare = Box<dyn Fn(&dyn AnyStream) -> egret::Result<()>>;
+
+/// Takes an output from the stream of its component.
+pub(crate) type Take = Box<dyn Fn(&dyn AnyStream) -> egret::Result<Box<dyn AnyStream>>>;
+
 /// A named output.
 pub(crate) struct Declared {
     pub(crate) name: &'static str,
     pub(crate) of: Of,
-    pub(crate) declare: Box<dyn Fn(&dyn AnyStream) -> egret::Result<()>>,
-    pub(crate) take: Box<dyn Fn(&dyn AnyStream) -> egret::Result<Box<dyn AnyStream>>>,
+    pub(crate) declare: Declare,
+    pub(crate) take: Take,
 }
 
 /// The dead letters of a bolt.
@@ -150,8 +156,8 @@ impl KeyEntry {
         let partial: GroupBy<T> = Box::new(move |s| s.partial_key(partly.clone()));
         KeyEntry {
             name: name.to_owned(),
-            of: Of::of::<T>(),
-            key: Of::of::<K>(),
+            of: Of::named::<T>(),
+            key: Of::named::<K>(),
             find: Box::new(AnyKey::<T, K>(Arc::new(move |tuple, f| f(find(tuple))))),
             fields: Box::new(fields),
             partial: Box::new(partial),
@@ -170,8 +176,8 @@ impl KeyEntry {
         let partial: GroupBy<T> = Box::new(move |s| s.partial_key_by(partly.clone()));
         KeyEntry {
             name: name.to_owned(),
-            of: Of::of::<T>(),
-            key: Of::of::<K>(),
+            of: Of::named::<T>(),
+            key: Of::named::<K>(),
             find: Box::new(AnyKey::<T, K>(Arc::new(move |tuple, f| f(&find(tuple))))),
             fields: Box::new(fields),
             partial: Box::new(partial),
@@ -256,7 +262,7 @@ impl Inputs<'_> {
         K: Key + ?Sized + 'static,
     {
         let with = self.of_side(side).find_map(|wired| wired.with);
-        let entry = with.and_then(|name| self.registry.key_of(Of::of::<T>(), name));
+        let entry = with.and_then(|name| self.registry.key_of(Of::named::<T>(), name));
         let key = entry.and_then(|entry| entry.find.downcast_ref::<AnyKey<T, K>>());
         let key = key.ok_or_else(|| lost("key", with))?;
         Ok((self.stream(side)?, key.clone()))

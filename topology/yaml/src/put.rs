@@ -73,9 +73,12 @@ pub(crate) trait Put {
     fn is_record(&self) -> bool;
 }
 
+/// Writes a stream's tuples to a stream of the log.
+type WriteTo<T> = fn(&Stream<T>, At<'_>, ToStream) -> egret::Result<()>;
+
 /// Of tuples of one type.
 pub(crate) struct Puts<T> {
-    to_stream: Option<fn(&Stream<T>, At<'_>, ToStream) -> egret::Result<()>>,
+    to_stream: Option<WriteTo<T>>,
 }
 
 impl<T: Tuple> Puts<T> {
@@ -112,14 +115,14 @@ fn same<A: 'static, B: 'static>(value: A) -> Result<B, A> {
 
 /// The format tuples of `T` have: the text itself only where it is one.
 fn format<T: 'static>(asked: Option<Format>) -> egret::Result<Format> {
-    let is_text = Of::of::<T>() == Of::of::<String>();
+    let is_text = Of::named::<T>() == Of::named::<String>();
     match asked {
         None if is_text => Ok(Format::Text),
         None => Ok(Format::Json),
         Some(Format::Text) if !is_text => {
             let why = format!(
                 "its input is of {}, which is no text: give it `format: json`",
-                Of::of::<T>()
+                Of::named::<T>()
             );
             Err(egret::Error::Usage(why))
         }
@@ -135,7 +138,7 @@ impl<T: Tuple> Put for Puts<T> {
     fn stream(&self, inputs: &Inputs<'_>, at: At<'_>, to: ToStream) -> egret::Result<()> {
         match self.to_stream {
             Some(put) => put(&inputs.stream::<T>(None)?, at, to),
-            None => Err(egret::Error::Usage(format!("{} is no record", Of::of::<T>()))),
+            None => Err(egret::Error::Usage(format!("{} is no record", Of::named::<T>()))),
         }
     }
 

@@ -187,7 +187,7 @@ impl Registry {
         let attach = Attach::Spout(Box::new(move |t, at, given| {
             Ok(Box::new(t.spout(at.name, at.parallelism, make(args(given)))?))
         }));
-        let mut entry = self.entry::<A>(Role::Spout, Vec::new(), Some(Of::of::<T>()), attach);
+        let mut entry = self.entry::<A>(Role::Spout, Vec::new(), Some(Of::named::<T>()), attach);
         entry.say_time = Some(|by, stream, config| match by.function.downcast_ref::<TimeBy<T>>() {
             Some(by) => by(typed::<T>(stream)?, config),
             None => Err(egret::Error::Usage(format!("`{}` finds no time of it", by.name))),
@@ -228,8 +228,8 @@ impl Registry {
         self.knows::<I>();
         self.knows::<O>();
         self.records::<DeadLetter<I>>();
-        let mut entry = self.entry::<A>(Role::Bolt, takes, Some(Of::of::<O>()), attach);
-        let of = Of::of::<DeadLetter<I>>();
+        let mut entry = self.entry::<A>(Role::Bolt, takes, Some(Of::named::<O>()), attach);
+        let of = Of::named::<DeadLetter<I>>();
         entry.letters = Some(Letters { of, take: letters::<I, O> });
         self.add(name, entry);
         self.registered(Role::Bolt, name)
@@ -294,8 +294,8 @@ impl Registry {
             let keyed = stream.fields_with(key);
             Ok(Box::new(keyed.keyed(at.name, at.parallelism, make(args(given)))?))
         }));
-        let keyed = Some(Of::of::<K>());
-        let takes = Takes { side: None, of: TakesOf::One(Of::of::<I>()), keyed };
+        let keyed = Some(Of::named::<K>());
+        let takes = Takes { side: None, of: TakesOf::One(Of::named::<I>()), keyed };
         self.add_bolt::<I, O, A>(name, vec![takes], attach)
     }
 
@@ -343,7 +343,7 @@ impl Registry {
             let joined = left.fields_with(by_left).join(right.fields_with(by_right))?;
             Ok(Box::new(joined.keyed(at.name, at.parallelism, make(args(given)))?))
         }));
-        let keyed = Some(Of::of::<K>());
+        let keyed = Some(Of::named::<K>());
         self.add_bolt::<Either<L, R>, O, A>(name, two::<L, R>(keyed), attach)
     }
 
@@ -378,7 +378,7 @@ impl Registry {
             let stream = inputs.stream::<I>(None)?;
             Ok(Box::new(attach(args(given), at.name, at.parallelism, &stream)?))
         }));
-        let mut entry = self.entry::<A>(Role::Bolt, one::<I>(), Some(Of::of::<O>()), attach);
+        let mut entry = self.entry::<A>(Role::Bolt, one::<I>(), Some(Of::named::<O>()), attach);
         entry.places = true;
         self.add(name, entry);
         self.registered(Role::Bolt, name)
@@ -448,7 +448,7 @@ impl Registry {
     {
         let by: GroupBy<T> = Box::new(move |stream| stream.direct(task_of.clone()));
         let function =
-            Function { name: name.to_owned(), of: Of::of::<T>(), function: Box::new(by) };
+            Function { name: name.to_owned(), of: Of::named::<T>(), function: Box::new(by) };
         match Registry::function_of(&self.tasks, function.of, name) {
             Some(_) => self.twice("task", name, function.of),
             None => self.tasks.push(function),
@@ -464,7 +464,7 @@ impl Registry {
     {
         let by = custom::<T, G, M>(make);
         let function =
-            Function { name: name.to_owned(), of: Of::of::<T>(), function: Box::new(by) };
+            Function { name: name.to_owned(), of: Of::named::<T>(), function: Box::new(by) };
         match Registry::function_of(&self.groupings, function.of, name) {
             Some(_) => self.twice("grouping", name, function.of),
             None => self.groupings.push(function),
@@ -481,7 +481,7 @@ impl Registry {
             stream.event_time_with(config, time_of.clone()).map(drop)
         });
         let function =
-            Function { name: name.to_owned(), of: Of::of::<T>(), function: Box::new(by) };
+            Function { name: name.to_owned(), of: Of::named::<T>(), function: Box::new(by) };
         match Registry::function_of(&self.times, function.of, name) {
             Some(_) => self.twice("event time", name, function.of),
             None => self.times.push(function),
@@ -495,12 +495,12 @@ impl Registry {
 }
 
 fn one<T: Tuple>() -> Vec<Takes> {
-    vec![Takes { side: None, of: TakesOf::One(Of::of::<T>()), keyed: None }]
+    vec![Takes { side: None, of: TakesOf::One(Of::named::<T>()), keyed: None }]
 }
 
 fn two<L: Tuple, R: Tuple>(keyed: Option<Of>) -> Vec<Takes> {
     vec![
-        Takes { side: Some(LEFT), of: TakesOf::One(Of::of::<L>()), keyed },
-        Takes { side: Some(RIGHT), of: TakesOf::One(Of::of::<R>()), keyed },
+        Takes { side: Some(LEFT), of: TakesOf::One(Of::named::<L>()), keyed },
+        Takes { side: Some(RIGHT), of: TakesOf::One(Of::named::<R>()), keyed },
     ]
 }

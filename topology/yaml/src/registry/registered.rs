@@ -42,7 +42,7 @@ impl<O: Tuple> Registered<'_, O> {
         let output = *output;
         let declared = Declared {
             name: output.name(),
-            of: Of::of::<U>(),
+            of: Of::named::<U>(),
             declare: Box::new(move |stream| typed::<O>(stream)?.with_output(&output).map(drop)),
             take: Box::new(move |stream| {
                 let taken: Box<dyn AnyStream> = Box::new(typed::<O>(stream)?.output(&output)?);
