@@ -30,7 +30,7 @@ impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
     /// # use egret::{LogSpout, TopologyBuilder};
     /// # let mut t = TopologyBuilder::new("t");
     /// # let lines = t.streamlet("lines", 1, LogSpout::<String>::from_stream("lines"))?;
-    /// # fn score(line: &str) -> usize { line.len() }
+    /// # fn score(line: &str) -> u64 { line.len() as u64 }
     /// let scores = lines.repartition(8).map(|line| score(&line)).named("score");
     /// scores.repartition(1).map(|score| score.to_string()).to_stream("scores")?;
     /// # t.finish()?;
