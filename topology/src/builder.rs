@@ -298,6 +298,10 @@ impl TopologyBuilder {
                 let (name, guarantee) = (component.name.clone(), self.guarantee);
                 return Err(BuildError::CannotReplay { name, guarantee }.into());
             }
+            let is_queue = draft.replay[index] == Some(Replay::Queue);
+            if is_queue && self.guarantee == Guarantee::EffectivelyOnce {
+                return Err(BuildError::OnlyAcknowledges { name: component.name.clone() }.into());
+            }
         }
         if let (Guarantee::EffectivelyOnce, Some(name)) =
             (self.guarantee, draft.external_sinks.first())

@@ -101,8 +101,8 @@ pub use component::{
     Rescale, Share, Sink, Spout, StatefulBolt, TaskHook, Then, TimeOf, TimeToLive, Timer, Timers,
 };
 pub use connect::{
-    FileSink, FileSpout, FromRecord, Generator, LogSink, LogSpout, SocketSink, SocketSpout,
-    StdoutSink, ToRecord, ToValue,
+    FileSink, FileSpout, FromRecord, Generator, LogSink, LogSpout, QueueSpout, SocketSink,
+    SocketSpout, StdoutSink, ToRecord, ToValue,
 };
 pub use egret_state::Guarantee;
 pub use egret_state::commit::Origin;

@@ -151,6 +151,10 @@ pub(crate) trait SpoutTask {
     /// How far event time has come with everything emitted, and when that may change although nothing is
     /// emitted; nothing where the spout does not say event times.
     fn mark(&mut self) -> Option<(Mark, Option<Duration>)>;
+    /// Does what is due though nothing is emitted; in how long something is again.
+    fn tick(&mut self) -> Result<Option<Duration>, TaskError> {
+        Ok(None)
+    }
     /// The topology is to emit, or to rest.
     fn activate(&mut self, active: bool) -> Result<(), TaskError>;
     /// The topology ended in order.

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use egret::connect::{Queue, QueueSpout, Received};
 use egret::streamlet::Interval;
 use egret::window::{Count, CountTumbling, Global, Tumbling};
 use egret::{
@@ -87,6 +88,21 @@ impl Spout<String> for Clock {
     }
 }
 
+struct Orders;
+
+impl Queue<String> for Orders {
+    type Id = u64;
+    fn open(&mut self, _: &Context) -> ComponentResult {
+        Ok(())
+    }
+    fn receive(&mut self, _: &Context) -> ComponentResult<Received<u64, String>> {
+        Ok(Received::Done)
+    }
+    fn ack(&mut self, _: Vec<u64>, _: &Context) -> ComponentResult {
+        Ok(())
+    }
+}
+
 const LATE: Output<String> = Output::new("late");
 const LATE_NUMBERS: Output<u64> = Output::new("late");
 const BAD: Output<u64> = Output::new("bad");
@@ -125,6 +141,9 @@ const WIRINGS: &[Wiring] = &[
     ("a spout that cannot replay, under at-least-once", &["clock"], |t| {
         t.guarantee(Guarantee::AtLeastOnce);
         t.spout("clock", 1, || Clock)?.sink("out", to("out"))
+    }),
+    ("a queue that only acknowledges, under effectively-once", &["orders"], |t| {
+        t.spout("orders", 1, QueueSpout::new(|| Orders))?.sink("out", to("out"))
     }),
     ("a sink outside of the commit, under effectively-once", &["mail"], |t| {
         right(t).shuffle().sink("mail", 1, || |_: String| {})

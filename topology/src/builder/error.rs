@@ -82,6 +82,14 @@ pub enum BuildError {
         /// What was asked.
         guarantee: Guarantee,
     },
+    /// A spout of a queue, which is too weak for effectively-once.
+    #[error(
+        "spout `{name}` reads a queue that hands out again what was not acknowledged, so the topology cannot be effectively-once: have one that is at-least-once write the messages to a stream, and read that with `LogSpout`, telling repeated messages apart by their ids; or choose at-least-once"
+    )]
+    OnlyAcknowledges {
+        /// The spout.
+        name: String,
+    },
     /// A sink too weak for the guarantee.
     #[error(
         "sink `{name}` writes outside of the commit, so the topology cannot be effectively-once: write to a stream with `LogSink` and deliver from there, or choose at-least-once"

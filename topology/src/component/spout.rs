@@ -14,6 +14,8 @@ pub type Positions = BTreeMap<Vec<u8>, Vec<u8>>;
 pub enum Replay {
     /// From any position it reported: fit for every guarantee.
     Positional,
+    /// Whatever was not acknowledged is handed out again by where it comes from: fit for at-least-once.
+    Queue,
     /// Not at all: fit for at-most-once only.
     None,
 }
@@ -33,7 +35,7 @@ pub enum Next {
 
 /// A source of tuples.
 pub trait Spout<T>: 'static {
-    /// Whether it can replay; [`Replay::None`] is refused where the guarantee needs more.
+    /// Whether it can replay; [`Replay::Queue`] and [`Replay::None`] are refused where the guarantee needs more.
     fn replay(&self) -> Replay;
 
     /// Called once, before anything else, with the positions of all splits of this spout as of the
@@ -60,6 +62,13 @@ pub trait Spout<T>: 'static {
     fn committed(&mut self, positions: &Positions) -> ComponentResult {
         let _ = positions;
         Ok(())
+    }
+
+    /// Called between the other calls, also while the spout may emit nothing, because it is deactivated or held back by
+    /// what it feeds; and again when this long has passed, at the latest, if it says so.
+    fn tick(&mut self, cx: &Context) -> ComponentResult<Option<Duration>> {
+        let _ = cx;
+        Ok(None)
     }
 
     /// Called when the topology was [deactivated](crate::runtime::topologies::deactivate), also before it began: nothing

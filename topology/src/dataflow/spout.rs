@@ -79,6 +79,7 @@ pub(crate) struct Spouts {
     tasks: Vec<Local>,
     open: Option<Epoch>,
     drained: bool,
+    ended: bool,
     active: bool,
     epoch_bytes: usize,
     /// In a simulation, when to look whether a split is idle.
@@ -110,6 +111,7 @@ impl Spouts {
             tasks: tasks.collect(),
             open: None,
             drained: false,
+            ended: false,
             active: true,
             epoch_bytes,
             look: egret_log::simulation::is_entered().then(Arc::default),
@@ -242,6 +244,20 @@ impl Spouts {
             }
         }
         Ok(turn)
+    }
+
+    /// Lets each task do what is due though it may emit nothing.
+    fn tick(&mut self, turn: &mut Turn) -> Result<(), TaskError> {
+        for local in self.tasks.iter_mut().filter(|_| !self.ended) {
+            local.task.tick()?.into_iter().for_each(|wait| turn.after(wait));
+        }
+        Ok(())
+    }
+
+    /// The topology ended in order.
+    fn end(&mut self) {
+        self.ended = true;
+        self.tasks.iter_mut().for_each(Local::end);
     }
 
     /// Has the tasks emit, or rest.
@@ -393,7 +409,7 @@ pub(crate) fn build<'s>(
                             }
                         }
                         Control::Finish => {
-                            spouts.tasks.iter_mut().for_each(|local| local.end());
+                            spouts.end();
                             outputs.end();
                             reports.end();
                             saying.iter_mut().for_each(Saying::end);
@@ -402,7 +418,9 @@ pub(crate) fn build<'s>(
                         Control::Active(active) => spouts.activate(active)?,
                     }
                 }
-                match spouts.emit(&mut outputs, &mut notices)? {
+                let mut turn = spouts.emit(&mut outputs, &mut notices)?;
+                spouts.tick(&mut turn)?;
+                match turn {
                     Turn::Again => activator.activate(),
                     Turn::After(wait) => activator.activate_after(wait),
                     Turn::Wait => {}

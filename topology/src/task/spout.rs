@@ -68,6 +68,11 @@ impl<T: Tuple, S: Spout<T>> SpoutTask for TypedSpout<T, S> {
         Some((mark, times.until_idle(now)))
     }
 
+    fn tick(&mut self) -> Result<Option<Duration>, TaskError> {
+        let TypedSpout { spout, cx, .. } = self;
+        guard(&cx.id, || spout.tick(cx))
+    }
+
     fn activate(&mut self, active: bool) -> Result<(), TaskError> {
         let TypedSpout { spout, cx, .. } = self;
         guard(&cx.id, || if active { spout.activate(cx) } else { spout.deactivate(cx) })
