@@ -185,7 +185,8 @@ impl<F> QueueSpout<F> {
     }
 
     /// Tells the queue of messages that they are worked on still, at least this often for each: for queues that
-    /// otherwise hand a message to somebody else after a time, which should be two or three times as long.
+    /// otherwise hand a message to somebody else after a time, which should be two or three times as long. A worker thread
+    /// that a component holds up for longer tells nobody.
     #[must_use]
     pub fn hold_every(self, every: Duration) -> Self {
         let every = every.max(Duration::from_millis(2));
