@@ -9,8 +9,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::RwLock;
 
-use crate::Tuple;
+use egret_schemas::bytes::Writer;
+
 use crate::budget::{Charge, Lane};
+use crate::tuple;
+use crate::{ColumnError, Columns, Tuple};
 
 /// Tuples in one batch, where the component does not end a batch sooner.
 pub(crate) const BATCH_TUPLES: usize = 1024;
@@ -73,37 +76,43 @@ impl<T: Tuple> AnyBatch for Batch<T> {
         self
     }
 
+    /// As `{count u32, hashed u8, hashes u64 each if that is 1, column of tuples}`.
     fn encode(&self, out: &mut Vec<u8>) {
-        use egret_schemas::bytes::Writer;
-        out.put_u32(u32::try_from(self.hashes.len()).expect("a batch is small"));
-        for hash in &self.hashes {
-            out.put_u64(*hash);
-        }
-        let taken = std::mem::take(out);
-        *out = postcard::to_extend(&self.tuples, taken)
-            .expect("a tuple's Serialize must not fail: it is a plain value");
+        let Batch { tuples, hashes } = self;
+        let hashed = !hashes.is_empty();
+        assert!(!hashed || hashes.len() == tuples.len(), "each tuple has a hash, or none has");
+        out.put_u32(u32::try_from(tuples.len()).expect("a batch is small"));
+        out.put_u8(u8::from(hashed));
+        u64::encode_column(hashes.iter(), out);
+        T::encode_column(tuples.iter(), out);
     }
 }
 
-fn decode<T: Tuple>(bytes: &[u8]) -> Result<Box<dyn AnyBatch>, String> {
-    let mut reader = egret_schemas::bytes::Reader::new(bytes);
-    let hashes = (|| {
-        let count = reader.u32("hashes")?;
-        let raw = reader.take(count as usize * 8, "hashes")?;
-        Ok::<_, egret_schemas::bytes::DecodeError>(
-            raw.chunks_exact(8)
-                .map(|b| u64::from_le_bytes(b.try_into().expect("chunks of eight")))
-                .collect::<Vec<u64>>(),
-        )
-    })()
-    .map_err(|e| e.to_string())?;
-    let tuples: Vec<T> = postcard::take_from_bytes(&bytes[reader.at()..])
-        .map_err(|e| format!("a batch of {} does not decode: {e}", type_name::<T>()))?
-        .0;
+fn decode<T: Tuple>(bytes: &[u8]) -> Result<Box<dyn AnyBatch>, BatchError> {
+    let mut columns = Columns::new(bytes);
+    let (count, rest) = columns.take::<T>(5)?.split_at(4);
+    let count = u32::from_le_bytes(count.try_into().expect("four bytes")) as usize;
+    let hashes = match rest {
+        [0] => Vec::new(),
+        [1] => u64::decode_column(&mut columns, count)?.collect(),
+        _ => return Err(BatchError::Hashed),
+    };
+    let tuples = tuple::decode_all::<T>(columns, count)?;
     Ok(Box::new(Batch { tuples, hashes }))
 }
 
-type Decode = fn(&[u8]) -> Result<Box<dyn AnyBatch>, String>;
+/// Bytes that are no batch.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BatchError {
+    #[error("a batch of an unknown type arrived")]
+    Unknown,
+    #[error("it says neither that there are hashes nor that there are none")]
+    Hashed,
+    #[error(transparent)]
+    Column(#[from] ColumnError),
+}
+
+type Decode = fn(&[u8]) -> Result<Box<dyn AnyBatch>, BatchError>;
 
 static DECODERS: RwLock<BTreeMap<u64, Decode>> = RwLock::new(BTreeMap::new());
 
@@ -113,9 +122,9 @@ pub(crate) fn register<T: Tuple>() {
 }
 
 /// Decodes a batch that [`AnyBatch::encode`] wrote.
-pub(crate) fn decode_any(tag: Tag, bytes: &[u8]) -> Result<Box<dyn AnyBatch>, String> {
+pub(crate) fn decode_any(tag: Tag, bytes: &[u8]) -> Result<Box<dyn AnyBatch>, BatchError> {
     let decode = DECODERS.read().expect("no panic while held").get(&tag.0).copied();
-    decode.ok_or_else(|| "a batch of an unknown type arrived".to_owned())?(bytes)
+    decode.ok_or(BatchError::Unknown)?(bytes)
 }
 
 /// A batch on its way to a task, counted against the budget until it is consumed.
@@ -172,7 +181,20 @@ mod tests {
     #[test]
     fn an_unknown_type_and_torn_bytes_are_errors() {
         assert!(decode_any(Tag(1), &[]).is_err());
-        register::<u64>();
-        assert!(decode_any(Tag::of::<u64>(), &[9, 0, 0, 0]).is_err());
+        register::<(String, u64)>();
+        let tag = Tag::of::<(String, u64)>();
+        let tuples = vec![("a".to_owned(), 1u64), ("b".to_owned(), 2)];
+        for hashes in [vec![], vec![7, 8]] {
+            let mut bytes = Vec::new();
+            AnyBatch::encode(&Batch { tuples: tuples.clone(), hashes }, &mut bytes);
+            assert!(decode_any(tag, &bytes).is_ok());
+            for end in 0..bytes.len() {
+                assert!(decode_any(tag, &bytes[..end]).is_err(), "{end} of {} bytes", bytes.len());
+            }
+            bytes.push(0);
+            assert!(decode_any(tag, &bytes).is_err(), "a byte too many");
+            bytes[4] = 2;
+            assert!(decode_any(tag, &bytes).is_err(), "hashes of another kind");
+        }
     }
 }

@@ -8,14 +8,18 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
-use crate::Tuple;
+use crate::tuple::{Lengths, encode_bytes};
+use crate::{ColumnError, Columns, Tuple};
+
+/// Bytes that lie in it.
+const INLINE: usize = 22;
 
 /// Bytes of any length; up to 22 of them without an allocation, which is most words and ids.
 ///
 /// Orders and hashes as its bytes do, and borrows as `[u8]`, so it can be looked up by slice. In JSON and the like it
 /// is a text where its bytes are one, and else a list of them.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Blob(SmallVec<[u8; 22]>);
+pub struct Blob(SmallVec<[u8; INLINE]>);
 
 impl Blob {
     /// The bytes.
@@ -76,6 +80,31 @@ impl Tuple for Blob {
     #[inline]
     fn weight(&self) -> usize {
         size_of::<Blob>() + if self.0.spilled() { self.0.capacity() } else { 0 }
+    }
+
+    fn encode_column<'a, I>(tuples: I, out: &mut Vec<u8>)
+    where
+        I: ExactSizeIterator<Item = &'a Self> + Clone,
+    {
+        encode_bytes(tuples.map(Blob::as_bytes), out);
+    }
+
+    fn decode_column<'a>(
+        columns: &mut Columns<'a>,
+        count: usize,
+    ) -> Result<impl Iterator<Item = Self> + use<'a>, ColumnError> {
+        let lengths = Lengths::take::<Blob>(columns, count)?;
+        let mut bytes = columns.take::<Blob>(lengths.total())?;
+        Ok(lengths.map_while(move |length| {
+            // Most fit, and others follow them: those are copied whole, and what is beyond their length not looked at.
+            let whole = bytes.first_chunk().filter(|_| length <= INLINE).copied();
+            let (own, rest) = bytes.split_at_checked(length)?;
+            bytes = rest;
+            Some(whole.map_or_else(
+                || Blob::from(own),
+                |whole| Blob(SmallVec::from_buf_and_len(whole, length)),
+            ))
+        }))
     }
 }
 

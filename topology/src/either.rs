@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Tuple;
-
 /// A tuple of a bolt with two inputs of different types: from the left one, which
 /// [`join`](crate::KeyedStream::join) was called on, or from the right one, which it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -12,13 +10,4 @@ pub enum Either<A, B> {
     Left(A),
     /// From the right input.
     Right(B),
-}
-
-impl<A: Tuple, B: Tuple> Tuple for Either<A, B> {
-    fn weight(&self) -> usize {
-        match self {
-            Either::Left(left) => left.weight(),
-            Either::Right(right) => right.weight(),
-        }
-    }
 }

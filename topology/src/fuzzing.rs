@@ -5,7 +5,7 @@ use egret_schemas::{EntryId, LedgerId, Position, SegmentId};
 
 use crate::batch::{AnyBatch, Batch, Tag, decode_any, register, typed};
 use crate::connect::log_spout::place;
-use crate::{Blob, Tuple};
+use crate::{Blob, Either, Tuple};
 
 /// Every target of this package.
 pub fn targets() -> Vec<Target> {
@@ -27,17 +27,50 @@ fn batch_of<T: Tuple + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> bool {
     true
 }
 
+/// A type without a column of its own.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+enum Plain {
+    Nothing,
+    Some { text: String, numbers: Vec<u16> },
+}
+
+impl Tuple for Plain {}
+
+/// Several types of a batch, so that a change of one column is seen by the others, too.
 fn batch(bytes: &[u8]) -> bool {
-    let counted = batch_of::<(Blob, u64)>(bytes);
-    batch_of::<(String, u64)>(bytes) || counted
+    let all = [
+        batch_of::<(Blob, u64)>,
+        batch_of::<(String, u64)>,
+        batch_of::<(u64, i32, bool)>,
+        batch_of::<Either<Option<String>, Vec<char>>>,
+        batch_of::<Vec<Vec<u8>>>,
+        batch_of::<Plain>,
+    ];
+    all.iter().fold(false, |taken, of| of(bytes) || taken)
+}
+
+fn encoded<T: Tuple>(tuples: Vec<T>, hashes: Vec<u64>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    AnyBatch::encode(&Batch { tuples, hashes }, &mut bytes);
+    bytes
 }
 
 fn batch_samples() -> Vec<Sample> {
-    let tuples = vec![(Blob::from("heron"), 1u64), (Blob::from("egret"), 300)];
-    let batch = Batch { tuples, hashes: vec![7, 8] };
-    let mut bytes = Vec::new();
-    AnyBatch::encode(&batch, &mut bytes);
-    vec![("two_counts", bytes)]
+    let counts = vec![(Blob::from("heron"), 1u64), (Blob::from("egret"), 300)];
+    let sides: Vec<Either<Option<String>, Vec<char>>> = vec![
+        Either::Left(Some("heron".to_owned())),
+        Either::Right(vec!['e', 'g']),
+        Either::Left(None),
+        Either::Right(Vec::new()),
+    ];
+    let plain = Plain::Some { text: "egret".to_owned(), numbers: vec![1, 300] };
+    vec![
+        ("two_counts", encoded(counts, vec![7, 8])),
+        ("numbers", encoded(vec![(1u64, -1i32, true), (2, 0, false)], Vec::new())),
+        ("sides", encoded(sides, Vec::new())),
+        ("lists", encoded(vec![vec![vec![1u8], vec![]], vec![], vec![vec![2; 300]]], Vec::new())),
+        ("plain", encoded(vec![Plain::Nothing, plain], Vec::new())),
+    ]
 }
 
 fn position(bytes: &[u8]) -> bool {

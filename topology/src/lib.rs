@@ -119,4 +119,6 @@ pub use runtime::{Processes, Progress, RunOptions, Summary};
 pub use standby::StandbyEvent;
 pub use streamlet::{KeyedStreamlet, Streamlet};
 pub use task::{TaskError, chain};
-pub use tuple::Tuple;
+#[doc(hidden)]
+pub use tuple::Lengths;
+pub use tuple::{ColumnError, Columns, Tuple};

@@ -148,6 +148,18 @@ impl Edge {
         self
     }
 
+    /// The same edge to what looks at no key: hashes stay where they were made.
+    pub(crate) fn unkeyed<T: Tuple>(mut self) -> Edge {
+        let before = self.turn.take();
+        self.turn = Some(Arc::new(move |mut batch: Box<dyn AnyBatch>| {
+            if let Some(before) = &before {
+                batch = before(batch);
+            }
+            Box::new(Batch { tuples: typed::<T>(batch).tuples, hashes: Vec::new() })
+        }));
+        self
+    }
+
     /// Adds the edge to those of its origin, as the one of this number.
     pub(crate) fn connect(self, number: usize) {
         (self.connect)(number, self.turn);

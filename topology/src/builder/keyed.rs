@@ -310,7 +310,7 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
         B: Bolt<T, O>,
         M: Fn() -> B + Send + Sync + 'static,
     {
-        self.grouped.bolt(name, parallelism, factory)
+        self.grouped.unkeyed().bolt(name, parallelism, factory)
     }
 
     /// The same input for what keeps no state per key: it can be united with inputs that are grouped otherwise. Equal

@@ -283,6 +283,11 @@ impl<T: Tuple> Grouped<T> {
         Ok(Grouped { draft: self.draft, edges: left.chain(right).collect(), of: PhantomData })
     }
 
+    /// The same for what looks at no key.
+    pub(crate) fn unkeyed(self) -> Grouped<T> {
+        Grouped { edges: self.edges.into_iter().map(Edge::unkeyed::<T>).collect(), ..self }
+    }
+
     /// Adds a component that takes these inputs.
     pub(crate) fn attach(self, mut plan: ComponentPlan, part: Part) -> Result<usize> {
         // What is between emitter and task may be another type than either's own.

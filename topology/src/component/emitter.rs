@@ -32,6 +32,7 @@ use crate::batch::{BATCH_BYTES, BATCH_TUPLES, Routed};
 use crate::budget::{Charge, Lane};
 use crate::grouping::{MakePartitioner, NoSuchTask, Partitioner, Target};
 use crate::task::{TaskError, guard, kept};
+use crate::tuple;
 
 /// Encoded bytes that one call of a bolt may emit: it runs to its end before anything of it can be
 /// consumed. Sixteen of the largest records.
@@ -226,8 +227,8 @@ impl<T: Tuple> Emitter<T> {
             return self.buffer.clear();
         };
         if slicing.packed_bytes < CALL_BYTES_MAX {
-            let encoded = postcard::to_stdvec(&self.buffer)
-                .expect("a tuple's Serialize must not fail: it is a plain value");
+            let mut encoded = Vec::new();
+            tuple::encode(&self.buffer, &mut encoded);
             slicing.packed_bytes += encoded.len();
             let _charge = slicing.lane.keep(encoded.len());
             slicing.packed.push_back(Packed { tuples: encoded.into(), weight, _charge });
@@ -363,8 +364,8 @@ impl<T: Tuple> Outlet for Emitter<T> {
                 && let Some(packed) = slicing.packed.pop_front()
             {
                 slicing.packed_bytes -= packed.tuples.len();
-                let batch = postcard::from_bytes(&packed.tuples)
-                    .expect("a tuple's Deserialize takes what its Serialize made");
+                let batch =
+                    tuple::decode(&packed.tuples).expect("a tuple decodes as it was encoded");
                 emitter.route(batch, packed.weight);
             }
             emitter.outputs.iter_mut().try_for_each(|named| named.outlet.refill())

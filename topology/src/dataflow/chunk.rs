@@ -4,7 +4,7 @@
 //! `{tag u64, task u32, batch length u32, weight u64, lane u32, batch, zeros to a multiple of 8}`; a
 //! lane of all ones is none.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 
 use egret_schemas::bytes::{Reader, Writer};
@@ -17,6 +17,11 @@ use crate::budget::Charge;
 
 /// Stands for the lane of a message of the engine itself.
 const NO_LANE: u32 = u32::MAX;
+
+thread_local! {
+    /// What encodings are made in, one after the other.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A routed batch. Empty only as what `take` leaves behind.
 #[derive(Default)]
@@ -82,7 +87,8 @@ impl ContainerBytes for Chunk {
             let body = reader.take(length as usize, "batch").map_err(|e| e.to_string())?;
             let weight = usize::try_from(weight).unwrap_or(usize::MAX);
             let charge = Charge::take_over((lane != NO_LANE).then_some(lane), weight);
-            Ok(Routed { task, batch: decode_any(tag, body)?, charge })
+            let batch = decode_any(tag, body).map_err(|e| e.to_string())?;
+            Ok(Routed { task, batch, charge })
         };
         let routed = parse().unwrap_or_else(|why| panic!("a batch between workers: {why}"));
         Chunk { routed: Some(routed), encoded: RefCell::default() }
@@ -91,6 +97,8 @@ impl ContainerBytes for Chunk {
     fn length_in_bytes(&self) -> usize {
         let mut encoded = self.encoded.borrow_mut();
         if encoded.is_empty() {
+            *encoded = SCRATCH.take();
+            encoded.clear();
             let routed = self.routed.as_ref().expect("a chunk on an edge holds a batch");
             encoded.put_u64(routed.batch.tag().0);
             encoded.put_u32(routed.task);
@@ -111,6 +119,7 @@ impl ContainerBytes for Chunk {
         self.length_in_bytes();
         let encoded = std::mem::take(&mut *self.encoded.borrow_mut());
         writer.write_all(&encoded).expect("timely's buffer takes what it reserved");
+        SCRATCH.set(encoded);
         if let Some(routed) = &self.routed {
             routed.charge.hand_over();
         }
