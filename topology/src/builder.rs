@@ -159,6 +159,7 @@ pub struct TopologyBuilder {
     name: String,
     guarantee: Guarantee,
     key_groups: u32,
+    fuses: bool,
     hooks: Vec<MakeHook>,
     draft: Rc<RefCell<Draft>>,
 }
@@ -177,6 +178,7 @@ impl TopologyBuilder {
             name: name.to_owned(),
             guarantee: Guarantee::EffectivelyOnce,
             key_groups: KEY_GROUPS,
+            fuses: true,
             hooks: Vec::new(),
             draft: Rc::default(),
         }
@@ -197,6 +199,28 @@ impl TopologyBuilder {
     /// Units of state placement: fixed at the first run, and the most tasks a bolt with state can use.
     pub fn key_groups(&mut self, key_groups: u32) -> &mut TopologyBuilder {
         self.key_groups = key_groups;
+        self
+    }
+
+    /// Whether bolts that feed each other task by task run as one operator, which they do unless it is said: see
+    /// [`is_fused`](crate::plan::PhysicalPlan::is_fused). It changes nothing but how fast they are, and that one that
+    /// waits holds up those before it on its worker; `explain` says what is fused. A topology may be restarted with
+    /// another answer.
+    ///
+    /// ```
+    /// # use egret::{Emitter, LogSink, LogSpout, TopologyBuilder};
+    /// let mut t = TopologyBuilder::new("copies");
+    /// t.fuse(false);
+    /// # let copy = || |line: String, out: &mut Emitter<String>| out.emit(line);
+    /// # let lines = t.spout("lines", 1, LogSpout::<String>::from_stream("lines"))?;
+    /// let once = lines.shuffle().bolt("once", 2, copy)?;
+    /// let twice = once.local_or_shuffle().bolt("twice", 2, copy)?;
+    /// # twice.sink("out", LogSink::to_stream("out"))?;
+    /// assert!(!t.finish()?.explain(2).contains("fused"));
+    /// # Ok::<(), egret::Error>(())
+    /// ```
+    pub fn fuse(&mut self, fuses: bool) -> &mut TopologyBuilder {
+        self.fuses = fuses;
         self
     }
 
@@ -312,6 +336,7 @@ impl TopologyBuilder {
             name: self.name,
             guarantee: self.guarantee,
             key_groups: self.key_groups,
+            fuses: self.fuses,
             components: draft.components,
         };
         let without = |component: &&usize| plan.timed_spouts_of(**component).is_empty();

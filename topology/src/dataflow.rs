@@ -29,10 +29,14 @@
 //!
 //! A bolt ships its output in slices and rests while its consumers are behind; what it has not done by
 //! then waits in it, and its capabilities wait with it. Nothing else holds a bolt back.
+//!
+//! Bolts that feed each other task by task are one operator (`chain`); each has its name, numbers, state and reports as
+//! if it were one of its own.
 
 mod alarm;
 mod align;
 mod bolt;
+mod chain;
 mod chunk;
 mod compile;
 mod coordinator;
@@ -45,6 +49,7 @@ mod rate;
 mod reports;
 mod sink;
 mod spout;
+mod stage;
 mod stepped;
 mod ticks;
 mod watched;

@@ -91,8 +91,9 @@ fn the_same_topology_costs_what_its_places_and_guarantee_make_it() {
     let two = reaches(&explained(Guarantee::EffectivelyOnce, 1, 2));
     assert_eq!(two[0], (Reach::Local, false), "by its grouping");
     assert_eq!(two[1], (Reach::BetweenWorkers, true));
+    assert_eq!(two[4], (Reach::Local, false), "both are one operator");
     // From one task to one: both are on worker 0, but not every worker has a task, so that is not known to the edge.
-    assert_eq!(two[4], (Reach::Local, true));
+    assert_eq!(two[5], (Reach::Local, true));
     let many = reaches(&explained(Guarantee::EffectivelyOnce, 2, 2));
     assert_eq!(many[1], (Reach::BetweenProcesses, true));
 

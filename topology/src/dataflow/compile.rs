@@ -12,13 +12,14 @@ use egret_state::commit::{Coordinator, Reached, TaskId as CommitTask};
 use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
 use timely::dataflow::{Scope, Stream};
 
-use super::bolt::Bolts;
+use super::chain::Bolts;
 use super::chunk::Chunk;
 use super::inputs::Edge;
 use super::marks::Watermark;
 use super::pact::Route;
 use super::sink::Sinks;
 use super::spout::Spouts;
+use super::stage::Stage;
 use super::watched::Watched;
 use super::wire::Wires;
 use super::worker::Failure;
@@ -238,7 +239,10 @@ impl Building<'_, '_> {
                 from: self.task_id(component, task),
                 to: c.plan.components[to].name.as_str().into(),
                 tasks: c.physical.tasks[to],
-                local: c.physical.tasks_on(to, self.worker),
+                local: match c.physical.is_fused(&c.plan, to) {
+                    true => vec![task],
+                    false => c.physical.tasks_on(to, self.worker),
+                },
                 offset: task,
                 key_groups: c.plan.key_groups,
                 lane: Lane::new(&c.shared.budget, c.physical.number_of(component, task)),
@@ -315,7 +319,14 @@ impl Building<'_, '_> {
         Ok(spouts.limited(c.settings[component].rate, c.physical.tasks[component]))
     }
 
-    fn bolts(&self, component: usize, wake: &Wake) -> Result<Bolts, TaskError> {
+    fn bolts(&self, chain: &[usize], wake: &Wake) -> Result<Bolts, TaskError> {
+        let c = self.compiled;
+        let stages = chain.iter().map(|component| self.stage(*component, wake));
+        let stages = stages.collect::<Result<Vec<Stage>, TaskError>>()?;
+        Ok(Bolts::new(stages, c.physical.tasks[chain[0]], c.shared.first).with(c.env.faults))
+    }
+
+    fn stage(&self, component: usize, wake: &Wake) -> Result<Stage, TaskError> {
         let c = self.compiled;
         let Part::Bolt(part) = &c.parts[component] else { unreachable!("the plan says bolt") };
         let cell = WatermarkCell::new(c.restored.watermark(&c.plan.components[component].name));
@@ -330,9 +341,16 @@ impl Building<'_, '_> {
             c.shared.resumed(c.restored.replay(&c.env, name, task, &mut *bolt)?);
             tasks.push((self.commit_task(component, task), bolt, watched));
         }
-        let watermark = self.watermark(component, &cell);
-        let bolts = Bolts::new(tasks, c.physical.tasks[component], c.shared.first, watermark);
-        Ok(bolts.ticking(c.settings[component].tick).with(c.env.faults))
+        let stage = Stage::new(tasks, c.shared.first, self.watermark(component, &cell));
+        Ok(stage.ticking(c.settings[component].tick).handing_on(self.edge_on(component)))
+    }
+
+    /// The edge from a component to the one that is one operator with it, if one is.
+    fn edge_on(&self, component: usize) -> Option<usize> {
+        let c = self.compiled;
+        let mut consumers = c.plan.consumers_of(component);
+        let edge_on = consumers.find(|(to, _)| c.physical.is_fused(&c.plan, *to));
+        edge_on.map(|(_, input)| input.edge)
     }
 
     fn sinks(&self, component: usize, wake: &Wake) -> Result<Sinks, TaskError> {
@@ -360,8 +378,13 @@ pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
     let mut processed = Vec::new();
     let mut marks: BTreeMap<usize, Stream<'_, u64, Chunk>> = BTreeMap::new();
     for (index, component) in compiled.plan.components.iter().enumerate() {
+        if compiled.physical.is_fused(&compiled.plan, index) {
+            // It was built with the one it takes its tuples from.
+            continue;
+        }
         let name = component.name.as_str();
-        let edges = compiled.plan.edges_of(index);
+        let edges: Vec<(usize, usize)> =
+            (0..compiled.plan.edges_of(index)).map(|edge| (index, edge)).collect();
         let inputs = component.inputs.iter().map(|input| -> Edge<'_> {
             let stream = streams.remove(&(input.from, input.edge));
             (stream.expect("an input comes from an earlier component"), b.route(index, input))
@@ -371,22 +394,37 @@ pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
             Part::Spout(_) => {
                 let make = |wake: &Wake| b.or_fail(b.spouts(index, wake));
                 let make = |address: &[usize]| make(&b.wake(address));
-                let outputs = (edges, component.event_time.is_some());
+                let outputs = (edges.len(), component.event_time.is_some());
                 let built =
                     spout::build(name, scope, control.clone(), outputs, make, &compiled.shared);
                 marks.extend(built.marks.map(|said| (index, said)));
-                (built.streams, built.reports)
+                (edges.into_iter().zip(built.streams).collect::<Vec<_>>(), built.reports)
             }
             Part::Bolt(_) => {
+                let chain = compiled.physical.chain(&compiled.plan, index);
+                // Those that leave the chain, each as the place in it and the edge there.
+                let edges: Vec<(usize, usize)> = chain
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(place, of)| {
+                        (0..compiled.plan.edges_of(*of)).map(move |e| (place, e))
+                    })
+                    .filter(|(place, edge)| b.edge_on(chain[*place]) != Some(*edge))
+                    .collect();
+                let names = chain.iter().map(|of| compiled.plan.components[*of].name.as_str());
+                let name = names.collect::<Vec<_>>().join(" + ");
                 let make = |address: &[usize]| {
                     let wake = b.wake(address);
                     compiled.shared.ticks_with(&wake);
-                    b.or_fail(b.bolts(index, &wake))
+                    b.or_fail(b.bolts(&chain, &wake))
                 };
                 let said = compiled.plan.timed_spouts_of(index);
                 let said: Vec<_> = said.iter().map(|spout| marks[spout].clone()).collect();
                 let said = (!said.is_empty()).then(|| scope.concatenate(said));
-                bolt::build(name, scope, (inputs, said), edges, make, &compiled.shared)
+                let (streams, report) =
+                    bolt::build(&name, scope, (inputs, said), &edges, make, &compiled.shared);
+                let edges = edges.iter().map(|(place, edge)| (chain[*place], *edge));
+                (edges.zip(streams).collect(), report)
             }
             Part::Sink(_) => {
                 let make = |address: &[usize]| b.or_fail(b.sinks(index, &b.wake(address)));
@@ -396,9 +434,7 @@ pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
                 (Vec::new(), report)
             }
         };
-        for (edge, stream) in outputs.into_iter().enumerate() {
-            streams.insert((index, edge), stream);
-        }
+        streams.extend(outputs);
         reports.push(report);
     }
     let reports = scope.concatenate(reports);

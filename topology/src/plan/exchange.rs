@@ -49,6 +49,14 @@ pub struct Exchange {
     pub pairs: Pairs,
 }
 
+impl Exchange {
+    /// Between two components of so many tasks each that are one operator.
+    pub(super) fn fused(tasks: u32) -> Exchange {
+        let pairs = Pairs { local: tasks.into(), ..Pairs::default() };
+        Exchange { reach: Reach::Local, encoded: false, pairs }
+    }
+}
+
 impl PhysicalPlan {
     /// Whether a grouping keeps all tuples on their worker on the way to a component.
     pub fn stays_local(&self, to: usize, grouping: Grouping) -> bool {

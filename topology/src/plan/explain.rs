@@ -28,6 +28,7 @@ pub fn explain(plan: &LogicalPlan, physical: &PhysicalPlan) -> String {
             "  {} {} x{}{}",
             component.kind, component.name, component.parallelism, emits
         ));
+        let fused = physical.is_fused(plan, index);
         for input in &component.inputs {
             let from = plan.source(input);
             // Inputs of several types are told apart where there are several.
@@ -37,6 +38,7 @@ pub fn explain(plan: &LogicalPlan, physical: &PhysicalPlan) -> String {
             };
             // Where there is one worker, all is on it.
             let reach = match physical.workers {
+                _ if fused => ", fused".to_owned(),
                 1 => String::new(),
                 _ => format!(", {}", physical.exchange(input.from, index, input.grouping).reach),
             };

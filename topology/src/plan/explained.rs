@@ -88,7 +88,7 @@ pub struct ExplainedInput {
     pub grouping: Grouping,
     /// What that costs.
     pub exchange: Exchange,
-    /// Whether both components are one operator. So far each is one of its own.
+    /// Whether both components are one operator.
     pub fused: bool,
 }
 
@@ -155,14 +155,19 @@ impl Explained {
 
 fn component(plan: &LogicalPlan, physical: &PhysicalPlan, index: usize) -> ExplainedComponent {
     let of = &plan.components[index];
+    let fused = physical.is_fused(plan, index);
+    let exchange = |from: usize, grouping| match fused {
+        true => Exchange::fused(physical.tasks[index]),
+        false => physical.exchange(from, index, grouping),
+    };
     let inputs = of.inputs.iter().map(|input| ExplainedInput {
         from: plan.components[input.from].name.clone(),
         origin: input.from,
         output: input.output.clone(),
         input: input.side + 1,
         grouping: input.grouping,
-        exchange: physical.exchange(input.from, index, input.grouping),
-        fused: false,
+        exchange: exchange(input.from, input.grouping),
+        fused,
     });
     let tasks = (0..physical.tasks[index]).map(|task| TaskPlace {
         task,
@@ -227,7 +232,7 @@ impl ExplainedInput {
     /// What an arrow says of it, line by line.
     pub(super) fn lines(&self) -> Vec<String> {
         let output = self.output.iter().map(|output| format!("of {output}"));
-        let how = [self.grouping.to_string(), self.exchange.reach.to_string()];
-        output.chain(how).collect()
+        let reach = if self.fused { "fused".to_owned() } else { self.exchange.reach.to_string() };
+        output.chain([self.grouping.to_string(), reach]).collect()
     }
 }

@@ -99,6 +99,9 @@ pub struct LogicalPlan {
     pub guarantee: Guarantee,
     /// Units of state placement, fixed for the topology's life.
     pub key_groups: u32,
+    /// Whether bolts that feed each other task by task may be one operator. It changes nothing that is kept: a commit
+    /// that was made so can be restored otherwise.
+    pub fuses: bool,
     /// The components.
     pub components: Vec<ComponentPlan>,
 }

@@ -1,6 +1,7 @@
 //! Tasks on workers.
 
-use super::LogicalPlan;
+use super::{InputPlan, Kind, LogicalPlan};
+use crate::grouping::Grouping;
 
 /// Where every task runs. Task `i` of a component runs on worker `i mod workers`, so tasks of equal
 /// index sit together and local groupings find a neighbour.
@@ -32,6 +33,62 @@ impl PhysicalPlan {
         assert!(workers > 0, "a topology runs on at least one worker");
         let tasks = plan.components.iter().map(|c| c.parallelism).collect();
         PhysicalPlan { workers, threads, tasks }
+    }
+
+    /// Whether a component is one operator with the one it takes its tuples from.
+    ///
+    /// That is where each task has them from one task, on its own worker and of its own number: it is a bolt, not
+    /// keyed, whose only input is an output of a bolt of as many tasks that nobody else takes, and is grouped so that
+    /// tuples may stay where they are. By the number of tasks, or by `local_or_shuffle`, whose turns among tasks of
+    /// one worker are then not taken.
+    /// With one of a component's several outputs only: the one attached first.
+    pub fn is_fused(&self, plan: &LogicalPlan, index: usize) -> bool {
+        let may_be = self.may_be_fused(plan, index);
+        may_be && {
+            let mut consumers = plan.consumers_of(plan.components[index].inputs[0].from);
+            consumers
+                .find(|(to, _)| self.may_be_fused(plan, *to))
+                .is_some_and(|(to, _)| to == index)
+        }
+    }
+
+    fn may_be_fused(&self, plan: &LogicalPlan, index: usize) -> bool {
+        let component = &plan.components[index];
+        let [input] = &component.inputs[..] else { return false };
+        let from = &plan.components[input.from];
+        let are_bolts = matches!(component.kind, Kind::Bolt | Kind::StatefulBolt)
+            && !matches!(from.kind, Kind::Spout | Kind::Sink);
+        let tasks = self.tasks[index];
+        let stays = match input.grouping {
+            Grouping::LocalOrShuffle => true,
+            Grouping::Shuffle | Grouping::Rebalance | Grouping::Global | Grouping::All => {
+                tasks == 1
+            }
+            _ => false,
+        };
+        let mut consumers = plan.consumers_of(input.from);
+        let others = |(_, other): (usize, &InputPlan)| {
+            other.output == input.output && other.edge != input.edge
+        };
+        plan.fuses
+            && are_bolts
+            && stays
+            && input.from < index
+            && tasks == self.tasks[input.from]
+            && !consumers.any(others)
+    }
+
+    /// The components that are one operator with `head`, which is [not fused](Self::is_fused) itself: each is fed by
+    /// the one before.
+    pub fn chain(&self, plan: &LogicalPlan, head: usize) -> Vec<usize> {
+        let mut chain = vec![head];
+        let mut last = Some(head);
+        while let Some(from) = last {
+            let mut behind = plan.consumers_of(from).map(|(to, _)| to);
+            last = behind.find(|to| self.is_fused(plan, *to));
+            chain.extend(last);
+        }
+        chain
     }
 
     /// The process of a task.
