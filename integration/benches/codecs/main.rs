@@ -11,12 +11,12 @@
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
-mod codecs;
+mod run;
 mod tuples;
 
 use clap::Parser;
 
-use codecs::Run;
+use run::Run;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -39,12 +39,12 @@ fn main() {
         "| tuples | codec | bytes | encode ns | decode ns | both ÷ memcpy | MB/s encoded | MB/s decoded |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    let run = |name| Run::new(name, rounds);
-    run("u64").all(&tuples::numbers(batches)).fixed(&tuples::numbers(batches)).print();
-    run("(u64, u64)").all(&tuples::pairs(batches)).print();
-    run("struct of 32 bytes").all(&tuples::fixed(batches)).fixed(&tuples::fixed(batches)).print();
-    run("Blob, a word").all_but_columnar(&tuples::blobs(batches)).hashes(batches).print();
-    run("String, a word").all(&tuples::words(batches)).print();
-    run("(String, u64)").all(&tuples::counts(batches)).print();
-    run("struct of 8 fields").all(&tuples::wide(batches)).print();
+    let of = |name| Run::new(name, rounds);
+    of("u64").all(&tuples::numbers(batches)).fixed(&tuples::numbers(batches)).print();
+    of("(u64, u64)").all(&tuples::pairs(batches)).print();
+    of("struct of 32 bytes").all(&tuples::fixed(batches)).fixed(&tuples::fixed(batches)).print();
+    of("Blob, a word").all_but_columnar(&tuples::blobs(batches)).hashes(batches).print();
+    of("String, a word").all(&tuples::words(batches)).print();
+    of("(String, u64)").all(&tuples::counts(batches)).print();
+    of("struct of 8 fields").all(&tuples::wide(batches)).print();
 }
