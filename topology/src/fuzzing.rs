@@ -46,7 +46,8 @@ fn batch(bytes: &[u8]) -> bool {
         batch_of::<Vec<Vec<u8>>>,
         batch_of::<Plain>,
     ];
-    all.iter().fold(false, |taken, of| of(bytes) || taken)
+    // Each of them is tried.
+    all.iter().filter(|of| of(bytes)).count() > 0
 }
 
 fn encoded<T: Tuple>(tuples: Vec<T>, hashes: Vec<u64>) -> Vec<u8> {
