@@ -401,3 +401,84 @@ fn every_stage_ticks_and_what_it_says_goes_on_through_those_behind_it() {
         assert_eq!(told, wanted, "fused: {fuses}");
     }
 }
+
+/// Counts, and emits what it counted since the last commit when one closes.
+struct Since;
+
+impl StatefulBolt<String, u64> for Since {
+    type State = (u64, u64);
+    fn execute(
+        &mut self,
+        (all, since): &mut (u64, u64),
+        _: String,
+        _: &mut Emitter<u64>,
+        _: &Context,
+    ) -> ComponentResult {
+        *all += 1;
+        *since += 1;
+        Ok(())
+    }
+    fn flush(
+        &mut self,
+        (_, since): &mut (u64, u64),
+        out: &mut Emitter<u64>,
+        _: &Context,
+    ) -> ComponentResult {
+        out.emit(std::mem::take(since));
+        Ok(())
+    }
+    fn rescale(&self) -> Rescale<(u64, u64)> {
+        Rescale::Merge(|(all, _), (more, _)| *all += more)
+    }
+}
+
+/// Adds up, and tells the sum when a commit closes.
+struct Adds;
+
+impl StatefulBolt<u64, String> for Adds {
+    type State = u64;
+    fn execute(
+        &mut self,
+        sum: &mut u64,
+        n: u64,
+        _: &mut Emitter<String>,
+        _: &Context,
+    ) -> ComponentResult {
+        *sum += n;
+        Ok(())
+    }
+    fn flush(&mut self, sum: &mut u64, out: &mut Emitter<String>, _: &Context) -> ComponentResult {
+        out.emit(sum.to_string());
+        Ok(())
+    }
+    fn rescale(&self) -> Rescale<u64> {
+        Rescale::Merge(|sum, more| *sum += more)
+    }
+}
+
+/// A stage closes when what the one before emitted by closing is worked on: both have the same in each commit.
+#[test]
+fn what_a_stage_emits_when_a_commit_closes_is_in_the_same_commit_behind_it() {
+    for fuses in [true, false] {
+        let mut t = TopologyTest::new(move |t| {
+            t.fuse(fuses);
+            let lines = t.spout("lines", 2, LogSpout::<String>::from_stream("lines"))?;
+            let since = lines.shuffle().stateful("since", 2, || Since)?;
+            let adds = since.local_or_shuffle().stateful("adds", 2, || Adds)?;
+            adds.sink("out", LogSink::to_stream("out").partitions(1))
+        })
+        .unwrap()
+        .seed(2);
+        let mut sent = 0;
+        for lines in LINES.chunks(3) {
+            sent += lines.len() as u64;
+            t.send("lines", lines.iter().copied()).unwrap();
+            t.run_until_idle().unwrap();
+            let counted = t.state::<(u64, u64)>("since").unwrap();
+            let added = t.state::<u64>("adds").unwrap();
+            assert_eq!(counted.values().map(|(all, _)| all).sum::<u64>(), sent, "fused: {fuses}");
+            assert_eq!(added.values().sum::<u64>(), sent, "fused: {fuses}");
+            t.restore().unwrap();
+        }
+    }
+}
