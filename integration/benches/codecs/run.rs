@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytemuck::Pod;
 use columnar::bytes::stash::Stash;
-use columnar::{Borrow, Columnar, ContainerOf, Index, Len};
+use columnar::{Columnar, ContainerOf, Index, Len};
 use egret::{Blob, Columns, Tuple};
 use egret_integration::measure::{cpu_seconds, median};
 use timely::bytes::arc::{Bytes, BytesMut};
