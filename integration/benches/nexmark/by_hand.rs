@@ -15,12 +15,6 @@ use egret_integration::nexmark::stateless;
 
 use engine::{each_bid, run};
 
-/// Those that are written, in order.
-pub(crate) const QUERIES: [&str; 19] = [
-    "q0", "q1", "q2", "q3", "q4", "q5", "q7", "q8", "q9", "q11", "q14", "q15", "q16", "q17", "q18",
-    "q19", "q20", "q21", "q22",
-];
-
 /// Runs a query over all events; its rows go to `rows`.
 pub(crate) fn query(query: &str, input: &Input, workers: u32, rows: &Collector) {
     match query {

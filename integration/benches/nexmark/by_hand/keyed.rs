@@ -24,7 +24,8 @@ pub(super) fn q3(events: Tuples<'_, Event>) -> Tuples<'_, Q3> {
         Either::Left((seller, _)) => hash(*seller),
         Either::Right((id, ..)) => hash(*id),
     };
-    let mut known: HashMap<u64, (Option<(Blob, Blob, Blob)>, Vec<u64>)> = HashMap::new();
+    type Known = (Option<(Blob, Blob, Blob)>, Vec<u64>);
+    let mut known: HashMap<u64, Known> = HashMap::new();
     keeping(wanted, key, move |told, out| {
         let Told::Tuple(side) = told else { return };
         let row = |(name, city, state): &(Blob, Blob, Blob), auction| {

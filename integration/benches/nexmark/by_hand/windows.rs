@@ -45,8 +45,7 @@ pub(super) fn q5(events: Tuples<'_, Event>) -> Tuples<'_, Q5> {
             }
             Told::Passed(ms) => {
                 // Windows end one slide after another, as long as there is something in one.
-                loop {
-                    let Some(first) = slices.keys().next() else { break };
+                while let Some(first) = slices.keys().next() {
                     let next: i64 = end.map_or(first + SLIDE_MS, |end: i64| end + SLIDE_MS);
                     if next > ms {
                         break;
