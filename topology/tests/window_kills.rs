@@ -25,17 +25,14 @@ fn event(line: &String) -> Event {
     (key, at, words.next().unwrap())
 }
 
-#[expect(clippy::ptr_arg, reason = "a tuple is a `String`")]
 fn key(line: &String) -> u64 {
     event(line).0
 }
 
-#[expect(clippy::ptr_arg, reason = "a tuple is a `String`")]
 fn at(line: &String) -> i64 {
     event(line).1
 }
 
-#[expect(clippy::ptr_arg, reason = "a tuple is a `String`")]
 fn value(line: &String) -> u64 {
     event(line).2
 }

@@ -379,7 +379,8 @@ impl Bolts {
         for stage in 0..self.stages.len() {
             let due = self.stages[stage].ticks.as_ref().filter(|ticks| ticks.are_due());
             let Some(begins) = due.map(Ticks::begins) else { continue };
-            if begins {
+            // A commit may have closed since the first of them ticked: what the others emit is not of that one.
+            if begins || self.emitting.commit_start() < frontier.commit_start() {
                 if self.finish(outputs)? == Step::Held {
                     return Ok(Step::Held);
                 }
