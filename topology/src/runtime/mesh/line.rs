@@ -18,7 +18,9 @@ const BEATS: u32 = 5;
 
 /// The writing side of a control connection, and the threads that read it and beat.
 pub(crate) struct Line {
-    writer: Mutex<Link>,
+    link: Link,
+    /// Held while a message is written, so that none lies within another.
+    writing: Mutex<()>,
     closed: Mutex<bool>,
     closing: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -53,7 +55,8 @@ impl Line {
         link.set(Some(silence), Some(silence))?;
         let mut from = link.try_clone()?;
         let line = Arc::new(Line {
-            writer: Mutex::new(link),
+            link,
+            writing: Mutex::default(),
             closed: Mutex::new(false),
             closing: Condvar::new(),
             threads: Mutex::default(),
@@ -81,10 +84,11 @@ impl Line {
 
     /// Says something; when it cannot be said the line ends, and its reader says why.
     pub(crate) fn send(&self, message: &impl Serialize) {
-        let mut writer = self.writer.lock().expect("no panic while held");
-        if message::write(&mut *writer, message).is_err() {
-            writer.shutdown(Shutdown::Both).unwrap_or_default();
+        let writing = self.writing.lock().expect("no panic while held");
+        if message::write(&mut &self.link, message).is_err() {
+            self.link.shutdown(Shutdown::Both).unwrap_or_default();
         }
+        drop(writing);
     }
 
     /// Ends it.
@@ -92,9 +96,7 @@ impl Line {
         *self.closed.lock().expect("no panic while held") = true;
         self.closing.notify_all();
         // No message is waited for: the socket may be shut down while one is being written.
-        if let Ok(writer) = self.writer.try_lock() {
-            writer.shutdown(Shutdown::Both).unwrap_or_default();
-        }
+        self.link.shutdown(Shutdown::Both).unwrap_or_default();
     }
 
     /// Joins its threads; not for those to call.
@@ -172,6 +174,21 @@ mod tests {
         );
         a.close();
         assert_eq!(b_gone.recv_timeout(wait).unwrap(), "it ended");
+        a_gone.recv_timeout(wait).unwrap();
+        a.join();
+        b.join();
+    }
+
+    /// It once was not shut down then, and the other side found out by its silence.
+    #[test]
+    fn a_line_that_is_closed_while_a_message_is_written_ends_for_the_other_side() {
+        let (a, b) = pair();
+        let ((a, _, a_gone), (b, _, b_gone)) = (line(a, LONG), line(b, LONG));
+        let writing = a.writing.lock().unwrap();
+        a.close();
+        let wait = Duration::from_secs(30);
+        assert_eq!(b_gone.recv_timeout(wait).unwrap(), "it ended");
+        drop(writing);
         a_gone.recv_timeout(wait).unwrap();
         a.join();
         b.join();
