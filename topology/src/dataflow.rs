@@ -57,6 +57,8 @@ mod wire;
 mod worker;
 
 #[cfg(test)]
+mod tick_tests;
+#[cfg(test)]
 mod watermark_tests;
 
 pub(crate) use compile::{Compiled, Shared};
