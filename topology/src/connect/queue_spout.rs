@@ -178,9 +178,11 @@ impl<F> QueueSpout<F> {
     /// Commits that are merely slow are not late by this: the time does not count while a commit is open, however long those
     /// are, and begins anew with each one that is made. If one is made after its messages were given up, this was too
     /// short, and is twice as long from then on. Until one is made nothing more is received, so whatever takes long
-    /// repeats a message once.
+    /// repeats a message once. At least a millisecond.
     #[must_use]
     pub fn message_timeout(self, timeout: Duration) -> Self {
+        // Twice nothing is nothing: it would never become long enough.
+        let timeout = timeout.max(Duration::from_millis(1));
         QueueSpout { limits: Limits { timeout: Some(timeout), ..self.limits }, ..self }
     }
 
@@ -405,5 +407,17 @@ impl<T, Q: Queue<T>> Drop for QueueReader<T, Q> {
         if let Err(why) = failed {
             tracing::warn!(%why, "a queue could not be told that its messages are given up");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Doubled, nothing stays nothing: what takes longer would be given up for ever.
+    #[test]
+    fn no_time_at_all_is_a_timeout_that_can_grow() {
+        let spout = QueueSpout::new(|| ()).message_timeout(Duration::ZERO);
+        assert!(spout.limits.timeout.is_some_and(|timeout| !timeout.is_zero()));
     }
 }
