@@ -560,6 +560,17 @@ fn an_error_of_any_step_is_told_at_the_end_and_again() {
     assert_eq!(counts.map(|count| count).to_stream("b").unwrap_err().to_string(), first);
 }
 
+/// A key says which task gets a tuple, wherever it would have been dealt to.
+#[test]
+fn tasks_said_before_a_key_are_those_of_what_goes_by_it() {
+    let mut t = TopologyBuilder::new("t");
+    let counts = source(&mut t).repartition(3).key_by(|line| line.clone()).count_by_key();
+    counts.named("count").to_stream("counts").unwrap();
+    let said = t.finish().unwrap().explain(1);
+    let count = said.lines().find(|line| line.contains("count ")).unwrap_or_default();
+    assert!(count.contains('3'), "{said}");
+}
+
 #[test]
 fn two_names_for_one_component_are_refused_and_one_said_twice_is_not() {
     let mut t = TopologyBuilder::new("t");

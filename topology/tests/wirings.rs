@@ -273,6 +273,19 @@ const WIRINGS: &[Wiring] = &[
         words.clone().stream()?;
         words.named("late").stream().map(drop)
     }),
+    ("tuples dealt out to streamlets that are united", &["words"], |t| {
+        let words = right(t).streamlet().map(|line| line).named("words");
+        let copies = words.shared();
+        copies.clone().repartition(4).union(copies).stream().map(drop)
+    }),
+    ("a tuple for every task of what goes by a key", &["words"], |t| {
+        let words = right(t).streamlet().map(|line| line).named("words");
+        words.broadcast().key_by(|line| line.clone()).count_by_key().stream().map(drop)
+    }),
+    ("tuples dealt out to a sink that places them itself", &["words"], |t| {
+        let words = right(t).streamlet().map(|line| line).named("words");
+        words.rebalance().to_sink("out", to("out"))
+    }),
     ("repetitions within no time", &["lines.dedup"], |t| {
         let words = right(t).streamlet().key_by(|line| line.clone());
         words.dedup_for(Duration::ZERO).stream().map(drop)

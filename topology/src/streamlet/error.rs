@@ -31,6 +31,11 @@ pub enum StreamletError {
         "something was attached to it before its name or tasks were said: say them right after the step"
     )]
     Wired,
+    /// Tuples dealt out to nobody.
+    #[error(
+        "it says how its tuples are dealt out, and what comes next {0}: say it right before a step that takes them, or leave it out"
+    )]
+    DealtOut(&'static str),
     /// An interval in which nothing lies.
     #[error("its interval ends at {to} ms, before it begins at {from} ms: turn the two round")]
     Interval {

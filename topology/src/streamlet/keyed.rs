@@ -52,7 +52,7 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStreamlet<T, F> {
     }
 
     pub(super) fn stream(&self) -> Result<Stream<T>> {
-        self.up.stream()
+        self.up.stream_by_key()
     }
 
     pub(super) fn tasks(&self) -> Option<u32> {

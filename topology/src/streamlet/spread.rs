@@ -4,11 +4,12 @@ use super::unkeyed::Streamlet;
 use super::upstream::Upstream;
 use super::wiring::Wiring;
 use crate::Tuple;
-use crate::builder::{Grouped, Stream};
+use crate::builder::Stream;
 use crate::grouping::{CustomGrouping, Receivers};
 
 impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
-    /// This and another of the same type: what comes next takes the tuples of both. It is no component.
+    /// This and another of the same type: what comes next takes the tuples of both. It is no component, so how tuples are
+    /// dealt out is said after it.
     ///
     /// ```
     /// # use egret::{LogSpout, TopologyBuilder};
@@ -37,7 +38,7 @@ impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
     /// # Ok::<(), egret::Error>(())
     /// ```
     pub fn repartition(self, tasks: u32) -> Streamlet<T> {
-        self.spread(Some(tasks), Stream::rebalance)
+        Streamlet::from_whole(self.up.whole().dealt_evenly(Some(tasks), Stream::rebalance))
     }
 
     /// What comes next has so many tasks, and `task_of`, which is told how many, says to which a tuple goes, counted from
@@ -56,20 +57,21 @@ impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
     where
         F: Fn(&T, u32) -> u32 + Clone + Send + Sync + 'static,
     {
-        self.spread(Some(tasks), move |stream| {
+        let by = move |stream: &Stream<T>| {
             let task_of = task_of.clone();
             stream.custom(move || ToTask { task_of: task_of.clone(), tasks: 0 })
-        })
+        };
+        Streamlet::from_whole(self.up.whole().dealt_exactly(Some(tasks), by))
     }
 
     /// Tuples are dealt out to the tasks of what comes next, a batch at a time.
     pub fn shuffle(self) -> Streamlet<T> {
-        self.spread(None, Stream::shuffle)
+        Streamlet::from_whole(self.up.whole().dealt_evenly(None, Stream::shuffle))
     }
 
     /// Tuples are dealt out to the tasks of what comes next, one at a time.
     pub fn rebalance(self) -> Streamlet<T> {
-        self.spread(None, Stream::rebalance)
+        Streamlet::from_whole(self.up.whole().dealt_evenly(None, Stream::rebalance))
     }
 
     /// Tuples stay on their worker, where what comes next has a task there.
@@ -80,12 +82,12 @@ impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
     /// # let lines = t.streamlet("lines", 2, LogSpout::<String>::from_stream("lines"))?;
     /// // Without it, what has tasks of its own is shuffled to.
     /// let upper = lines.local().map(|line| line.to_uppercase()).named("upper").parallelism(2);
-    /// upper.shuffle().map(|line| line + "!").rebalance().to_stream("upper")?;
+    /// upper.shuffle().map(|line| line + "!").named("loud").parallelism(3).to_stream("upper")?;
     /// # t.finish()?;
     /// # Ok::<(), egret::Error>(())
     /// ```
     pub fn local(self) -> Streamlet<T> {
-        self.spread(None, Stream::local_or_shuffle)
+        Streamlet::from_whole(self.up.whole().dealt_evenly(None, Stream::local_or_shuffle))
     }
 
     /// Every task of what comes next gets every tuple.
@@ -100,15 +102,7 @@ impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
     /// # Ok::<(), egret::Error>(())
     /// ```
     pub fn broadcast(self) -> Streamlet<T> {
-        self.spread(None, Stream::all)
-    }
-
-    fn spread(
-        self,
-        tasks: Option<u32>,
-        by: impl Fn(&Stream<T>) -> Grouped<T> + 'static,
-    ) -> Streamlet<T> {
-        Streamlet::from_whole(self.up.whole().spread(tasks, by))
+        Streamlet::from_whole(self.up.whole().dealt_exactly(None, Stream::all))
     }
 }
 

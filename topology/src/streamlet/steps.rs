@@ -351,6 +351,30 @@ mod tests {
         assert_eq!((all(&steps, [(), ()]), all(&steps, [()])), (vec![1, 2], vec![1]));
     }
 
+    /// Hands on what it gets, and then fails at 2.
+    struct Late;
+
+    impl Transformer<u32, u32> for Late {
+        fn transform(&mut self, n: u32, out: &mut dyn FnMut(u32)) -> ComponentResult {
+            out(n);
+            if n == 2 { Err("two".into()) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn what_a_failed_call_handed_on_is_of_no_later_one() {
+        let steps = Then(Nothing::new(), Transforms::new(|| Late));
+        let (mut work, mut made) = (Steps::<u32>::work(&steps), Vec::new());
+        let mut run = |n| {
+            work.run(n, &mut |n| {
+                made.push(n);
+                Ok(())
+            })
+        };
+        assert_eq!([1, 2, 3].map(|n| run(n).is_ok()), [true, false, true]);
+        assert_eq!(made, [1, 3]);
+    }
+
     #[test]
     fn an_error_stops_at_its_tuple() {
         let steps =

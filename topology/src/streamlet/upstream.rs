@@ -3,9 +3,10 @@
 use std::fmt;
 use std::rc::Rc;
 
+use super::StreamletError;
 use super::steps::{Nothing, Steps, StepsBolt};
 use super::wiring::{Place, Said, Step, Wiring, Word};
-use crate::builder::{Grouped, Stream};
+use crate::builder::{BuildError, Grouped, Stream};
 use crate::{Result, Tuple};
 
 /// What a [`Streamlet`](super::Streamlet) is made of: a [`Whole`], or a [`Chain`] of steps behind one.
@@ -31,17 +32,36 @@ pub trait Upstream: Sized {
 /// How tuples find the tasks of what comes next.
 type By<T> = dyn Fn(&Stream<T>) -> Grouped<T>;
 
+/// How tuples are dealt out to what comes next, if that was said.
+enum Dealt<T> {
+    AsItComes,
+    /// To one task each, whichever: a key may decide instead.
+    Evenly(Rc<By<T>>),
+    /// In a way that a key must not undo.
+    Exactly(Rc<By<T>>),
+}
+
+impl<T> Clone for Dealt<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Dealt::AsItComes => Dealt::AsItComes,
+            Dealt::Evenly(by) => Dealt::Evenly(Rc::clone(by)),
+            Dealt::Exactly(by) => Dealt::Exactly(Rc::clone(by)),
+        }
+    }
+}
+
 /// The output of a component, or of several.
 pub struct Whole<T> {
     step: Rc<dyn Step<T>>,
-    by: Option<Rc<By<T>>>,
+    dealt: Dealt<T>,
     /// How many tasks what comes next has.
     tasks: Option<u32>,
 }
 
 impl<T> Clone for Whole<T> {
     fn clone(&self) -> Self {
-        Whole { step: Rc::clone(&self.step), by: self.by.clone(), tasks: self.tasks }
+        Whole { step: Rc::clone(&self.step), dealt: self.dealt.clone(), tasks: self.tasks }
     }
 }
 
@@ -53,39 +73,67 @@ impl<T> fmt::Debug for Whole<T> {
 
 impl<T: Tuple> Whole<T> {
     pub(super) fn new(step: impl Step<T> + 'static) -> Whole<T> {
-        Whole { step: Rc::new(step), by: None, tasks: None }
+        Whole { step: Rc::new(step), dealt: Dealt::AsItComes, tasks: None }
     }
 
+    /// The stream, for what deals tuples out itself or takes none.
     pub(super) fn stream(&self) -> Result<Stream<T>> {
-        self.step.stream()
+        let may = matches!(self.dealt, Dealt::AsItComes);
+        self.stream_if(may, "does not go by that")
+    }
+
+    /// The stream, for what deals tuples out by a key.
+    pub(super) fn stream_by_key(&self) -> Result<Stream<T>> {
+        let may = !matches!(self.dealt, Dealt::Exactly(_));
+        self.stream_if(may, "goes by a key")
+    }
+
+    fn stream_if(&self, may: bool, next: &'static str) -> Result<Stream<T>> {
+        let stream = self.step.stream()?;
+        if may {
+            return Ok(stream);
+        }
+        let (name, _) = stream.first_component().unwrap_or_default();
+        Err(BuildError::Streamlet { name, why: StreamletError::DealtOut(next) }.into())
     }
 
     pub(super) fn tasks(&self) -> Option<u32> {
         self.tasks
     }
 
-    /// The same, and how tuples find the tasks of what comes next.
-    pub(super) fn spread(
+    /// The same, each tuple for one task of what comes next, whichever.
+    pub(super) fn dealt_evenly(
         self,
         tasks: Option<u32>,
         by: impl Fn(&Stream<T>) -> Grouped<T> + 'static,
     ) -> Whole<T> {
-        Whole { step: self.step, by: Some(Rc::new(by)), tasks: tasks.or(self.tasks) }
+        let dealt = Dealt::Evenly(Rc::new(by));
+        Whole { step: self.step, dealt, tasks: tasks.or(self.tasks) }
+    }
+
+    /// The same, and which tasks of what comes next get a tuple.
+    pub(super) fn dealt_exactly(
+        self,
+        tasks: Option<u32>,
+        by: impl Fn(&Stream<T>) -> Grouped<T> + 'static,
+    ) -> Whole<T> {
+        let dealt = Dealt::Exactly(Rc::new(by));
+        Whole { step: self.step, dealt, tasks: tasks.or(self.tasks) }
     }
 
     /// Groups the tuples for a bolt. What was given tasks of its own is to use them all; else what has as many as
     /// what is before it takes what is on its worker.
     fn grouped(&self, stream: &Stream<T>, has_tasks: bool) -> Grouped<T> {
-        match &self.by {
-            Some(by) => by(stream),
-            None if has_tasks => stream.shuffle(),
-            None => stream.local_or_shuffle(),
+        match &self.dealt {
+            Dealt::Evenly(by) | Dealt::Exactly(by) => by(stream),
+            Dealt::AsItComes if has_tasks => stream.shuffle(),
+            Dealt::AsItComes => stream.local_or_shuffle(),
         }
     }
 
     /// Where a bolt that takes the tuples stands, and the tuples on their way there.
     pub(super) fn lead(&self, said: Said, word: &str) -> Result<(Place, Grouped<T>)> {
-        let stream = self.stream()?;
+        let stream = self.step.stream()?;
         let has_tasks = said.tasks.is_some();
         let place = said.place(&stream, word, self.tasks)?;
         Ok((place, self.grouped(&stream, has_tasks)))

@@ -170,7 +170,7 @@ where
     {
         let WindowedStreamlet { up, cut, is_one } = self;
         L::streamlets(Wiring::component(move |said| {
-            let stream = up.stream()?;
+            let stream = if is_one { up.stream()? } else { up.stream_by_key()? };
             let tasks = if is_one { said.tasks.or(Some(1)) } else { up.tasks() };
             let place = said.place(&stream, "window", tasks)?;
             attach(cut(&stream), &place)
