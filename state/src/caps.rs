@@ -20,8 +20,9 @@ pub const LEDGER_BYTES_MIN: u64 = 8 << 20;
 /// it was rewritten.
 pub const LEDGER_PARTS: u64 = 8;
 
-/// Bytes rewritten in a second while the log is longer than it should be: what lives once, or this. A log of
-/// 1 GiB too many is short again after half a minute, and commits meanwhile are hardly larger than others.
+/// Bytes rewritten in a second while the log is longer than it should be, or as many as live if those are fewer: with
+/// eight commits a second or more, 1 GiB in half a minute. With fewer it takes longer, for each has its own
+/// [bound](SWEEP_BYTES_MAX).
 pub const SWEEP_BYTES_PER_SECOND: u64 = 32 << 20;
 
 /// Bytes rewritten for that beside each commit; at least, and at most, so that no commit is much larger than others.

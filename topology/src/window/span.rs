@@ -17,7 +17,7 @@ pub(crate) const LENGTH_MAX_MS: i64 = i64::MAX / 8;
 /// What lies at or after `start_ms` and before `end_ms`.
 ///
 /// Of windows by time both are times in ms. Of windows by count they are numbers of the key's tuples, counted
-/// from 0. The window that never ends has the smallest and the largest number there is.
+/// from 0 as long as anything is kept of the key: each that tumbles begins at 0 again. The window that never ends has the smallest and the largest number there is.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
