@@ -1,8 +1,8 @@
 //! Every limit of state and commits, each with its why.
 
 /// Where a state entry is cut and the next begins: large enough that headers do not count, small
-/// enough that the first of a commit is on its way to the disk while the next is made, that its buffer is
-/// one the allocator keeps, and that a reader never holds much more than it needs.
+/// enough that the first of a commit is on its way to the disk while the next is made, and that a reader never holds much
+/// more than it needs.
 pub const STATE_ENTRY_BYTES: usize = 512 << 10;
 
 /// The largest key and value of one state record together. An entry holding it alone must still fit
