@@ -13,5 +13,6 @@ pub mod latencies;
 pub mod limit;
 pub mod load;
 pub mod options;
+pub mod peer;
 pub mod redis;
 pub mod rows;

@@ -73,6 +73,12 @@ impl Lines {
         Some(&self.text[start..end])
     }
 
+    /// The lines as a text, each with its end.
+    pub fn text(&self) -> Vec<u8> {
+        let lines = (0..).map_while(|index| self.get(index));
+        lines.flat_map(|line| line.iter().copied().chain([b'\n'])).collect()
+    }
+
     /// Words in all lines.
     pub fn words(&self) -> u64 {
         self.words

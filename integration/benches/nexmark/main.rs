@@ -16,21 +16,19 @@
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
 mod by_hand;
-mod peer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Parser;
 use egret::{Guarantee, Progress, RunOptions, TopologyBuilder};
+use egret_integration::bench::peer::Peer;
 use egret_integration::measure::{Sample, Table, measure, median};
 use egret_integration::nexmark::ending::{Collector, Ending};
 use egret_integration::nexmark::input::{Input, Spec};
 use egret_integration::nexmark::query::{QUERIES, topology};
 use egret_integration::nexmark::reference;
 use egret_log::{Log, LogConfig};
-
-use peer::Peer;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -155,7 +153,7 @@ fn main() {
     let input = if options.decoded { lines.decoded() } else { lines.clone() };
     let mut peers = match options.decoded {
         true => Vec::new(),
-        false => Peer::all(&file, &scratch, options.workers, &options.only),
+        false => Peer::all("nexmark", (&file, &scratch), options.workers, &options.only),
     };
     let queries = match options.queries.is_empty() {
         true => QUERIES.map(str::to_owned).to_vec(),

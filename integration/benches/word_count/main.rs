@@ -7,6 +7,10 @@
 //! Every round runs every contender once, one after the other; the table gives medians over rounds.
 //! The input is made once, held in memory, and the same for all. `limit` is one thread that splits and
 //! counts with a hash table and nothing else.
+//!
+//! Peers are folders, `flink/` and `bytewax/`: they read the same text from a file, checkpoint nothing and tell of
+//! every count once. Their counts are compared before they are measured; one that cannot run here is named, with the
+//! reason. `--peers none` leaves them out.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
@@ -22,6 +26,7 @@ use egret::{
     Blob, Emitter, Guarantee, KeyedBolt, LogSink, Progress, RunOptions, Spout, TopologyBuilder,
 };
 use egret_integration::bench::limit;
+use egret_integration::bench::peer::Peer;
 use egret_integration::measure::{Sample, Table, measure};
 use egret_integration::words::{Lines, words};
 use egret_log::{Log, LogConfig};
@@ -44,6 +49,9 @@ struct Options {
     /// Run only contenders whose name contains this
     #[arg(long, default_value = "")]
     only: String,
+    /// Run only peers whose name contains this
+    #[arg(long, default_value = "")]
+    peers: String,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -160,6 +168,42 @@ fn egret(lines: &Arc<Lines>, workers: u32, guarantee: Guarantee, commit_ms: u64)
     sample
 }
 
+/// Those peers that count right.
+fn peers(lines: &Lines, workers: u32, options: &Options) -> Vec<Peer> {
+    let scratch = egret_integration::scratch();
+    let file = scratch.join("words.txt");
+    std::fs::write(&file, lines.text()).expect("room for the text");
+    let mut expected: Option<Vec<String>> = None;
+    let mut peers = Peer::all("word_count", (&file, &scratch), workers, &options.peers);
+    peers.retain_mut(|peer| {
+        let expected = expected.get_or_insert_with(|| counts(lines));
+        let result = peer.result("count");
+        let is_right = result.as_ref() == Some(expected);
+        if !is_right {
+            println!(
+                "{} counts WRONG: {:?} words of {}",
+                peer.name(),
+                result.map(|r| r.len()),
+                expected.len()
+            );
+        }
+        is_right
+    });
+    peers
+}
+
+/// Every word and how often it comes, as peers write it.
+fn counts(lines: &Lines) -> Vec<String> {
+    let mut counts: hashbrown::HashMap<&[u8], u64> = hashbrown::HashMap::new();
+    for word in (0..).map_while(|i| lines.get(i)).flat_map(words) {
+        *counts.entry(word).or_insert(0) += 1;
+    }
+    let row = |(word, n): (&&[u8], &u64)| format!("{}|{n}", String::from_utf8_lossy(word));
+    let mut rows: Vec<String> = counts.iter().map(row).collect();
+    rows.sort_unstable();
+    rows
+}
+
 const NO_COMMITS: &str = "egret, no commits";
 
 /// How a contender is called that commits at this interval.
@@ -204,6 +248,7 @@ fn main() {
         for &workers in &options.workers {
             let title = format!("{distinct} words, {workers} worker(s)");
             let mut table = Table::new(&title, lines.words());
+            let mut peers = peers(&lines, workers, &options);
             for _ in 0..options.rounds {
                 let mut run = |name: &str, contender: &dyn Fn() -> Sample| {
                     if name.contains(&options.only) {
@@ -218,6 +263,11 @@ fn main() {
                     run(&committing(interval), &|| {
                         egret(&lines, workers, Guarantee::EffectivelyOnce, ms)
                     });
+                }
+                for peer in &mut peers {
+                    if let Some(sample) = peer.run("count") {
+                        table.add(peer.name(), sample);
+                    }
                 }
             }
             table.print("timely by hand");

@@ -1,4 +1,4 @@
-"""Nexmark's queries on Bytewax: one file, told query after query on standard input. See ../peer.rs.
+"""Nexmark's queries on Bytewax: one file, told query after query on standard input. See ../../../src/bench/peer.rs.
 
 What changes is told of once, at the end: that is the least work there is to do. Operators that need to know that
 nothing more comes for a window of all keys do so at the end as well, as there is no progress between keys.

@@ -1,4 +1,4 @@
-// Nexmark's queries on Flink: SQL over one file, told query after query on standard input. See ../peer.rs.
+// Nexmark's queries on Flink: SQL over one file, told query after query on standard input. See ../../../src/bench/peer.rs.
 
 import java.io.BufferedReader;
 import java.io.InputStreamReader;

@@ -1,7 +1,7 @@
 //! Peers that are other programs: each is started once, and told query after query on its input.
 //!
-//! A peer's folder has a script `run`, which is called with the file of events, a directory it may install things into, and how
-//! many workers to use. It says `ready NAME` when it is, or `absent WHY` and ends. Then it reads lines:
+//! A peer is a folder beside its benchmark, with a script `run`, which is called with the file of the input, a directory it may
+//! install things into, and how many workers to use. It says `ready NAME` when it is, or `absent WHY` and ends. Then it reads lines:
 //!
 //! ```text
 //! check QUERY FILE   run the query, and write its result to FILE, a row a line   → done
@@ -13,10 +13,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use egret_integration::measure::Sample;
+use crate::measure::Sample;
 
 /// One of them, running.
-pub(crate) struct Peer {
+#[derive(Debug)]
+pub struct Peer {
     name: String,
     program: Child,
     told: ChildStdin,
@@ -25,9 +26,15 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Those that can run here. The others say why not.
-    pub(crate) fn all(file: &Path, scratch: &Path, workers: u32, only: &str) -> Vec<Peer> {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/nexmark");
+    /// Those of this benchmark (a folder of `benches`) that can run here, and whose name contains `only`. The others say
+    /// why not.
+    pub fn all(
+        benchmark: &str,
+        (file, scratch): (&Path, &Path),
+        workers: u32,
+        only: &str,
+    ) -> Vec<Peer> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(benchmark);
         let mut peers = Vec::new();
         let only = only.to_lowercase();
         for name in ["flink", "bytewax"].into_iter().filter(|name| name.contains(&only)) {
@@ -45,7 +52,7 @@ impl Peer {
         (file, scratch): (&Path, &Path),
         workers: u32,
     ) -> Result<Peer, String> {
-        let place = scratch.join(format!("nexmark-{name}"));
+        let place = scratch.join(format!("peer-{name}"));
         let mut program = Command::new(folder.join("run"))
             .args([file, &place])
             .arg(workers.to_string())
@@ -57,7 +64,7 @@ impl Peer {
         let (told, says) = (program.stdin.take(), program.stdout.take());
         let (told, says) = told.zip(says).ok_or("it has no pipes")?;
         let says = BufReader::new(says);
-        let result = scratch.join(format!("nexmark-{name}.rows"));
+        let result = scratch.join(format!("peer-{name}.rows"));
         let mut peer = Peer { name: name.to_owned(), program, told, says, result };
         let said = peer.hear()?;
         match said.split_once(' ') {
@@ -69,7 +76,7 @@ impl Peer {
     }
 
     /// Its name and version.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
@@ -92,8 +99,8 @@ impl Peer {
         }
     }
 
-    /// What it says the result of a query is.
-    pub(crate) fn result(&mut self, query: &str) -> Option<Vec<String>> {
+    /// What it says the result of a query is: rows in order.
+    pub fn result(&mut self, query: &str) -> Option<Vec<String>> {
         let asked = format!("check {query} {}", self.result.display());
         if let Err(why) = self.ask(&asked) {
             println!("{query}: {} does not take part: {why}", self.name);
@@ -106,7 +113,7 @@ impl Peer {
     }
 
     /// Runs a query.
-    pub(crate) fn run(&mut self, query: &str) -> Option<Sample> {
+    pub fn run(&mut self, query: &str) -> Option<Sample> {
         let said = self.ask(&format!("run {query}"));
         let sample = said.as_ref().ok().and_then(|said| {
             let mut numbers = said.split(' ');
