@@ -56,6 +56,10 @@ pub struct RunArgs {
     /// How long after the one before a commit ends, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub commit_ms: u64,
+    /// How long after the one before a commit ends at the latest, in milliseconds: it is longer than --commit-ms where
+    /// ends of commits would take more than a tenth of the time
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub commit_ms_max: Option<u64>,
     /// at-most-once, at-least-once or effectively-once
     #[arg(long, value_name = "GUARANTEE", default_value_t = Guarantee::EffectivelyOnce)]
     pub guarantee: Guarantee,
@@ -143,6 +147,7 @@ impl RunArgs {
         RunOptions {
             workers: self.workers,
             commit_ms: self.commit_ms,
+            commit_ms_max: self.commit_ms_max,
             state_bytes_max: self.state_mb.map(|mib| (mib as usize) << 20),
             join_wait_ms: u64::from(self.join_wait) * 1000,
             restore: self.restore.clone(),

@@ -141,7 +141,12 @@ fn one_thread(lines: &Lines) -> u64 {
 
 /// The topology, with its output in a stream; measured from takeover to the last commit. Its count is
 /// the commits it made. Making and closing the data directory is not measured.
-fn egret(lines: &Arc<Lines>, workers: u32, guarantee: Guarantee, commit_ms: u64) -> Sample {
+fn egret(
+    lines: &Arc<Lines>,
+    workers: u32,
+    guarantee: Guarantee,
+    (commit_ms, commit_ms_max): Bounds,
+) -> Sample {
     let dir = tempfile::tempdir_in(egret_integration::scratch()).expect("a directory");
     let log = Log::open(dir.path(), LogConfig::default()).expect("a fresh log opens");
     let progress = Arc::new(Progress::default());
@@ -156,7 +161,7 @@ fn egret(lines: &Arc<Lines>, workers: u32, guarantee: Guarantee, commit_ms: u64)
         })?;
         let counts = words.fields(|w| w.as_bytes()).keyed("count", workers, || Count)?;
         counts.sink("out", LogSink::to_stream("counts"))?;
-        let options = RunOptions { workers, commit_ms, ..RunOptions::default() };
+        let options = RunOptions { workers, commit_ms, commit_ms_max, ..RunOptions::default() };
         t.finish()?.run(&log, &options, &progress)?;
         Ok(())
     };
@@ -211,9 +216,16 @@ fn committing(interval: &str) -> String {
     format!("egret, commits every {interval}")
 }
 
+/// How long a commit lasts: at the earliest, and at the latest.
+type Bounds = (u64, Option<u64>);
+
 /// Intervals, and what of the rate they may cost with few and with many keys.
-const INTERVALS: [(&str, u64, Option<[u32; 2]>); 3] =
-    [("1 s", 1000, Some([5, 10])), ("100 ms", 100, Some([15, 25])), ("10 ms", 10, None)];
+const INTERVALS: [(&str, Bounds, Option<[u32; 2]>); 4] = [
+    ("1 s", (1000, None), Some([5, 10])),
+    ("100 ms", (100, None), Some([15, 25])),
+    ("10 ms", (10, None), None),
+    ("10 ms to 1 s", (10, Some(1000)), None),
+];
 
 /// Row 11: what commits cost, beside the two syncs that each of them waits for.
 fn print_costs(table: &Table, distinct: usize) {
@@ -258,10 +270,10 @@ fn main() {
                 run("limit: one thread", &|| measure(|| one_thread(&lines)));
                 run("timely by hand", &|| measure(|| by_hand::count(&lines, workers)));
                 let none = 3_600_000;
-                run(NO_COMMITS, &|| egret(&lines, workers, Guarantee::AtMostOnce, none));
-                for (interval, ms, _) in INTERVALS {
+                run(NO_COMMITS, &|| egret(&lines, workers, Guarantee::AtMostOnce, (none, None)));
+                for (interval, bounds, _) in INTERVALS {
                     run(&committing(interval), &|| {
-                        egret(&lines, workers, Guarantee::EffectivelyOnce, ms)
+                        egret(&lines, workers, Guarantee::EffectivelyOnce, bounds)
                     });
                 }
                 for peer in &mut peers {

@@ -88,7 +88,11 @@ impl Peer {
         }
     }
 
-    fn ask(&mut self, what: &str) -> Result<String, String> {
+    /// Tells it something, and waits for what it has to say: what follows `done`.
+    ///
+    /// # Errors
+    /// What it said else.
+    pub fn ask(&mut self, what: &str) -> Result<String, String> {
         writeln!(self.told, "{what}")
             .and_then(|()| self.told.flush())
             .map_err(|e| e.to_string())?;

@@ -34,8 +34,10 @@ use crate::mutants::{self, Mutant};
 pub struct CommitConfig {
     /// An epoch in which something was emitted ends after this time, if not before.
     pub epoch_ms: u64,
-    /// A commit in which something was emitted ends this long after the one before.
+    /// A commit in which something was emitted ends this long after the one before, at the earliest.
     pub commit_ms: u64,
+    /// And at the latest, where [ends of commits](super::interval) take much of the time; none: always at the earliest.
+    pub commit_ms_max: Option<u64>,
     /// Epochs not fully processed, the open one included; at least 2, for the open epoch is left
     /// only by opening another.
     pub epochs_in_flight_max: usize,
@@ -48,6 +50,7 @@ impl Default for CommitConfig {
         CommitConfig {
             epoch_ms: 10,
             commit_ms: 100,
+            commit_ms_max: None,
             epochs_in_flight_max: 4,
             commits_in_flight_max: 4,
         }
@@ -362,7 +365,8 @@ impl Coordinator {
             Input::Processed(frontier) => {
                 self.check_frontier("processed", self.processed, frontier)?;
                 self.processed = frontier;
-                self.clock_mut().on_processed(frontier);
+                let now_ms = self.now_ms;
+                self.clock_mut().on_processed(frontier, now_ms);
             }
             Input::Report(report) => self.on_report(report)?,
             Input::DurableFrontier(frontier) => {

@@ -411,6 +411,36 @@ fn rule_15_commits_in_flight_are_bounded_and_micro_epochs_go_on() {
 }
 
 #[test]
+fn a_commit_lasts_longer_the_longer_ends_of_commits_take() {
+    let no_micros = CommitConfig { commit_ms: 10, epoch_ms: 1 << 40, ..CommitConfig::default() };
+    for (commit_ms_max, due_ms) in [(None, 20), (Some(1000), 210), (Some(100), 110)] {
+        let config = CommitConfig { commit_ms_max, ..no_micros };
+        let mut rig = Rig::with(plan(Guarantee::EffectivelyOnce), config);
+        rig.step(Input::Tick);
+        rig.step(Input::Active { task: IN, epoch: epoch(0, 0) });
+        rig.now_ms = 10;
+        assert_eq!(rig.step(Input::Tick), [Effect::Open(epoch(1, 0))]);
+        rig.now_ms = 12;
+        let waits = rig.step(Input::Active { task: IN, epoch: epoch(1, 0) });
+        assert_eq!(waits, [Effect::WakeAt(20)], "nothing is known of ends yet");
+        rig.now_ms = 15;
+        rig.step(Input::Processed(Some(epoch(0, 0))));
+        // Bolts took 40 ms to close commit 0; the first of two, so half of it counts.
+        rig.now_ms = 50;
+        let out = rig.step(Input::Processed(Some(epoch(1, 0))));
+        if due_ms <= rig.now_ms {
+            assert_eq!(out, [Effect::Open(epoch(2, 0))]);
+            continue;
+        }
+        assert_eq!(out, [Effect::WakeAt(due_ms)]);
+        rig.now_ms = due_ms - 1;
+        assert_eq!(rig.step(Input::Tick), []);
+        rig.now_ms = due_ms;
+        assert_eq!(rig.step(Input::Tick), [Effect::Open(epoch(2, 0))]);
+    }
+}
+
+#[test]
 fn micro_numbers_that_run_out_end_the_commit() {
     let mut rig = Rig::new();
     rig.step(Input::Tick);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use egret_schemas::Epoch;
 
 use super::coordinator::CommitConfig;
+use super::interval::Interval;
 use super::plan::TaskId;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +15,7 @@ pub(super) struct EpochClock {
     open: Epoch,
     opened_ms: u64,
     boundary_ms: u64,
+    interval: Interval,
     /// Something was emitted in the open epoch.
     epoch_active: bool,
     /// Something was emitted in the open commit.
@@ -52,6 +54,7 @@ impl EpochClock {
             open: first,
             opened_ms: now_ms,
             boundary_ms: now_ms,
+            interval: Interval::new(config.commit_ms, config.commit_ms_max),
             epoch_active: false,
             commit_active: false,
             unprocessed: [first].into(),
@@ -87,7 +90,8 @@ impl EpochClock {
         self.spouts.values().all(|spout| spout.exhausted)
     }
 
-    pub(super) fn on_processed(&mut self, frontier: Option<Epoch>) {
+    pub(super) fn on_processed(&mut self, frontier: Option<Epoch>, now_ms: u64) {
+        self.interval.on_processed(frontier, now_ms);
         while self.unprocessed.front().is_some_and(|&e| frontier.is_none_or(|f| e < f)) {
             self.unprocessed.pop_front();
         }
@@ -97,6 +101,7 @@ impl EpochClock {
         assert!(epoch > self.open, "epochs open in order");
         assert!(self.unprocessed.len() < self.config.epochs_in_flight_max, "epochs are bounded");
         if epoch.commit_start() != self.open.commit_start() {
+            self.interval.on_ended(self.open, now_ms);
             self.boundary_ms = now_ms;
             self.commit_active = false;
         }
@@ -118,7 +123,7 @@ impl EpochClock {
             return Next::Wait(None);
         }
         let next_commit = || self.open.next_commit().map_or(Next::UsedUp, Next::Open);
-        let commit_due = self.boundary_ms.saturating_add(self.config.commit_ms);
+        let commit_due = self.boundary_ms.saturating_add(self.interval.ms());
         let epoch_due = self.opened_ms.saturating_add(self.config.epoch_ms);
         let ending = self.commit_active && may_end_commit;
         if ending && now_ms >= commit_due {

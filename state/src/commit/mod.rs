@@ -21,6 +21,7 @@ mod epoch_clock;
 pub mod fork;
 mod gather;
 pub mod guarantee;
+mod interval;
 pub mod named;
 pub mod plan;
 pub mod record;

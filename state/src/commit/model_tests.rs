@@ -88,6 +88,7 @@ fn coordinator(last: &CommitRecord, commits_max: usize) -> Coordinator {
         // No time passes: what is due is due at once, so only the order of events matters.
         epoch_ms: 0,
         commit_ms: 0,
+        commit_ms_max: None,
         epochs_in_flight_max: EPOCHS_MAX,
         commits_in_flight_max: commits_max,
     };

@@ -408,6 +408,7 @@ impl Topology {
         let config = CommitConfig {
             epoch_ms: options.epoch_ms.min(options.commit_ms),
             commit_ms: options.commit_ms,
+            commit_ms_max: options.commit_ms_max,
             epochs_in_flight_max: options.epochs_in_flight_max,
             ..CommitConfig::default()
         };

@@ -13,8 +13,13 @@ use crate::{Error, Result};
 pub struct RunOptions {
     /// Worker threads, in each process.
     pub workers: u32,
-    /// How long after the one before a commit ends, when there is anything to commit.
+    /// How long after the one before a commit ends, when there is anything to commit; the earliest, with
+    /// [`commit_ms_max`](Self::commit_ms_max).
     pub commit_ms: u64,
+    /// How long after the one before a commit ends at the latest. Between the two a commit is longer the longer it takes to
+    /// end commits, so that no more than a tenth of the time goes into that: short commits, and quick results, while
+    /// traffic is light, and long ones when there is much to do. `None`: always [`commit_ms`](Self::commit_ms).
+    pub commit_ms_max: Option<u64>,
     /// How long an epoch lasts at most.
     pub epoch_ms: u64,
     /// Bytes between components, stashes included, before spouts hold back.
@@ -52,6 +57,7 @@ impl Default for RunOptions {
         RunOptions {
             workers: 1,
             commit_ms: 100,
+            commit_ms_max: None,
             epoch_ms: 10,
             in_flight_bytes_max: 64 << 20,
             epoch_bytes_max: 1 << 20,
@@ -98,6 +104,11 @@ impl RunOptions {
         if !(1..=3_600_000).contains(&self.commit_ms) {
             return wrong("commit_ms", self.commit_ms, "1 to 3600000");
         }
+        if let Some(max) = self.commit_ms_max
+            && !(self.commit_ms..=3_600_000).contains(&max)
+        {
+            return wrong("commit_ms_max", max, "commit_ms to 3600000");
+        }
         if !(1..=60_000).contains(&self.epoch_ms) {
             return wrong("epoch_ms", self.epoch_ms, "1 to 60000");
         }
@@ -121,5 +132,22 @@ impl RunOptions {
             return wrong("in_flight_bytes_max", self.in_flight_bytes_max as u64, "1 MiB or more");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_cannot_be_due_at_the_latest_before_it_is_at_the_earliest() {
+        let options = |commit_ms_max| RunOptions { commit_ms_max, ..RunOptions::default() };
+        for max in [None, Some(100), Some(3_600_000)] {
+            assert!(options(max).check().is_ok(), "{max:?}");
+        }
+        for max in [0, 99, 3_600_001] {
+            let said = options(Some(max)).check().unwrap_err().to_string();
+            assert!(said.contains("commit_ms_max") && said.contains(&max.to_string()), "{said}");
+        }
     }
 }

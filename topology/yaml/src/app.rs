@@ -108,6 +108,9 @@ fn settle(args: &mut egret::Args, file: &TopologyFile, matches: &ArgMatches) {
     if let Some(commit) = config.commit.filter(|_| !is_said("commit_ms")) {
         args.run.commit_ms = u64::try_from(commit.as_millis()).unwrap_or(u64::MAX);
     }
+    if let Some(commit) = config.commit_max.filter(|_| !is_said("commit_ms_max")) {
+        args.run.commit_ms_max = Some(u64::try_from(commit.as_millis()).unwrap_or(u64::MAX));
+    }
     if let Some(workers) = config.workers.filter(|_| !is_said("workers")) {
         args.run.workers = workers;
     }
@@ -130,7 +133,7 @@ mod tests {
 
     const FILE: &str = "
 name: copy
-config: {guarantee: at-least-once, commit_interval: 20ms, workers: 3}
+config: {guarantee: at-least-once, commit_interval: 20ms, commit_interval_max: 1s, workers: 3}
 properties: {to: there}
 spouts: [{id: lines, type: stream, args: {stream: lines}}]
 sinks: [{id: out, type: stream, inputs: [lines], args: {stream: '${to}'}}]
@@ -151,6 +154,7 @@ sinks: [{id: out, type: stream, inputs: [lines], args: {stream: '${to}'}}]
         let (args, file) = prepared(&[]);
         let run = &args.run;
         assert_eq!((run.workers, run.commit_ms, run.processes), (3, 20, 1));
+        assert_eq!(run.commit_ms_max, Some(1000));
         assert_eq!((run.guarantee, run.name.as_deref()), (Guarantee::AtLeastOnce, Some("copy")));
         let explained = file.topology(&Registry::new()).unwrap().explain(1);
         assert!(explained.contains("there"), "{explained}");

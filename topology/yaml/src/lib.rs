@@ -53,7 +53,7 @@
 //! | an input | a component, or `from`, `output`, `grouping`, `side` (of what takes two: `left` or `right`) |
 //! | groupings | `shuffle`, `none`, `rebalance`, `all`, `global`, `local-or-shuffle`; `fields` and `partial-key` with a `key`; `direct` with a `task`; `custom` with a `by` |
 //! | `event_time` | a registered time, or `of`, `out_of_order`, `idle` |
-//! | `config` | `guarantee`, `commit_interval`, `key_groups`, `workers`, `processes`, `state_mb` |
+//! | `config` | `guarantee`, `commit_interval`, `commit_interval_max`, `key_groups`, `workers`, `processes`, `state_mb` |
 //!
 //! In the box, for lines of text:
 //!

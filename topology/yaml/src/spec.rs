@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) guarantee: Option<Guarantee>,
     pub(crate) key_groups: Option<u32>,
     pub(crate) commit: Option<Duration>,
+    pub(crate) commit_max: Option<Duration>,
     pub(crate) workers: Option<u32>,
     pub(crate) processes: Option<u32>,
     pub(crate) state_mb: Option<u32>,
@@ -194,8 +195,15 @@ pub(crate) fn spec(root: &Node, faults: &mut Vec<Fault>) -> Spec {
 }
 
 fn config(node: &Node, read: &mut Reader<'_>) -> Config {
-    const KEYS: [&str; 6] =
-        ["commit_interval", "guarantee", "key_groups", "processes", "state_mb", "workers"];
+    const KEYS: [&str; 7] = [
+        "commit_interval",
+        "commit_interval_max",
+        "guarantee",
+        "key_groups",
+        "processes",
+        "state_mb",
+        "workers",
+    ];
     let mut config = Config::default();
     if !read.keys(node, "`config`", &KEYS) {
         return config;
@@ -211,6 +219,7 @@ fn config(node: &Node, read: &mut Reader<'_>) -> Config {
         }
     }
     config.commit = read.span(node, "commit_interval");
+    config.commit_max = read.span(node, "commit_interval_max");
     config.key_groups = read.number(node, "key_groups", 1..=1 << 16, "`key_groups`");
     config.workers = read.number(node, "workers", 1..=256, "`workers`");
     config.processes = read.number(node, "processes", 1..=64, "`processes`");

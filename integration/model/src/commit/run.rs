@@ -105,6 +105,7 @@ impl Run {
             // No time passes: what is due is due at once, so only the order of events matters.
             epoch_ms: 0,
             commit_ms: 0,
+            commit_ms_max: None,
             epochs_in_flight_max: 2,
             commits_in_flight_max: 2,
         };
