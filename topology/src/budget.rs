@@ -28,6 +28,8 @@ pub(crate) struct Budget {
     /// Which emitters are in another process; empty when there is none.
     away: Box<[bool]>,
     owes: AtomicBool,
+    /// Of `used`, what is held where tuples come back in cycles.
+    round: AtomicUsize,
 }
 
 impl Budget {
@@ -42,7 +44,8 @@ impl Budget {
     pub(crate) fn of_process(max: usize, lanes: usize, away: Box<[bool]>) -> Arc<Budget> {
         let lanes = (0..lanes).map(|_| AtomicUsize::new(0)).collect();
         let (used, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Budget { used, peak, max, lanes, away, owes: AtomicBool::new(false) })
+        let (owes, round) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Arc::new(Budget { used, peak, max, lanes, away, owes, round })
     }
 
     fn is_away(&self, lane: u32) -> bool {
@@ -162,10 +165,35 @@ impl Lane {
         self.counted(None, bytes)
     }
 
+    /// Counts `bytes` on their way round a cycle, until what is returned is dropped.
+    pub(crate) fn hold(&self, bytes: usize) -> Held {
+        self.budget.round.fetch_add(bytes, Ordering::Relaxed);
+        Held { charge: self.keep(bytes), of: Arc::clone(&self.budget) }
+    }
+
+    /// What all cycles hold, and how much may be, if they hold more than that.
+    pub(crate) fn holds_too_much(&self) -> Option<(usize, usize)> {
+        let (held, max) = (self.budget.round.load(Ordering::Relaxed), self.budget.max);
+        (held > max).then_some((held, max))
+    }
+
     fn counted(&self, lane: Option<u32>, bytes: usize) -> Charge {
         self.budget.count(lane, bytes);
         let budget = Some(Arc::clone(&self.budget));
         Charge { budget, lane, bytes, handed_over: Cell::new(false), owed: None }
+    }
+}
+
+/// Bytes on their way round a cycle, counted while this lives.
+#[derive(Debug)]
+pub(crate) struct Held {
+    charge: Charge,
+    of: Arc<Budget>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.round.fetch_sub(self.charge.bytes(), Ordering::Relaxed);
     }
 }
 

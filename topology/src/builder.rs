@@ -22,8 +22,8 @@
 //!
 //! # What cannot be written
 //!
-//! A stream is there once the component it comes from is attached, so nothing can be attached to what comes after it:
-//! a topology has no cycle. What is to come back is written to a stream, and read from there by a spout.
+//! A stream is there once the component it comes from is attached, so nothing can be attached to what comes after it.
+//! What is to come back goes by way of a [`feedback`](TopologyBuilder::feedback):
 //! ```compile_fail,E0425
 //! # use egret::{Emitter, LogSpout, TopologyBuilder};
 //! # let mut t = TopologyBuilder::new("t");
@@ -56,6 +56,7 @@
 mod call;
 mod edge;
 mod error;
+mod feedback;
 mod groupings;
 mod keyed;
 mod outputs;
@@ -77,6 +78,7 @@ use std::sync::{Arc, Mutex};
 use egret_state::Guarantee;
 
 pub use error::BuildError;
+pub use feedback::Feedback;
 pub use keyed::{ComputedKey, EitherKey, KeyField, KeyFn, KeyedStream};
 pub use parts::SpoutSource;
 pub(crate) use parts::{BoltPart, Env, Outputs, Part, SinkPart, SpoutPart};
@@ -273,6 +275,7 @@ impl TopologyBuilder {
             kind: Kind::Spout,
             parallelism,
             inputs: Vec::new(),
+            feeds: None,
             emits: Some(short_type::<T>()),
             outputs: Vec::new(),
             state: None,
@@ -304,6 +307,9 @@ impl TopologyBuilder {
             return Err(BuildError::NoSpout { name: self.name }.into());
         }
         for (index, component) in draft.components.iter().enumerate() {
+            if component.kind == Kind::Feedback && draft.end_of(index).is_none() {
+                return Err(BuildError::NotConnected { name: component.name.clone() }.into());
+            }
             let of_letters = draft.letter_edges(index)?;
             if component.emits.is_some() && draft.edges[index] == of_letters {
                 return Err(BuildError::Unused { name: component.name.clone() }.into());
@@ -347,6 +353,13 @@ impl TopologyBuilder {
         if let Some(component) = draft.go_by_event_time.iter().find(without) {
             let name = plan.components[*component].name.clone();
             return Err(BuildError::NoEventTime { name }.into());
+        }
+        for component in draft.need_event_time.iter().chain(&draft.go_by_event_time) {
+            if let Some(feedback) = plan.feedback_of(*component) {
+                let name = |component: usize| plan.components[component].name.clone();
+                let (name, feedback) = (name(*component), name(feedback));
+                return Err(BuildError::TimeBehindFeedback { name, feedback }.into());
+            }
         }
         let settings = draft.settings.into_iter().map(Arc::new).collect();
         Ok(Topology { plan, parts: draft.parts, settings, hooks: self.hooks.into() })

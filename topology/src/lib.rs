@@ -94,7 +94,7 @@ struct Readme;
 
 pub use app::{Args, RunArgs, main, main_with};
 pub use blob::Blob;
-pub use builder::{BuildError, Grouped, KeyedStream, Stream, Topology, TopologyBuilder};
+pub use builder::{BuildError, Feedback, Grouped, KeyedStream, Stream, Topology, TopologyBuilder};
 pub use component::{
     Bolt, Calls, ComponentError, ComponentResult, Config, ConfigError, Context, DeadLetter,
     Emitter, EventTime, KeyedBolt, Next, NoTimers, OnError, Output, OutputError, Positions, Replay,

@@ -9,6 +9,7 @@ mod bolt;
 mod by_time;
 mod calling;
 mod durable;
+mod feedback;
 mod keyed;
 mod log_sink;
 mod rescale;
@@ -20,9 +21,11 @@ mod stateful;
 mod tries;
 mod warm;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::time::Duration;
 
 use egret_log::stream::error::{CatalogError, OpenWriterError, ReadError, UseError};
@@ -30,6 +33,7 @@ use egret_schemas::{EntryAddress, Epoch};
 
 pub(crate) use bolt::PlainBolt;
 pub(crate) use calling::Calling;
+pub(crate) use feedback::{Leaving, OnItsWay, Returning};
 pub(crate) use keyed::Keyed;
 pub(crate) use log_sink::LogSinkTask;
 pub(crate) use schemas::{keep as keep_schema, readable, schema};
@@ -40,7 +44,7 @@ pub(crate) use stateful::Stateful;
 pub(crate) use warm::{Warm, WarmTask};
 
 use crate::batch::AnyBatch;
-use crate::budget::Charge;
+use crate::budget::{Charge, Lane};
 use crate::component::{ComponentError, Next, Outlet, Positions, TaskId};
 use crate::connect::{FileError, FileSinkError};
 use egret_state::commit::{Mark, SinkPosition, Slice};
@@ -92,7 +96,7 @@ fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
     } else if let Some(fault) = error.downcast_ref::<Box<Fault>>() {
         fault.may_pass
     } else {
-        !error.is::<SameAgain>()
+        !error.is::<SameAgain>() && !error.is::<feedback::RoundsOverflow>()
     }
 }
 
@@ -122,7 +126,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()
@@ -151,6 +155,14 @@ pub(crate) trait SpoutTask {
     /// How far event time has come with everything emitted, and when that may change although nothing is
     /// emitted; nothing where the spout does not say event times.
     fn mark(&mut self) -> Option<(Mark, Option<Duration>)>;
+    /// What it emits from here on is of this epoch; at the end, of a commit in which nothing is.
+    fn opens(&mut self, epoch: Epoch) {
+        let _ = epoch;
+    }
+    /// What it shares with the task that [feeds](BoltTask::feeds) it, where tuples come back in a cycle.
+    fn round(&self) -> Option<Rc<dyn Any>> {
+        None
+    }
     /// Does what is due though nothing is emitted; in how long something is again.
     fn tick(&mut self) -> Result<Option<Duration>, TaskError> {
         Ok(None)
@@ -166,6 +178,12 @@ pub(crate) trait SpoutTask {
 pub(crate) trait BoltTask {
     fn id(&self) -> &TaskId;
     fn open(&mut self) -> Result<(), TaskError>;
+    /// Takes what it shares with the task where its tuples come back, for the end of a cycle; bytes on their way are
+    /// counted on `lane`.
+    fn feeds(&mut self, round: &dyn Any, lane: Lane) {
+        let _ = (round, lane);
+        unreachable!("only the end of a cycle feeds a task");
+    }
     /// Which key groups it reads of a commit that so many tasks wrote, where that is another number: its own, unless
     /// it says. Asked before it is restored or revived.
     fn reads(&mut self, before: u32) -> Option<Range<u32>> {
@@ -232,6 +250,11 @@ pub(crate) trait BoltTask {
     /// Commits whose changes became durable since the last call, oldest first.
     fn durable(&mut self) -> Result<Vec<(Epoch, Vec<Slice>)>, TaskError> {
         Ok(Vec::new())
+    }
+    /// Commits that closed since the last call, and whether anything was on its way round as of each; only the end of
+    /// a cycle has something to say.
+    fn held(&mut self) -> Vec<(Epoch, bool)> {
+        Vec::new()
     }
     /// Every commit up to this one was made: nothing of them is taken back.
     fn committed(&mut self, commit: Epoch) {

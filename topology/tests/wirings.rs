@@ -1,7 +1,7 @@
 //! Wrong wirings, each with what is said of it. All of that is in `wirings.txt`, to be read as a whole;
 //! `UPDATE=1 cargo test -p egret --test wirings` writes it again.
 //!
-//! What cannot be written at all (a cycle, state per key without a key, a bolt of another type) is in the head of
+//! What cannot be written at all (a cycle without a feedback, state per key without a key, a bolt of another type) is in the head of
 //! `egret::builder`, as examples that do not compile.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -194,6 +194,42 @@ const WIRINGS: &[Wiring] = &[
     }),
     ("event time said twice", &["lines"], |t| {
         right(t).event_time(|_| 0)?.event_time(|_| 1).map(drop)
+    }),
+    ("event time of what comes back", &["again"], |t| {
+        let (back, _again) = t.feedback::<String>("again", 1)?;
+        back.event_time(|_| 0).map(drop)
+    }),
+    ("a feedback that is not connected", &["again"], |t| {
+        let (back, _) = t.feedback::<String>("again", 1)?;
+        right(t).union(&back)?.sink("all", to("all"))
+    }),
+    ("a feedback of what has nothing to do with it", &["again", "split"], |t| {
+        let (back, again) = t.feedback::<String>("again", 1)?;
+        back.sink("all", to("all"))?;
+        again.connect(right(t).shuffle().bolt("split", 1, copy)?.shuffle())
+    }),
+    ("a feedback of another topology", &["again", "split"], |t| {
+        let (_, again) = t.feedback::<String>("again", 1)?;
+        let mut other = TopologyBuilder::new("other");
+        again.connect(right(&mut other).shuffle().bolt("split", 1, copy)?.shuffle())
+    }),
+    ("a feedback whose other end has the name of a component", &["again.back"], |t| {
+        let (back, again) = t.feedback::<String>("again", 1)?;
+        let copies = right(t).union(&back)?.shuffle().bolt("again.back", 1, copy)?;
+        again.connect(copies.shuffle())
+    }),
+    ("windows by event time in a cycle", &["counts", "again"], |t| {
+        let timed = right(t).event_time(|_| 0)?;
+        let (back, again) = t.feedback::<String>("again", 1)?;
+        let lines = timed.union(&back)?.shuffle().bolt("copy", 1, copy)?;
+        again.connect(lines.shuffle())?;
+        let windows =
+            lines.fields(|line| line.as_str()).window(Tumbling::of(Duration::from_secs(1)));
+        let counts = windows.event_time(|_| 0).aggregate("counts", 1, Count)?;
+        counts
+            .shuffle()
+            .bolt("texts", 1, || |_, out: &mut Emitter<String>| out.emit(String::new()))?
+            .sink("texts.out", to("texts"))
     }),
     ("windows that never end", &["counts"], |t| {
         let windows = right(t).fields(|line| line.as_str()).window(Global);

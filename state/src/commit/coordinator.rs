@@ -14,6 +14,8 @@
 //! * `Committed(e)` follows the acknowledgement of a record that covers e (at-most-once: follows the
 //!   flow-control frontier, and nothing is ever appended);
 //! * `Finished` follows the durable frontier past the last commit, whatever the guarantee;
+//! * where tuples come back in cycles, that all spouts have come to their ends is not the end: it is when a commit
+//!   of then or later closed as of which no task holds any (`rounds`);
 //! * an epoch number is opened once, and fewer than `epochs_in_flight_max` are unprocessed when one
 //!   opens;
 //! * after `Poison` or `Finished` nothing more comes out. What may have happened to an append whose
@@ -27,6 +29,7 @@ use super::plan::{CommitPlan, Role, TaskId};
 use super::record::CommitRecord;
 use super::report::{SinkPosition, TaskReport};
 use super::restore_set::SliceError;
+use super::rounds::Rounds;
 use crate::mutants::{self, Mutant};
 
 /// How often epochs open and commits are made, and how many may be under way.
@@ -103,6 +106,15 @@ pub enum Input {
     SpoutExhausted {
         /// The spout task.
         task: TaskId,
+    },
+    /// A task where tuples come back says whether it holds any as of a commit, which closed there.
+    Held {
+        /// The task.
+        task: TaskId,
+        /// An epoch of the commit.
+        epoch: Epoch,
+        /// Whether it does.
+        held: bool,
     },
     /// The topology is to stop after the commit under way.
     Stop,
@@ -260,6 +272,7 @@ pub struct Coordinator {
     /// Absent until the first epoch opens.
     clock: Option<EpochClock>,
     gather: Gather,
+    rounds: Rounds,
     /// Commits below this number are ended: no spout emits in them any more.
     ended: u64,
     processed: Option<Epoch>,
@@ -288,6 +301,7 @@ impl Coordinator {
         assert!(config.commits_in_flight_max >= 1, "a commit must be allowed to be under way");
         Coordinator {
             gather: Gather::new(&plan, last),
+            rounds: Rounds::new(&plan),
             plan,
             config,
             now_ms: 0,
@@ -317,7 +331,8 @@ impl Coordinator {
     /// one of.
     pub fn is_at_rest(&self) -> bool {
         let ended = self.gather.pending().all(|commit| u64::from(commit) >= self.ended);
-        ended && self.in_flight.is_none() && self.clock.as_ref().is_some_and(EpochClock::is_at_rest)
+        let none = self.in_flight.is_none() && !self.rounds.hold();
+        ended && none && self.clock.as_ref().is_some_and(EpochClock::is_at_rest)
     }
 
     /// How many inputs of other generations were ignored.
@@ -384,7 +399,18 @@ impl Coordinator {
                     return Err(Poison::UnknownTask { task });
                 }
                 if self.clock_mut().on_exhausted(task) {
-                    self.drain(out);
+                    let clock = self.clock_mut();
+                    // Whether anything is on its way is told when it ends.
+                    clock.is_to_end();
+                    let open = clock.open().commit();
+                    self.rounds.on_spouts_ended(open);
+                    self.drain_if_over(out);
+                }
+            }
+            Input::Held { task, epoch, held } => {
+                if self.is_ours(task, epoch)? {
+                    self.rounds.on_held(&self.plan, (task, epoch.commit()), held)?;
+                    self.drain_if_over(out);
                 }
             }
             Input::Stop => self.drain(out),
@@ -438,6 +464,13 @@ impl Coordinator {
             Next::UsedUp => return Err(Poison::CommitsUsedUp(self.plan.generation)),
         }
         Ok(())
+    }
+
+    /// Ends the open commit as the last one, if nothing will be emitted any more.
+    fn drain_if_over(&mut self, out: &mut Vec<Effect>) {
+        if self.rounds.are_over() {
+            self.drain(out);
+        }
     }
 
     /// Ends the open commit as the last one.

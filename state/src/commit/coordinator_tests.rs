@@ -30,6 +30,7 @@ pub(super) fn plan(guarantee: Guarantee) -> CommitPlan {
             component("count", Role::State, 2),
             component("out", Role::Sink, 1),
         ],
+        feedbacks: Vec::new(),
         timed: Vec::new(),
     }
 }
@@ -514,6 +515,70 @@ fn bounded_input_ends_with_a_last_commit_then_finished() {
     let out = rig.step(Input::CommitAcked { commit: 1 });
     assert_eq!(out, [Effect::Committed(epoch(1, Epoch::MICRO_MAX)), Effect::Finished]);
     assert_eq!(rig.step(Input::Tick), []);
+}
+
+/// A rig whose `count` is where tuples come back.
+fn going_round() -> Rig {
+    let plan = CommitPlan { feedbacks: vec![1], ..plan(Guarantee::EffectivelyOnce) };
+    Rig::with(plan, CommitConfig::default())
+}
+
+#[test]
+fn with_a_cycle_bounded_input_ends_once_a_commit_of_then_or_later_has_nothing_on_its_way() {
+    let mut rig = going_round();
+    let held = |task: usize, commit, held| Input::Held {
+        task: COUNT[task],
+        epoch: epoch(commit, 0),
+        held,
+    };
+    rig.through_commit_0();
+    assert_eq!(rig.step(Input::SpoutExhausted { task: IN }), [Effect::WakeAt(200)]);
+    // What they say of a commit before is no answer.
+    assert_eq!(rig.step(held(0, 0, false)), []);
+    assert_eq!(rig.step(held(1, 0, false)), []);
+    rig.now_ms += 100;
+    // It ends though nobody emitted in it.
+    assert_eq!(rig.step(Input::Tick), [Effect::Open(epoch(2, 0))]);
+    assert_eq!(rig.step(held(0, 1, true)), []);
+    assert_eq!(rig.step(held(1, 1, false)), []);
+    rig.step(Input::Active { task: COUNT[0], epoch: epoch(2, 0) });
+    rig.now_ms += 100;
+    assert_eq!(rig.step(Input::Processed(Some(epoch(2, 0)))), [Effect::Open(epoch(3, 0))]);
+    // Words of two commits say nothing together: it may have gone from one to the other between them.
+    assert_eq!(rig.step(held(0, 2, false)), []);
+    assert_eq!(rig.step(held(1, 2, true)), []);
+    assert_eq!(rig.step(held(1, 3, false)), []);
+    assert!(!rig.coordinator.is_at_rest());
+    assert_eq!(rig.step(held(0, 3, false)), [Effect::Drain]);
+}
+
+#[test]
+fn a_topology_does_not_rest_while_something_is_on_its_way_round() {
+    let mut rig = going_round();
+    rig.through_commit_0();
+    rig.report_all(0);
+    rig.step(Input::Held { task: COUNT[1], epoch: epoch(0, 0), held: true });
+    rig.step(Input::Processed(Some(epoch(1, 0))));
+    rig.step(Input::DurableFrontier(Some(epoch(1, 0))));
+    rig.step(Input::CommitAcked { commit: 0 });
+    assert!(!rig.coordinator.is_at_rest());
+    rig.step(Input::Held { task: COUNT[1], epoch: epoch(1, 0), held: false });
+    assert!(rig.coordinator.is_at_rest());
+}
+
+#[test]
+fn who_says_what_it_holds_is_in_the_plan_and_says_it_once() {
+    let held = |task, commit| Input::Held { task, epoch: epoch(commit, 0), held: false };
+    let mut rig = going_round();
+    rig.through_commit_0();
+    assert_eq!(rig.step(held(COUNT[0], 0)), []);
+    assert_eq!(
+        poison(&rig.step(held(COUNT[0], 0))),
+        &Poison::Twice { task: "count/0".into(), commit: 0 }
+    );
+    let mut rig = going_round();
+    rig.through_commit_0();
+    assert_eq!(poison(&rig.step(held(OUT, 0))), &Poison::UnknownTask { task: OUT });
 }
 
 #[test]

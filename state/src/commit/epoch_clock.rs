@@ -90,6 +90,11 @@ impl EpochClock {
         self.spouts.values().all(|spout| spout.exhausted)
     }
 
+    /// The open commit is to end, though nothing may have been emitted in it.
+    pub(super) fn is_to_end(&mut self) {
+        self.commit_active = true;
+    }
+
     pub(super) fn on_processed(&mut self, frontier: Option<Epoch>, now_ms: u64) {
         self.interval.on_processed(frontier, now_ms);
         while self.unprocessed.front().is_some_and(|&e| frontier.is_none_or(|f| e < f)) {

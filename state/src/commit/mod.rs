@@ -28,6 +28,7 @@ pub mod record;
 pub mod recovery;
 pub mod report;
 pub mod restore_set;
+mod rounds;
 pub mod run_record;
 pub mod topology_record;
 pub mod watermark;
@@ -51,3 +52,5 @@ pub use watermark::{Mark, Reached, Timed};
 
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod round_model_tests;

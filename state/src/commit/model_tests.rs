@@ -79,6 +79,7 @@ fn plan(generation: Generation) -> CommitPlan {
         guarantee: Guarantee::EffectivelyOnce,
         key_groups: 1,
         components: vec![component("in", Role::Spout), component("out", Role::Sink)],
+        feedbacks: Vec::new(),
         timed: Vec::new(),
     }
 }

@@ -69,6 +69,9 @@ pub struct CommitPlan {
     pub key_groups: u32,
     /// Spouts, stateful components and sinks.
     pub components: Vec<CommitComponent>,
+    /// Where tuples come back in cycles, as places in `components`: their tasks keep state, and say with each commit
+    /// whether they hold anything.
+    pub feedbacks: Vec<u32>,
     /// Every component that has a watermark, bolts without state included.
     pub timed: Vec<Timed>,
 }

@@ -77,6 +77,7 @@ impl<T: Tuple> Grouped<T> {
             kind: Kind::Bolt,
             parallelism,
             inputs: Vec::new(),
+            feeds: None,
             emits: Some(short_type::<O>()),
             outputs: Vec::new(),
             state: None,

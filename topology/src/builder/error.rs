@@ -120,6 +120,34 @@ pub enum BuildError {
         /// A component the other comes from.
         second: String,
     },
+    /// A feedback to which nothing leads.
+    #[error(
+        "nothing comes back at feedback `{name}`: connect what is to come back to the end that `feedback` gave, or leave it out"
+    )]
+    NotConnected {
+        /// The feedback.
+        name: String,
+    },
+    /// A feedback of tuples that have nothing to do with what came back.
+    #[error(
+        "feedback `{name}` is no cycle: `{from}` takes nothing that came back there, so attach it to the stream that `feedback` gave, or to what comes of that"
+    )]
+    NoCycle {
+        /// The feedback.
+        name: String,
+        /// What was connected.
+        from: String,
+    },
+    /// What goes by event time in a cycle, or behind one.
+    #[error(
+        "`{name}` goes by event time and is behind feedback `{feedback}`: what comes back is older than the watermark says, and would be late; let it go by processing time or by count, or take the tuples before the cycle"
+    )]
+    TimeBehindFeedback {
+        /// The component.
+        name: String,
+        /// Where tuples come back that reach it.
+        feedback: String,
+    },
     /// Two named outputs of one name.
     #[error("`{component}` has two outputs named `{name}`: give one of them another name")]
     DuplicateOutput {

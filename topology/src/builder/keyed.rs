@@ -283,6 +283,7 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStream<T, F> {
             kind: Kind::KeyedBolt,
             parallelism,
             inputs: Vec::new(),
+            feeds: None,
             emits: Some(short_type::<O>()),
             outputs: Vec::new(),
             state: Some(state),

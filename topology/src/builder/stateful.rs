@@ -34,6 +34,7 @@ impl<T: Tuple> Grouped<T> {
             kind: Kind::StatefulBolt,
             parallelism,
             inputs: Vec::new(),
+            feeds: None,
             emits: Some(short_type::<O>()),
             outputs: Vec::new(),
             state: Some(format!("{} per task", short_type::<B::State>())),

@@ -163,6 +163,7 @@ impl<T: Tuple> Stream<T> {
             kind: Kind::Sink,
             parallelism,
             inputs: Vec::new(),
+            feeds: None,
             emits: None,
             outputs: Vec::new(),
             state: None,
@@ -283,6 +284,16 @@ impl<T: Tuple> Grouped<T> {
         Ok(Grouped { draft: self.draft, edges: left.chain(right).collect(), of: PhantomData })
     }
 
+    /// Refuses what is of another topology than a component.
+    pub(super) fn check_same_as(&self, draft: &Rc<RefCell<Draft>>, component: usize) -> Result<()> {
+        check_same(self.first(), (draft, Some(component)))
+    }
+
+    /// The components its tuples come from.
+    pub(super) fn origins(&self) -> impl Iterator<Item = usize> {
+        self.edges.iter().map(|edge| edge.component)
+    }
+
     /// The same for what looks at no key.
     pub(crate) fn unkeyed(self) -> Grouped<T> {
         Grouped { edges: self.edges.into_iter().map(Edge::unkeyed::<T>).collect(), ..self }
@@ -342,6 +353,7 @@ impl<T: Tuple> Grouped<T> {
             kind: Kind::Bolt,
             parallelism,
             inputs: Vec::new(),
+            feeds: None,
             emits: Some(short_type::<O>()),
             outputs: Vec::new(),
             state: None,
@@ -368,6 +380,7 @@ impl<T: Tuple> Grouped<T> {
             kind: Kind::Sink,
             parallelism,
             inputs: Vec::new(),
+            feeds: None,
             emits: None,
             outputs: Vec::new(),
             state: None,

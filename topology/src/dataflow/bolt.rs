@@ -88,6 +88,10 @@ pub(crate) fn build<'s>(
                     Left::Full => activator.activate_after(LANE_FULL),
                     Left::Waits(wait) => alarm.wake(wait, &activator),
                 }
+                if reports.are_open() {
+                    // Before the reports of the same commits: who hears of a commit knows what is on its way.
+                    reports.send(bolts.held());
+                }
                 let (notices, unreported) = bolts.reports(shared.last_committed())?;
                 if let (Some(commit), true, true) =
                     (unreported, shared.commits, bolts.is_stateful())

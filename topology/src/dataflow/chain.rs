@@ -446,6 +446,16 @@ impl Bolts {
         self.tasks().filter_map(due).min_by_key(|(wait, _)| *wait)
     }
 
+    /// What ends of cycles say of the commits that closed.
+    pub(super) fn held(&mut self) -> Vec<Notice> {
+        let tasks = self.stages.iter_mut().flat_map(|stage| &mut stage.tasks);
+        let said = tasks.flat_map(|local| {
+            let task = local.id;
+            local.task.held().into_iter().map(move |(epoch, held)| (task, epoch, held))
+        });
+        said.map(|(task, epoch, held)| Notice::Held { task, epoch, held }).collect()
+    }
+
     /// What became durable, and the oldest commit still to be reported by a task that has state.
     pub(super) fn reports(
         &mut self,

@@ -1,7 +1,10 @@
 //! A plan, placed and restored, into one timely dataflow. Every worker builds the same operators in
 //! the same order; what differs is which tasks they hold.
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -203,6 +206,8 @@ struct Building<'a, 's> {
     compiled: &'a Compiled,
     worker: u32,
     scope: Scope<'s, u64>,
+    /// What the two ends of each feedback share here, by the place of the first and the task.
+    rounds: RefCell<BTreeMap<(usize, u32), Rc<dyn Any>>>,
 }
 
 impl Building<'_, '_> {
@@ -308,14 +313,21 @@ impl Building<'_, '_> {
         let c = self.compiled;
         let Part::Spout(part) = &c.parts[component] else { unreachable!("the plan says spout") };
         let mut tasks = Vec::new();
+        // What comes back is in commits by where it left.
+        let end = c.plan.end_of(component);
         for task in self.local_tasks(component) {
             let cx = self.context(component, task, wake);
             let watched = Watched::new(&cx, &c.hooks);
             let mut spout = part.make(cx, &self.targets(component, task));
             spout.open(c.restored.positions(&c.plan.components[component].name))?;
-            tasks.push((self.commit_task(component, task), spout, watched));
+            let round = spout.round().map(|round| ((component, task), round));
+            self.rounds.borrow_mut().extend(round);
+            tasks.push((self.commit_task(end.unwrap_or(component), task), spout, watched));
         }
         let spouts = Spouts::new(tasks, Arc::clone(&c.shared));
+        if end.is_some() {
+            return Ok(spouts.returning());
+        }
         Ok(spouts.limited(c.settings[component].rate, c.physical.tasks[component]))
     }
 
@@ -336,6 +348,12 @@ impl Building<'_, '_> {
             let watched = Watched::new(&cx, &c.hooks);
             let state = c.restored.take_state(component, task, Arc::clone(wake));
             let mut bolt = part.make(&c.env, cx, &self.targets(component, task), state);
+            if let Some(feeds) = c.plan.components[component].feeds {
+                let lane = Lane::new(&c.shared.budget, c.physical.number_of(component, task));
+                // Where the other end could not be made, nothing runs.
+                let round = self.rounds.borrow_mut().remove(&(feeds, task));
+                round.into_iter().for_each(|round| bolt.feeds(&*round, lane.clone()));
+            }
             bolt.open()?;
             let name = &c.plan.components[component].name;
             c.shared.resumed(c.restored.replay(&c.env, name, task, &mut *bolt)?);
@@ -371,7 +389,7 @@ impl Building<'_, '_> {
 /// Builds the whole dataflow in `scope`.
 pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
     let worker = u32::try_from(scope.index()).expect("workers are counted in u32");
-    let b = Building { compiled, worker, scope };
+    let b = Building { compiled, worker, scope, rounds: RefCell::default() };
     let (feedback, control) = scope.feedback::<Chunk>(0);
     let mut streams: BTreeMap<(usize, usize), Stream<'_, u64, Chunk>> = BTreeMap::new();
     let mut reports = Vec::new();
@@ -402,13 +420,16 @@ pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
             }
             Part::Bolt(_) => {
                 let chain = compiled.physical.chain(&compiled.plan, index);
+                // The end of a feedback has one for its frontier.
+                let edges_of = |of: usize| match compiled.plan.components[of].feeds {
+                    Some(_) => 1,
+                    None => compiled.plan.edges_of(of),
+                };
                 // Those that leave the chain, each as the place in it and the edge there.
                 let edges: Vec<(usize, usize)> = chain
                     .iter()
                     .enumerate()
-                    .flat_map(|(place, of)| {
-                        (0..compiled.plan.edges_of(*of)).map(move |e| (place, e))
-                    })
+                    .flat_map(|(place, of)| (0..edges_of(*of)).map(move |e| (place, e)))
                     .filter(|(place, edge)| b.edge_on(chain[*place]) != Some(*edge))
                     .collect();
                 let names = chain.iter().map(|of| compiled.plan.components[*of].name.as_str());
@@ -424,7 +445,11 @@ pub(crate) fn build(compiled: &Compiled, scope: Scope<'_, u64>) {
                 let (streams, report) =
                     bolt::build(&name, scope, (inputs, said), &edges, make, &compiled.shared);
                 let edges = edges.iter().map(|(place, edge)| (chain[*place], *edge));
-                (edges.zip(streams).collect(), report)
+                let (ends, edges): (Vec<_>, Vec<_>) = edges
+                    .zip(streams)
+                    .partition(|((of, _), _)| compiled.plan.components[*of].feeds.is_some());
+                processed.extend(ends.into_iter().map(|(_, frontier)| frontier));
+                (edges, report)
             }
             Part::Sink(_) => {
                 let make = |address: &[usize]| b.or_fail(b.sinks(index, &b.wake(address)));

@@ -117,6 +117,7 @@ impl Driver {
             Notice::Active { task, epoch } => Input::Active { task, epoch },
             Notice::Done { task, epoch } => Input::SpoutDone { task, epoch },
             Notice::Exhausted { task } => Input::SpoutExhausted { task },
+            Notice::Held { task, epoch, held } => Input::Held { task, epoch, held },
             Notice::Report(report) => Input::Report(report),
             Notice::Published { task, upto } => {
                 self.published.insert(task, upto);

@@ -20,6 +20,8 @@ pub(crate) enum Notice {
     Done { task: TaskId, epoch: Epoch },
     /// A spout task has nothing more at all.
     Exhausted { task: TaskId },
+    /// A task where tuples leave for another round closed a commit, and holds some as of it or not.
+    Held { task: TaskId, epoch: Epoch, held: bool },
     /// A task's part of a commit is durable.
     Report(TaskReport),
     /// A sink task has published everything up to this epoch.

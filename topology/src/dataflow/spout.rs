@@ -81,6 +81,8 @@ pub(crate) struct Spouts {
     drained: bool,
     ended: bool,
     active: bool,
+    /// Whether they emit what comes back in a cycle, not what is read outside.
+    returns: bool,
     epoch_bytes: usize,
     /// In a simulation, when to look whether a split is idle.
     look: Option<Arc<Look>>,
@@ -113,10 +115,18 @@ impl Spouts {
             drained: false,
             ended: false,
             active: true,
+            returns: false,
             epoch_bytes,
             look: egret_log::simulation::is_entered().then(Arc::default),
             shared,
         }
+    }
+
+    /// The same, which emit what comes back in a cycle. That is in the state of the other end, so there is nothing to
+    /// report; it is no input, so a topology that rests goes on with it; and it is emitted whatever is under way, for
+    /// nothing else makes that less.
+    pub(crate) fn returning(self) -> Spouts {
+        Spouts { returns: true, ..self }
     }
 
     /// The same, all of whose tasks, on every worker, emit so many tuples a second.
@@ -130,7 +140,7 @@ impl Spouts {
     /// tasks say of event time.
     fn end_commit(&mut self, next: Option<Epoch>, notices: &mut Vec<Notice>) -> Vec<Said> {
         let mut said = Vec::new();
-        let Some(open) = self.open else { return said };
+        let Some(open) = self.open.filter(|_| !self.returns) else { return said };
         if next.is_some_and(|next| next.commit_start() == open.commit_start()) {
             return said;
         }
@@ -172,7 +182,7 @@ impl Spouts {
         if let Some(look) = &self.look {
             look.looked();
         }
-        let emits = self.active && !self.drained;
+        let emits = (self.active || self.returns) && !self.drained;
         let Some(epoch) = self.open.filter(|_| emits) else { return Ok(Turn::Wait) };
         let mut turn = Turn::Wait;
         for local in &mut self.tasks {
@@ -190,7 +200,7 @@ impl Spouts {
             if local.exhausted || local.done {
                 continue;
             }
-            if self.shared.budget.exhausted() {
+            if !self.returns && self.shared.budget.exhausted() {
                 return Ok(Turn::After(std::time::Duration::from_millis(1)));
             }
             let before = local.task.outlet().totals();
@@ -213,7 +223,9 @@ impl Spouts {
             local.task.outlet().finish()?;
             outputs.ship(local.task.outlet(), epoch);
             let after = local.task.outlet().totals();
-            self.shared.emitted(after.0 - before.0, after.1 - before.1);
+            if !self.returns {
+                self.shared.emitted(after.0 - before.0, after.1 - before.1);
+            }
             if after.0 > before.0 {
                 local.watched.emitted(after.0 - before.0);
                 local.watched.meter().worked(worked);
@@ -268,9 +280,15 @@ impl Spouts {
         Ok(())
     }
 
+    /// The last commit was left; nothing is emitted after it.
+    fn left(&mut self, after: Epoch) {
+        self.tasks.iter_mut().for_each(|local| local.task.opens(after));
+    }
+
     fn open(&mut self, epoch: Epoch) {
         self.open = Some(epoch);
         for local in &mut self.tasks {
+            local.task.opens(epoch);
             local.start = local.task.outlet().totals().1;
             local.active = false;
             local.idle = false;
@@ -403,6 +421,7 @@ pub(crate) fn build<'s>(
                             spouts.drained = true;
                             saying.iter_mut().for_each(|saying| saying.say(&said));
                             if let Some(after) = spouts.open.and_then(Epoch::next_commit) {
+                                spouts.left(after);
                                 outputs.advance(after);
                                 reports.advance(after);
                                 saying.iter_mut().for_each(|saying| saying.advance(after));

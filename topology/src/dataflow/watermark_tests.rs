@@ -126,6 +126,7 @@ fn what_is_due_by_event_time_is_shipped_slice_by_slice_before_the_commit_closes(
         kind: Kind::Bolt,
         parallelism: 1,
         inputs: Vec::new(),
+        feeds: None,
         emits: Some("Blob".to_owned()),
         outputs: Vec::new(),
         state: None,

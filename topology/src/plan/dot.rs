@@ -22,6 +22,9 @@ pub(super) fn dot(plan: &Explained) -> String {
         let style = if input.exchange.encoded { ", style=bold" } else { "" };
         line(format_args!("  c{from} -> c{to} [label={}{style}];", quoted(&input.lines())));
     }
+    for (from, to) in plan.feedbacks() {
+        line(format_args!("  c{from} -> c{to} [label=\"back\", style=dashed, constraint=false];"));
+    }
     line(format_args!("}}"));
     dot
 }

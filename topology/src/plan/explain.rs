@@ -44,6 +44,9 @@ pub fn explain(plan: &LogicalPlan, physical: &PhysicalPlan) -> String {
             };
             line(format_args!("    {side}from {from} by {}{reach}", input.grouping));
         }
+        if let Some(feeds) = component.feeds {
+            line(format_args!("    back to {}, task by task", plan.components[feeds].name));
+        }
         if let Some(event_time) = &component.event_time {
             line(format_args!("    event time {event_time}"));
         }

@@ -47,6 +47,9 @@ pub struct ExplainedComponent {
     pub tasks: Vec<TaskPlace>,
     /// Where its tuples come from.
     pub inputs: Vec<ExplainedInput>,
+    /// Where the tuples it takes come back, for the end of a feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feeds: Option<String>,
     /// The type it emits.
     pub emits: Option<String>,
     /// Its named outputs beside that.
@@ -146,6 +149,13 @@ impl Explained {
         title
     }
 
+    /// The two ends of each feedback: where tuples leave, and where they come back, by their places.
+    pub(super) fn feedbacks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let place = |name: &String| self.components.iter().position(|c| c.name == *name);
+        let all = self.components.iter().enumerate();
+        all.filter_map(move |(from, of)| Some((from, place(of.feeds.as_ref()?)?)))
+    }
+
     /// Every input of every component: its origin and the component, by their places among the components, and it.
     pub(super) fn edges(&self) -> impl Iterator<Item = (usize, usize, &ExplainedInput)> {
         let all = self.components.iter().enumerate();
@@ -179,6 +189,7 @@ fn component(plan: &LogicalPlan, physical: &PhysicalPlan, index: usize) -> Expla
         kind: of.kind,
         tasks: tasks.collect(),
         inputs: inputs.collect(),
+        feeds: of.feeds.map(|feeds| plan.components[feeds].name.clone()),
         emits: of.emits.clone(),
         outputs: of.outputs.clone(),
         state: of.state.clone(),
@@ -195,9 +206,9 @@ fn checkpointed(plan: &LogicalPlan, index: usize) -> Option<Checkpointed> {
     let into_stream = of.inputs.iter().any(|input| input.grouping == Grouping::ByPartition);
     let what = match of.kind {
         Kind::Spout => Some(Checkpointed::Positions),
-        Kind::KeyedBolt | Kind::StatefulBolt => Some(Checkpointed::State),
+        Kind::KeyedBolt | Kind::StatefulBolt | Kind::FeedbackEnd => Some(Checkpointed::State),
         Kind::Sink if into_stream && effectively_once => Some(Checkpointed::Output),
-        Kind::Sink | Kind::Bolt => None,
+        Kind::Sink | Kind::Bolt | Kind::Feedback => None,
     };
     what.filter(|_| plan.guarantee.commits())
 }

@@ -17,6 +17,10 @@ pub enum Kind {
     KeyedBolt,
     /// A bolt with state per task.
     StatefulBolt,
+    /// Where tuples come back that went round a cycle.
+    Feedback,
+    /// Where they leave for there.
+    FeedbackEnd,
     /// Where tuples leave.
     Sink,
 }
@@ -24,7 +28,7 @@ pub enum Kind {
 impl Kind {
     /// Whether its tasks keep state.
     pub fn keeps_state(self) -> bool {
-        matches!(self, Kind::KeyedBolt | Kind::StatefulBolt)
+        matches!(self, Kind::KeyedBolt | Kind::StatefulBolt | Kind::FeedbackEnd)
     }
 }
 
@@ -35,6 +39,8 @@ impl std::fmt::Display for Kind {
             Kind::Bolt => "bolt",
             Kind::KeyedBolt => "keyed bolt",
             Kind::StatefulBolt => "stateful bolt",
+            Kind::Feedback => "feedback",
+            Kind::FeedbackEnd => "feedback end",
             Kind::Sink => "sink",
         })
     }
@@ -74,8 +80,10 @@ pub struct ComponentPlan {
     pub kind: Kind,
     /// How many tasks it runs as.
     pub parallelism: u32,
-    /// Where its tuples come from; none for a spout.
+    /// Where its tuples come from; none for a spout, and where tuples come back.
     pub inputs: Vec<InputPlan>,
+    /// Where the tuples it takes come back, as an index of a component, for the end of a feedback.
+    pub feeds: Option<usize>,
     /// The type it emits.
     pub emits: Option<String>,
     /// Its named outputs beside that.
@@ -129,8 +137,8 @@ impl LogicalPlan {
         found.into_iter()
     }
 
-    /// The spouts that say event times and reach `component`, by whatever way; a spout reaches itself.
-    pub fn timed_spouts_of(&self, component: usize) -> Vec<usize> {
+    /// Which components reach `component`, by whatever way but that of a feedback; it reaches itself.
+    pub(crate) fn reaching(&self, component: usize) -> Vec<bool> {
         let mut reaches = vec![false; self.components.len()];
         reaches[component] = true;
         // Inputs come from earlier components.
@@ -139,8 +147,34 @@ impl LogicalPlan {
                 self.components[index].inputs.iter().for_each(|input| reaches[input.from] = true);
             }
         }
+        reaches
+    }
+
+    /// The spouts that say event times and reach `component`, by whatever way; a spout reaches itself.
+    pub fn timed_spouts_of(&self, component: usize) -> Vec<usize> {
+        let reaches = self.reaching(component);
         let timed = |index: &usize| reaches[*index] && self.components[*index].event_time.is_some();
         (0..=component).filter(timed).collect()
+    }
+
+    /// Where tuples come back that reach `component`, if there are such.
+    pub fn feedback_of(&self, component: usize) -> Option<usize> {
+        let reaches = self.reaching(component);
+        (0..=component).find(|&c| reaches[c] && self.components[c].kind == Kind::Feedback)
+    }
+
+    /// The end of the feedback that begins at `component`, if one does.
+    pub fn end_of(&self, component: usize) -> Option<usize> {
+        self.components.iter().position(|c| c.feeds == Some(component))
+    }
+
+    /// Has both ends of each feedback run as equally many tasks, after that of the first was changed.
+    pub(crate) fn even_out(&mut self) {
+        for index in 0..self.components.len() {
+            if let Some(feeds) = self.components[index].feeds {
+                self.components[index].parallelism = self.components[feeds].parallelism;
+            }
+        }
     }
 
     /// Where an input comes from, as `parse`, or `parse:late` for a named output.

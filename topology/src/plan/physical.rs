@@ -56,8 +56,9 @@ impl PhysicalPlan {
         let component = &plan.components[index];
         let [input] = &component.inputs[..] else { return false };
         let from = &plan.components[input.from];
-        let are_bolts = matches!(component.kind, Kind::Bolt | Kind::StatefulBolt)
-            && !matches!(from.kind, Kind::Spout | Kind::Sink);
+        let are_bolts =
+            matches!(component.kind, Kind::Bolt | Kind::StatefulBolt | Kind::FeedbackEnd)
+                && !matches!(from.kind, Kind::Spout | Kind::Feedback | Kind::Sink);
         let tasks = self.tasks[index];
         let stays = match input.grouping {
             Grouping::LocalOrShuffle => true,

@@ -27,7 +27,10 @@ struct Place {
 
 /// The picture, as a document of its own.
 pub(super) fn svg(plan: &Explained) -> String {
-    let (places, width, height) = places(plan);
+    let (places, width, mut height) = places(plan);
+    if plan.feedbacks().next().is_some() {
+        height += GAP;
+    }
     let mut svg = String::new();
     let mut line = |l: std::fmt::Arguments<'_>| {
         writeln!(svg, "{l}").expect("writing to a string does not fail");
@@ -59,6 +62,17 @@ pub(super) fn svg(plan: &Explained) -> String {
             let y = (y1 + y2) / 2 + (row + 1) * LINE - lines.len() * LINE - 4;
             line(format_args!("{}", text(middle - wide / 2, y, said, HALO)));
         }
+    }
+    for (from, to) in plan.feedbacks() {
+        // Below the boxes, from right to left.
+        let (from, to) = (&places[from], &places[to]);
+        let (x1, y1) = (from.x + from.width / 2, from.y + from.height);
+        let (x2, y2) = (to.x + to.width / 2, to.y + to.height);
+        let below = y1.max(y2) + GAP;
+        line(format_args!(
+            "<path d=\"M{x1} {y1}C{x1} {below} {x2} {below} {x2} {y2}\" fill=\"none\" stroke=\"black\" \
+             stroke-dasharray=\"4 3\" marker-end=\"url(#to)\"/>"
+        ));
     }
     for (component, place) in plan.components.iter().zip(&places) {
         let Place { x, y, width, height } = place;

@@ -27,6 +27,8 @@ pub struct Faults {
     pub standby_takes_what_lies: bool,
     /// A generation begins without the watermarks of the commit it goes on from.
     pub forget_watermarks: bool,
+    /// A generation begins without the tuples that were on their way round a cycle.
+    pub forget_rounds: bool,
     /// A generation begins with the state of its commit and without its source positions.
     pub forget_positions: bool,
     /// A takeover takes a commit record that it cannot read for that of a topology which never began.

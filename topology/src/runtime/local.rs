@@ -738,9 +738,10 @@ fn commit_plan(
     for component in &plan.components {
         let role = match component.kind {
             Kind::Spout => Some(Role::Spout),
-            Kind::KeyedBolt | Kind::StatefulBolt => Some(Role::State),
+            Kind::KeyedBolt | Kind::StatefulBolt | Kind::FeedbackEnd => Some(Role::State),
             Kind::Sink => Some(Role::Sink),
-            Kind::Bolt => None,
+            // What it emits is in the state of its other end.
+            Kind::Bolt | Kind::Feedback => None,
         };
         index.push(role.map(|role| {
             let (name, tasks) = (component.name.clone(), component.parallelism);
@@ -748,7 +749,8 @@ fn commit_plan(
             u32::try_from(components.len() - 1).expect("components are counted in u32")
         }));
     }
-    let timed = plan.components.iter().enumerate().filter(|(_, c)| c.kind != Kind::Sink);
+    let ends = |kind| matches!(kind, Kind::Sink | Kind::FeedbackEnd);
+    let timed = plan.components.iter().enumerate().filter(|(_, c)| !ends(c.kind));
     let timed = timed.filter_map(|(component, c)| {
         let spouts = plan.timed_spouts_of(component).into_iter();
         let spouts: Vec<u32> = spouts.filter_map(|spout| index[spout]).collect();
@@ -756,7 +758,11 @@ fn commit_plan(
     });
     let timed = timed.collect();
     let (guarantee, key_groups) = (plan.guarantee, plan.key_groups);
-    (CommitPlan { generation, fingerprint, guarantee, key_groups, components, timed }, index)
+    let ends = plan.components.iter().zip(&index).filter(|(c, _)| c.feeds.is_some());
+    let feedbacks = ends.filter_map(|(_, index)| *index).collect();
+    let plan =
+        CommitPlan { generation, fingerprint, guarantee, key_groups, components, feedbacks, timed };
+    (plan, index)
 }
 
 #[cfg(test)]

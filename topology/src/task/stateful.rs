@@ -146,6 +146,20 @@ impl<I: Tuple, O: Tuple, B: StatefulBolt<I, O>> Stateful<I, O, B> {
         TaskError { task: self.of.id().clone(), why: chain(error), retry }
     }
 
+    /// The task's state, once it is restored; nothing where it never had any.
+    pub(crate) fn state(&mut self) -> Option<&B::State> {
+        let OneKey { key, hash } = &self.key;
+        self.of.parts().table.find(*hash, key)
+    }
+
+    /// The same to be changed: from now on it counts as changed in this commit.
+    pub(crate) fn state_mut(&mut self) -> &mut B::State {
+        let OneKey { key, hash } = &self.key;
+        let table = self.of.parts().table;
+        let slot = table.entry(*hash, key);
+        table.get_mut(slot).1
+    }
+
     /// Makes the task's state of those it takes over from.
     fn take_over(&mut self, before: Before<B::State>) -> Result<(), TaskError> {
         let Stateful { of, key, task, tasks, key_groups, .. } = self;

@@ -28,6 +28,7 @@ impl TopologyTest {
             }
             component.parallelism = *tasks;
         }
+        topology.plan.even_out();
         topology.name().clone_into(&mut self.name);
         let streams = topology.parts.iter().filter_map(|part| match part {
             Part::Sink(sink) => sink.stream(),

@@ -34,6 +34,7 @@ fn plan(generation: Generation, fingerprint: u64) -> CommitPlan {
             component("count", Role::State),
             component("out", Role::Sink),
         ],
+        feedbacks: Vec::new(),
         timed: Vec::new(),
     }
 }

@@ -84,8 +84,8 @@ impl Check<'_> {
                     way[begin..].iter().rev().map(|index| components[*index].id.text.as_str());
                 let least = way[begin..].iter().min().copied().unwrap_or(first);
                 let message = format!(
-                    "{} take from each other in a circle: what is to come back is written to a stream, and read from \
-                     there by a spout",
+                    "{} take from each other in a circle: write what is to come back to a stream, and read it from \
+                     there by a spout; a program makes a cycle with `TopologyBuilder::feedback`",
                     in_words(ids)
                 );
                 faults.push(Fault::new(components[least].id.at, message));
