@@ -43,8 +43,6 @@ mutants! {
     OtherGenerationsReport,
     /// splits and partitions that a commit says nothing of are forgotten
     NotNamedIsForgotten,
-    /// a topology with a cycle ends when its spouts do, whatever is on its way round
-    SpoutsEndRounds,
     // Recovery.
     /// a change of the topology's record that conflicts counts as made
     ConflictCountsAsSaved,

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 
 use super::coordinator::Poison;
 use super::plan::{CommitPlan, TaskId};
-use crate::mutants::{self, Mutant};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Rounds {
@@ -54,9 +53,6 @@ impl Rounds {
     /// Whether nothing will be emitted any more.
     pub(super) fn are_over(&self) -> bool {
         let Some(ended) = self.spouts_ended else { return false };
-        if mutants::on(Mutant::SpoutsEndRounds) {
-            return true;
-        }
         let mut said = self.said.values();
         let Some(first) = said.next() else { return true };
         first.is_some_and(|(commit, held)| commit >= ended && !held)

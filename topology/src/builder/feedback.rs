@@ -27,13 +27,18 @@ impl TopologyBuilder {
     /// # use egret::{LogSink, LogSpout, TopologyBuilder};
     ///
     /// fn build(t: &mut TopologyBuilder) -> egret::Result<()> {
-    ///     let numbers = t.spout("numbers", 1, LogSpout::<(u64, u64)>::from_stream("numbers"))?;
+    ///     let lines = t.spout("numbers", 1, LogSpout::<String>::from_stream("numbers"))?;
+    ///     let numbers = lines.shuffle().bolt("parse", 1, || |line: String, out: &mut Emitter<(u64, u64)>| {
+    ///         line.parse().into_iter().for_each(|n| out.emit((n, 0)));
+    ///     })?;
     ///     let (back, again) = t.feedback::<(u64, u64)>("again", 2)?;
     ///     // Halves what is even, triples what is odd and adds one, and counts how often, until there is a one.
-    ///     let step = || |(n, steps): (u64, u64), out: &mut Emitter<Either<(u64, u64), u64>>| match n {
-    ///         0 | 1 => out.emit(Either::Right(steps)),
-    ///         n if n % 2 == 0 => out.emit(Either::Left((n / 2, steps + 1))),
-    ///         n => out.emit(Either::Left((3 * n + 1, steps + 1))),
+    ///     let step = || |(n, steps): (u64, u64), out: &mut Emitter<Either<(u64, u64), u64>>| {
+    ///         out.emit(match n {
+    ///             0 | 1 => Either::Right(steps),
+    ///             n if n % 2 == 0 => Either::Left((n / 2, steps + 1)),
+    ///             n => Either::Left((3 * n + 1, steps + 1)),
+    ///         });
     ///     };
     ///     let stepped = numbers.union(&back)?.shuffle().bolt("step", 2, step)?;
     ///     let (on, done) = stepped.split();
