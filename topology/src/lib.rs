@@ -121,4 +121,7 @@ pub use streamlet::{KeyedStreamlet, Streamlet};
 pub use task::{TaskError, chain};
 #[doc(hidden)]
 pub use tuple::Lengths;
+#[cfg(feature = "abomonation")]
+#[doc(hidden)]
+pub use tuple::abomonated;
 pub use tuple::{ColumnError, Columns, Tuple};

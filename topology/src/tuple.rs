@@ -1,5 +1,8 @@
 //! What may travel between components, and how batches of it are encoded: column by column.
 
+#[cfg(feature = "abomonation")]
+#[doc(hidden)]
+pub mod abomonated;
 mod columns;
 mod fixed;
 mod joined;

@@ -2,15 +2,20 @@
 //!
 //! ```text
 //! cargo bench -p egret-integration --bench codecs -- [--rounds 9] [--batches 32]
+//! cargo bench -p egret-integration --features abomonation --bench codecs
 //! ```
 //! Every round has every codec encode and decode the same batches of 1,024 tuples, one after the other; figures are
 //! medians over rounds, of CPU time. *memcpy*, the limit, copies what Egret's encoding of the batch is, once each way.
 //! *columnar* builds its columns of tuples, as an operator does that has tuples, and makes tuples of them again; *in
-//! place* only reads them. *bytemuck* is there for what has no padding and no pointers. Not measured is what allocating
+//! place* only reads them. *bytemuck* is there for what has no padding and no pointers. *abomonation*, with
+//! that feature, casts a batch where it lies, pointers and all, and clones it; *abomonated!* is what a user may choose
+//! of it. Tuples with padding are left out of both: it would be read. Not measured is what allocating
 //! and freeing tuples costs who makes and uses them.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
+#[cfg(feature = "abomonation")]
+mod cast;
 mod run;
 mod tuples;
 
@@ -40,11 +45,16 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|");
     let of = |name| Run::new(name, rounds);
-    of("u64").all(&tuples::numbers(batches)).fixed(&tuples::numbers(batches)).print();
-    of("(u64, u64)").all(&tuples::pairs(batches)).print();
-    of("struct of 32 bytes").all(&tuples::fixed(batches)).fixed(&tuples::fixed(batches)).print();
+    let numbers = tuples::numbers(batches);
+    of("u64").all(&numbers).fixed(&numbers).cast(&numbers).print();
+    let pairs = tuples::pairs(batches);
+    of("(u64, u64)").all(&pairs).cast(&pairs).print();
+    let fixed = tuples::fixed(batches);
+    of("struct of 32 bytes").all(&fixed).fixed(&fixed).cast(&fixed).abomonated(&fixed).print();
     of("Blob, a word").all_but_columnar(&tuples::blobs(batches)).hashes(batches).print();
-    of("String, a word").all(&tuples::words(batches)).print();
-    of("(String, u64)").all(&tuples::counts(batches)).print();
+    let words = tuples::words(batches);
+    of("String, a word").all(&words).cast(&words).print();
+    let counts = tuples::counts(batches);
+    of("(String, u64)").all(&counts).cast(&counts).print();
     of("struct of 8 fields").all(&tuples::wide(batches)).print();
 }

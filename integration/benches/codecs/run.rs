@@ -34,7 +34,7 @@ impl Run {
     }
 
     /// Measures one: `arrive` makes of bytes what they are when they arrive.
-    fn codec<T, W, R>(
+    pub(crate) fn codec<T, W, R>(
         mut self,
         codec: &'static str,
         batches: &[Vec<T>],
@@ -159,6 +159,16 @@ impl Run {
         };
         let decode = |bytes: &Vec<u8>| -> Vec<T> { bytemuck::pod_collect_to_vec(&bytes[..]) };
         self.codec("bytemuck", batches, encode, |bytes| bytes, decode)
+    }
+
+    #[cfg(not(feature = "abomonation"))]
+    pub(crate) fn cast<T>(self, _: &[Vec<T>]) -> Run {
+        self
+    }
+
+    #[cfg(not(feature = "abomonation"))]
+    pub(crate) fn abomonated<T>(self, _: &[Vec<T>]) -> Run {
+        self
     }
 
     /// What it costs that key hashes travel with words, and to compute them again.
