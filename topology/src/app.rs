@@ -1,6 +1,7 @@
 //! `egret::main`: a topology as a program.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use egret_schemas::bookie::Role;
 use egret_state::Guarantee;
 use egret_state::commit::Origin;
 
+use crate::metrics::MetricsAddress;
 use crate::plan::Form;
 use crate::runtime::{Children, Placed, Processes, Progress, RunOptions, Summary};
 use crate::standby::Tell;
@@ -75,6 +77,14 @@ pub struct RunArgs {
     /// What the topology is called, in place of the program's name
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Tell over HTTP, while it runs, what the process's tasks do in numbers: http://IP:PORT/metrics for Prometheus,
+    /// /v1/metrics as JSON. Of --processes on this machine each listens as many ports further as its rank is; port 0
+    /// takes any. Says on standard error where
+    #[arg(long, value_name = "IP:PORT", env = "EGRET_METRICS")]
+    pub metrics: Option<SocketAddr>,
+    /// Tell them to everybody although --metrics can be reached from other hosts
+    #[arg(long, requires = "metrics")]
+    pub metrics_in_the_open: bool,
     /// Stand by: while another process runs the topology, hold its state; run it, from its last commit on, when that
     /// one is gone. Ends when the topology ends in order. Refused by a program that opens the log itself, as one does
     /// that writes its own input
@@ -152,6 +162,9 @@ impl RunArgs {
             join_wait_ms: u64::from(self.join_wait) * 1000,
             restore: self.restore.clone(),
             from: self.from.clone(),
+            metrics: self
+                .metrics
+                .map(|listen| MetricsAddress { listen, in_the_open: self.metrics_in_the_open }),
             ..RunOptions::default()
         }
     }

@@ -1,5 +1,8 @@
 //! Everything that can go wrong before, while and after a topology runs.
 
+use std::io;
+use std::net::SocketAddr;
+
 use egret_log::client::{AppendError, CreateError, DeleteError, RecoverError};
 use egret_log::metadata::MetaError;
 use egret_log::stream::FormatMismatch;
@@ -38,6 +41,14 @@ pub enum Error {
     /// What the program was called with cannot be meant.
     #[error("{0}")]
     Usage(String),
+    /// The metrics cannot be told.
+    #[error("metrics cannot be told at {listen}: {why}; give --metrics another address")]
+    Metrics {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        why: io::Error,
+    },
     /// Generation after generation failed.
     #[error(
         "topology `{topology}` failed {tries} time(s) without a commit between: {why}; nothing after its last commit is kept, and running it again goes on from there"

@@ -79,6 +79,7 @@ impl Topology {
         progress: &Arc<Progress>,
         tell: &Tell,
     ) -> Result<Option<Summary>> {
+        let _told = self.tell_metrics(options, progress, 0)?;
         let mut ground = Stays { log, silence: options.silence() };
         Standing::new(self, options, progress, tell)?.until_done(&mut ground)
     }
@@ -98,6 +99,7 @@ impl Topology {
         if !dir.is_dir() {
             return Err(OpenError::NoDirectory { dir: dir.to_owned() }.into());
         }
+        let _told = self.tell_metrics(options, progress, 0)?;
         let mut ground = InDirectory::new(dir);
         let outcome = Standing::new(self, options, progress, tell)?.until_done(&mut ground);
         let closed = ground.let_go();

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use egret::metrics::{Counter, Gauge, Histogram, Snapshot, TaskMetrics};
 use egret::{
-    Blob, Bolt, ComponentResult, Context, DeadLetter, Emitter, LogSink, LogSpout, OnError,
-    Progress, RunOptions, Stream, TaskHook, TopologyBuilder,
+    Blob, Bolt, ComponentResult, Context, DeadLetter, Emitter, KeyedBolt, LogSink, LogSpout,
+    OnError, Progress, RunOptions, Stream, TaskHook, TopologyBuilder,
 };
 use egret_log::stream::{Record, StreamConfig};
 use egret_log::{Log, LogConfig, clock};
@@ -90,6 +90,50 @@ fn what_each_task_did_is_counted_and_what_its_component_counts_is_beside_it() {
     let json = serde_json::to_value(&metrics).unwrap();
     assert_eq!(json["tasks"][0]["component"], "in");
     log.close().unwrap();
+}
+
+#[test]
+fn commits_and_state_are_in_the_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), LogConfig::default()).unwrap();
+    log.create_stream("in", StreamConfig::default()).unwrap();
+    let records: Vec<Record> = (0..100).map(|n| Record::of(n.to_string())).collect();
+    log.writer("in", 0).unwrap().append_wait(&records).unwrap();
+    let mut t = TopologyBuilder::new("count");
+    let all = t.spout("in", 1, LogSpout::<Blob>::from_stream("in").bounded()).unwrap();
+    let counted = all.fields(|word: &Blob| word.as_bytes()).keyed("count", 2, || Count).unwrap();
+    counted.sink("out", LogSink::to_stream("out")).unwrap();
+    let progress = Arc::new(Progress::default());
+    let options = RunOptions { commit_ms: 1, ..RunOptions::default() };
+    t.finish().unwrap().run(&log, &options, &progress).unwrap();
+    let Snapshot { process, tasks } = progress.snapshot();
+    assert_eq!((process.tuples, process.generation, process.active), (100, 1, true));
+    assert!(process.commits > 0 && process.since_commit_ms.is_some());
+    assert_eq!(process.commit_us.count, process.commits, "each is measured");
+    assert!(process.commit_us.max > 0);
+    let state = |of: &str| tasks.iter().filter(|t| t.component == of).map(|t| t.state_bytes).sum();
+    let (count, out): (u64, u64) = (state("count"), state("out"));
+    assert!(count > 100 * 8 && out == 0, "{count}, {out}");
+    assert_eq!(process.state_bytes, count);
+    log.close().unwrap();
+}
+
+struct Count;
+
+impl KeyedBolt<[u8], Blob, Blob> for Count {
+    type State = u64;
+    fn execute(
+        &mut self,
+        _: &[u8],
+        count: &mut u64,
+        word: Blob,
+        out: &mut Emitter<Blob>,
+        _: &Context,
+    ) -> ComponentResult {
+        *count += 1;
+        out.emit(word);
+        Ok(())
+    }
 }
 
 /// A generation that failed is part of the numbers, and what it did that was done again counts again.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use egret_log::clock::Wall;
 use egret_log::message::Wake;
@@ -181,9 +182,9 @@ impl Shared {
         Epoch(self.committed.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn committed(&self, epoch: Epoch) {
+    pub(crate) fn committed(&self, epoch: Epoch, took: Option<Duration>) {
         self.heard_committed(epoch);
-        self.progress.committed(self.budget.peak());
+        self.progress.committed(self.budget.peak(), took);
     }
 }
 

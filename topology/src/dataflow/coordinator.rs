@@ -46,6 +46,10 @@ pub(crate) struct Driver {
     published: BTreeMap<TaskId, Epoch>,
     /// The commit to trim after, once every sink task has published it.
     untrimmed: Option<Epoch>,
+    /// The commit whose epochs are open.
+    open: Option<u32>,
+    /// Since when the commits that are not acknowledged have been ended: a few.
+    ended: BTreeMap<u32, Instant>,
     activator: Activator,
     shared: Arc<Shared>,
 }
@@ -61,9 +65,13 @@ impl Driver {
         self.core.step(self.now_ms(), input, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Open(epoch) => self.broadcast(Control::Open(epoch)),
+                Effect::Open(epoch) => {
+                    self.ends(Some(epoch));
+                    self.broadcast(Control::Open(epoch));
+                }
                 Effect::Drain => {
                     self.last = self.core.open_epoch();
+                    self.ends(None);
                     self.broadcast(Control::Drain);
                 }
                 Effect::Committed(epoch) => {
@@ -71,7 +79,10 @@ impl Driver {
                         commits.committed(self.core.last_commit());
                         self.untrimmed.get_or_insert(epoch);
                     }
-                    self.shared.committed(epoch);
+                    let open = self.ended.split_off(&epoch.commit().saturating_add(1));
+                    let ended = std::mem::replace(&mut self.ended, open).remove(&epoch.commit());
+                    let took = ended.map(|at| clock::now().saturating_duration_since(at));
+                    self.shared.committed(epoch, took);
                     self.broadcast(Control::Committed(epoch));
                 }
                 Effect::AppendCommit(record) => {
@@ -91,6 +102,15 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Nothing more is emitted into the commit that was open, unless what opens is of the same one.
+    fn ends(&mut self, opens: Option<Epoch>) {
+        let commit = opens.map(Epoch::commit);
+        if let Some(ended) = self.open.filter(|open| Some(*open) != commit) {
+            self.ended.insert(ended, clock::now());
+        }
+        self.open = commit;
     }
 
     /// Trims what a commit left once the world has heard of the commit; at the end all there is, which is waited for.
@@ -210,6 +230,8 @@ pub(crate) fn build<'s>(
                 durable: Some(Epoch(0)),
                 published: sinks.into_iter().map(|task| (task, Epoch(0))).collect(),
                 untrimmed: None,
+                open: None,
+                ended: BTreeMap::new(),
                 activator,
                 shared: Arc::clone(&shared),
             }

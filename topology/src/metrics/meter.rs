@@ -25,6 +25,7 @@ pub(crate) struct Meter {
     errors: AtomicU64,
     dead_letters: AtomicU64,
     queue_bytes: AtomicU64,
+    state_bytes: AtomicU64,
     execute_ns: Distribution,
     watermark_ms: AtomicI64,
     own: Mutex<BTreeMap<String, Own>>,
@@ -45,6 +46,7 @@ impl Default for Meter {
             errors: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             queue_bytes: AtomicU64::new(0),
+            state_bytes: AtomicU64::new(0),
             execute_ns: Distribution::default(),
             watermark_ms: AtomicI64::new(NO_WATERMARK),
             own: Mutex::default(),
@@ -63,6 +65,7 @@ impl Meter {
     /// Another generation begins: nothing has arrived yet.
     pub(super) fn begin(&self) {
         self.queue_bytes.store(0, Ordering::Relaxed);
+        self.state_bytes.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn took(&self, tuples: usize) {
@@ -91,6 +94,11 @@ impl Meter {
 
     pub(crate) fn dequeued(&self, bytes: usize) {
         self.queue_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Its state takes so much memory now.
+    pub(crate) fn holds(&self, bytes: usize) {
+        self.state_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
     /// It worked on a batch for so long.
@@ -169,6 +177,7 @@ impl Meter {
             errors: read(&self.errors),
             dead_letters: read(&self.dead_letters),
             queue_bytes: read(&self.queue_bytes),
+            state_bytes: read(&self.state_bytes),
             execute_ns: self.execute_ns.read(),
             watermark_lag_ms: (watermark != NO_WATERMARK).then(|| now_ms.saturating_sub(watermark)),
             ..TaskMetrics::default()

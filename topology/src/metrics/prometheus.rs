@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use super::{Quantiles, Snapshot, TaskMetrics};
+use super::{ProcessMetrics, Quantiles, Snapshot, TaskMetrics};
 
 /// Lines of one metric, under its head.
 #[derive(Default)]
@@ -52,6 +52,7 @@ fn escaped(text: &str) -> String {
 pub(super) fn text(snapshot: &Snapshot, topology: &str) -> String {
     let mut all = Families::default();
     let topology = escaped(topology);
+    process_lines(&mut all, &snapshot.process, &format!("topology=\"{topology}\""));
     for metrics in &snapshot.tasks {
         let TaskMetrics { component, task, .. } = metrics;
         let component = escaped(component);
@@ -63,6 +64,31 @@ pub(super) fn text(snapshot: &Snapshot, topology: &str) -> String {
         put(&mut text, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}"));
     }
     text
+}
+
+fn process_lines(all: &mut Families, metrics: &ProcessMetrics, labels: &str) {
+    let counters = [
+        ("egret_spout_tuples_total", "Tuples that spouts emitted.", metrics.tuples),
+        ("egret_spout_bytes_total", "Bytes that spouts emitted.", metrics.bytes),
+        ("egret_commits_total", "Commits made.", metrics.commits),
+        ("egret_late_tuples_total", "Tuples too late for every window.", metrics.late_tuples),
+    ];
+    for (name, help, value) in counters {
+        all.line((name, "counter", help), labels, "", value);
+    }
+    let mut gauges = vec![
+        ("egret_generation", "The generation that runs.", metrics.generation),
+        ("egret_active", "Whether spouts read their sources.", u64::from(metrics.active)),
+        ("egret_peak_bytes", "The most bytes between components at once.", metrics.peak_bytes),
+    ];
+    let since = metrics.since_commit_ms;
+    let help = "How long ago the last commit was made.";
+    gauges.extend(since.map(|ms| ("egret_since_commit_ms", help, ms)));
+    for (name, help, value) in gauges {
+        all.line((name, "gauge", help), labels, "", value);
+    }
+    let help = "From a commit's last tuple to its acknowledgement.";
+    all.summary("egret_commit_us", help, labels, &metrics.commit_us);
 }
 
 fn task_lines(all: &mut Families, metrics: &TaskMetrics, labels: &str) {
@@ -77,6 +103,8 @@ fn task_lines(all: &mut Families, metrics: &TaskMetrics, labels: &str) {
     }
     let help = "Bytes that arrived and were not worked on yet.";
     all.line(("egret_queue_bytes", "gauge", help), labels, "", metrics.queue_bytes);
+    let help = "Bytes of memory the state took at the last commit.";
+    all.line(("egret_state_bytes", "gauge", help), labels, "", metrics.state_bytes);
     if let Some(lag) = metrics.watermark_lag_ms {
         let help = "How far the watermark is behind the clock.";
         all.line(("egret_watermark_lag_ms", "gauge", help), labels, "", lag);
@@ -111,7 +139,8 @@ mod tests {
             counters: [("lines".to_owned(), 3)].into(),
             ..TaskMetrics::default()
         };
-        let snapshot = Snapshot { tasks: vec![task(0, None), task(1, Some(20))] };
+        let process = ProcessMetrics { commits: 9, ..ProcessMetrics::default() };
+        let snapshot = Snapshot { process, tasks: vec![task(0, None), task(1, Some(20))] };
         let text = snapshot.prometheus("t");
         let wanted = "# HELP egret_tuples_in_total Tuples taken.\n\
                       # TYPE egret_tuples_in_total counter\n\
@@ -123,6 +152,10 @@ mod tests {
         assert_eq!(text.matches("egret_watermark_lag_ms{").count(), 1);
         assert!(text.contains(lag), "{text}");
         assert_eq!(text.matches("# TYPE egret_execute_ns summary\n").count(), 1);
-        assert_eq!(text.matches("quantile=").count(), 8);
+        assert_eq!(text.matches("quantile=").count(), 12);
+        assert!(text.contains(
+            "# TYPE egret_commits_total counter\negret_commits_total{topology=\"t\"} 9\n"
+        ));
+        assert!(!text.contains("egret_since_commit_ms"), "there was none");
     }
 }

@@ -4,6 +4,7 @@
 mod children;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +28,7 @@ use super::{Announcer, CommitLog, Faults, Kept, Progress, Restored, RunOptions, 
 use crate::budget::Budget;
 use crate::builder::{Env, Outputs, Part as BuiltPart, SpoutPart, Topology};
 use crate::dataflow::{Compiled, Failure, Shared, run_workers};
+use crate::metrics::MetricsServer;
 use crate::plan::{Kind, LogicalPlan, PhysicalPlan};
 use crate::task::{OpenStateLedger, keep_schema};
 use crate::{Error, Result, is_taken_over};
@@ -111,6 +113,12 @@ impl Topology {
         options.check()?;
         crate::dataflow::register_messages();
         let kept = options.keep();
+        let rank = match processes {
+            Processes::Other(seat) => seat.rank,
+            // Another host, or a port of its own: whoever placed it said which.
+            _ => 0,
+        };
+        let _told = self.tell_metrics(options, progress, rank)?;
         match processes {
             Processes::One | Processes::First { count: 1, .. } => {
                 self.lead(log, options, progress, (&mut None, &kept))
@@ -144,6 +152,20 @@ impl Topology {
                 }
             }
         }
+    }
+
+    /// Tells the process's numbers, if that was asked for, until what is returned is dropped.
+    pub(crate) fn tell_metrics(
+        &self,
+        options: &RunOptions,
+        progress: &Arc<Progress>,
+        rank: u32,
+    ) -> Result<Option<MetricsServer>> {
+        let Some(address) = options.metrics else { return Ok(None) };
+        let server = MetricsServer::start(address.of_rank(rank)?, self.name(), progress)?;
+        // Where nobody can be told, nobody is: `eprintln!` would panic.
+        let _ = writeln!(std::io::stderr(), "metrics: http://{}/metrics", server.address());
+        Ok(Some(server))
     }
 
     /// Runs generation after generation as the first of several processes.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use egret_state::commit::Origin;
 
 use super::{Faults, Kept};
+use crate::metrics::MetricsAddress;
 use crate::{Error, Result};
 
 /// How to run a topology. The defaults suit a laptop and a server alike.
@@ -47,6 +48,8 @@ pub struct RunOptions {
     /// Where to begin if the topology is not there yet: a named commit of another one, which must be of the same
     /// graph and write other streams. Given again it changes nothing.
     pub from: Option<Origin>,
+    /// Where to tell the process's numbers over HTTP while it runs, or stands by; see [`metrics`](crate::metrics).
+    pub metrics: Option<MetricsAddress>,
     /// Defects to switch in, so that tests can show they would be found.
     #[doc(hidden)]
     pub faults: Faults,
@@ -69,6 +72,7 @@ impl Default for RunOptions {
             join_wait_ms: 60_000,
             restore: None,
             from: None,
+            metrics: None,
             faults: Faults::default(),
         }
     }

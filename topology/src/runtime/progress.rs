@@ -1,14 +1,16 @@
 //! How far a run is, readable from any thread.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use egret_log::clock;
 use egret_log::message::Wake;
 use egret_schemas::Epoch;
 
 use super::mesh::Done;
 use super::restored::Resumed;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ProcessMetrics, Snapshot};
 
 /// Counters of a running topology, and the way to stop it.
 #[derive(Default)]
@@ -26,6 +28,8 @@ pub struct Progress {
     inactive: AtomicBool,
     wake: Mutex<Option<Wake>>,
     metrics: Metrics,
+    /// When the last commit was acknowledged here.
+    committed_at: Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Progress {
@@ -38,6 +42,28 @@ impl Progress {
     /// What this process's tasks do, in numbers.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// All of this process's numbers as they are now: those of its tasks, and its own.
+    pub fn snapshot(&self) -> Snapshot {
+        let Snapshot { process, tasks } = self.metrics.snapshot();
+        let committed_at = *self.committed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let ms_since = |at: Instant| {
+            u64::try_from(clock::now().saturating_duration_since(at).as_millis())
+                .unwrap_or(u64::MAX)
+        };
+        let process = ProcessMetrics {
+            tuples: self.tuples(),
+            bytes: self.bytes(),
+            commits: self.commits(),
+            since_commit_ms: committed_at.map(ms_since),
+            generation: self.generation(),
+            active: self.is_active(),
+            late_tuples: self.late_tuples(),
+            peak_bytes: self.peak_bytes() as u64,
+            ..process
+        };
+        Snapshot { process, tasks }
     }
 
     /// Tuples emitted by spouts, replays included.
@@ -157,7 +183,11 @@ impl Progress {
         Done { tuples: new_tuples, bytes: new_bytes, peak_bytes }
     }
 
-    pub(crate) fn committed(&self, peak_bytes: usize) {
+    /// A commit was acknowledged; it took so long where that is known.
+    pub(crate) fn committed(&self, peak_bytes: usize, took: Option<Duration>) {
+        let now = clock::now();
+        *self.committed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        took.into_iter().for_each(|took| self.metrics.committed(took));
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.peak_bytes.fetch_max(peak_bytes, Ordering::Relaxed);
     }

@@ -248,6 +248,7 @@ where
             table.settle().map_err(|why| failed(chain(&why), why.may_pass()))?;
             self.time.schedule.settle();
             let bytes = table.memory_bytes() + self.time.schedule.memory_bytes();
+            self.cx.meter.holds(bytes);
             let taken = self.memory.set(bytes);
             return taken.map_err(|why| failed(why, false));
         };
@@ -273,6 +274,7 @@ where
         })?;
         log.close(commit, written, table.swept());
         let bytes = table.memory_bytes() + schedule.memory_bytes();
+        self.cx.meter.holds(bytes);
         self.memory.set(bytes).map_err(|why| failed(why, false))
     }
 }
