@@ -2,7 +2,7 @@
 //!
 //! Nobody needs this. It is here for whoever wants it all the same, off by default and in a crate of its own, for no
 //! wrapper makes `abomonation` sound. `topology/docs/016-how-batches-cross-workers.md` has what it costs beside the
-//! other codecs: [`egret::columns!`](https://docs.rs/egret) is as fast, to within a nanosecond a tuple, and safe.
+//! other codecs: `egret::columns!` is faster than this, and safe.
 //!
 //! ```
 //! #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]

@@ -18,8 +18,8 @@ pub fn decode<T: Pod>(columns: &mut Columns<'_>, count: usize) -> Result<Decoded
 /// Makes a plain struct a [`Tuple`](crate::Tuple) that crosses workers as it lies in memory, by `abomonation`. With the
 /// feature `abomonation` only.
 ///
-/// **Do not, unless you have measured.** [`columns!`](crate::columns) takes any field, is safe, and is within some
-/// nanoseconds of it a tuple. This is undefined behaviour by the rules of Rust with every batch (RUSTSEC-2021-0120);
+/// **Do not, unless you have measured.** [`columns!`](crate::columns) takes any field, is safe, and was faster where
+/// both were measured. This is undefined behaviour by the rules of Rust with every batch (RUSTSEC-2021-0120);
 /// `egret_abomonation` says what is done about it and what cannot be. Egret's workers compare binaries and know each
 /// other by a secret or by certificates before a batch is taken; nothing that is stored is ever encoded so.
 ///
