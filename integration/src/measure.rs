@@ -21,6 +21,13 @@ pub fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
+/// The clock that all processes of a host share, and other languages read, in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let part = |part: i64| u64::try_from(part).expect("it is not set back");
+    part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
+}
+
 /// Runs `run` and measures it.
 pub fn measure(run: impl FnOnce() -> u64) -> Sample {
     let (started, cpu) = (clock::now(), cpu_seconds());
