@@ -3,6 +3,7 @@
 //! A deletion takes the topology's place, so it holds the directory itself, as going back to a named commit does.
 
 mod explain;
+mod metrics;
 
 use clap::{Args, Subcommand};
 use egret::runtime::named::in_words;
@@ -20,6 +21,7 @@ use super::place::Place;
     after_help = "Examples:
   egret topology list
   egret topology explain ./word_count -- --workers 4
+  egret topology metrics 127.0.0.1:9100
   egret topology deactivate trial
   egret topology delete trial --streams --yes"
 )]
@@ -36,6 +38,8 @@ enum Verb {
     List(List),
     /// Show the plan of a topology program: what runs where, and what its exchanges cost.
     Explain(explain::Explain),
+    /// Show what a process of a running topology tells of itself: its tasks, its commits, its state.
+    Metrics(metrics::Metrics),
     /// Have a topology stop to read its sources, until it is activated. Whoever runs it finds out within a second or two;
     /// what was read is processed and committed.
     Deactivate(Activity),
@@ -91,6 +95,7 @@ impl Topology {
         match self.verb {
             Verb::List(verb) => verb.run(&self.place),
             Verb::Explain(verb) => verb.run(),
+            Verb::Metrics(verb) => verb.run(),
             Verb::Deactivate(verb) => verb.run(&self.place, false),
             Verb::Activate(verb) => verb.run(&self.place, true),
             Verb::Delete(verb) => verb.run(&self.place),
