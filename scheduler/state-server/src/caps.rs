@@ -9,6 +9,13 @@ pub const CONNECTIONS_MAX: usize = 1024;
 /// Bytes of requests that are read before they are looked at; a head is no longer either.
 pub const READ_BYTES_MAX: usize = 16 << 10;
 
+/// Bytes of answers that the system holds for one connection (it takes twice that for itself). Left to itself it holds
+/// megabytes for whoever takes nothing, which nobody here counts: gigabytes for all connections together.
+pub const SEND_BUFFER_BYTES: u32 = 256 << 10;
+
+/// Connections that wait to be accepted.
+pub const BACKLOG: u32 = 1024;
+
 /// How long to wait when the system gives no more files.
 pub const NO_FILES_WAIT: Duration = Duration::from_millis(100);
 
