@@ -172,6 +172,8 @@ fn a_flag_beats_a_variable() {
     };
     let (code, out, err) = ask(&["--data", flag], ("EGRET_CLUSTER", "none.toml"));
     assert_eq!((code, &*out), (0, "2\n"), "{err}");
+    // The answer for people said nothing of the commit it is of.
+    assert!(err.contains("as of commit 0 of generation 1"), "{err}");
     let (code, _, err) = ask(&["--cluster", "none.toml"], ("EGRET_DATA", flag));
     assert!(code == 2 && err.contains("none.toml"), "it goes to the cluster: {code} {err}");
     let (code, out, err) = ask(&[], ("EGRET_DATA", flag));

@@ -17,13 +17,15 @@ use super::place::Place;
 #[command(
     arg_required_else_help = true,
     after_help = "A named commit keeps the state of that moment, and what the topology would read again after it, \
-against trimming and truncation, until its name is deleted.
+against trimming and truncation, until its name is deleted. A program of a topology begins at one of another topology, as \
+a fork with a name and output of its own, when it is run with `--from TOPOLOGY:NAME --name FORK`.
 
 Examples:
   egret checkpoint create words before-upgrade
   egret checkpoint list words
   egret checkpoint restore words before-upgrade --yes
-  egret checkpoint delete words before-upgrade"
+  egret checkpoint delete words before-upgrade
+  ./words --from words:before-upgrade --name trial"
 )]
 pub struct Checkpoint {
     #[command(flatten)]

@@ -88,7 +88,7 @@ pub(super) fn warn(what: impl fmt::Display) {
 }
 
 /// Where nobody can be told, nobody is: `eprintln!` would panic.
-fn say(what: fmt::Arguments<'_>) {
+pub(super) fn say(what: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{what}");
 }
 

@@ -12,7 +12,7 @@ use egret::replica::shown::Range;
 use egret::replica::{Replica, ReplicaOptions, Shown};
 use serde_json::{Value, json};
 
-use super::exit::{Done, Exit};
+use super::exit::{self, Done, Exit};
 use super::output::{self, Form};
 use super::place::Place;
 
@@ -20,7 +20,8 @@ use super::place::Place;
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
-    after_help = "Every answer is of one commit. With -o json it says which: `epoch` has the commit's `generation` and \
+    after_help = "Every answer is of one commit, and says which; that of `get` on standard error, so that the value stands \
+alone on standard output. With -o json `epoch` has the commit's `generation` and \
 `commit`, which go back when the topology goes back to a named commit, and `written_by`, the generation that made it \
 the last one or found it so, which never does.
 
@@ -192,6 +193,8 @@ impl Get {
             }
             Form::Table => {
                 output::line(&in_words(&value))?;
+                // Beside it: standard output is the value and nothing else.
+                exit::say(format_args!("{}", as_of(&shown)));
             }
         }
         Ok(())
