@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use egret::runtime::named;
+use egret::runtime::{named, topologies};
 use egret::{
     Blob, Emitter, Error, LogSink, LogSpout, Progress, RunOptions, Summary, Topology,
     TopologyBuilder,
@@ -663,6 +663,11 @@ fn an_unreadable_newest_commit_stops_the_topology_with_what_can_be_restored() {
     }
     assert_eq!(output(&log), before, "nothing was written");
     assert_eq!(named::list(&over, "words").unwrap()[0].lost, None, "and the names are told");
+    // It was listed as one that never committed anything.
+    let listed = &topologies::list(&over).unwrap()[0];
+    let why = listed.unreadable.as_deref().expect("it says that the commit cannot be read");
+    assert!(why.contains(&format!("{ledger}:{entry}")), "{why}");
+    assert_eq!(topologies::list(&log).unwrap()[0].unreadable, None);
 
     assert_eq!(run_with(&over, 1, Some("forty")).unwrap().tuples, 20);
     let after = output(&log);

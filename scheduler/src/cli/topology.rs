@@ -146,6 +146,7 @@ fn as_row(info: &TopologyInfo) -> Vec<String> {
     let last = match info.last {
         _ if info.deleting => "being deleted".to_owned(),
         Some(last) => in_words(last),
+        None if info.unreadable.is_some() => "cannot be read".to_owned(),
         None => "nothing committed".to_owned(),
     };
     let last = if info.active { last } else { format!("{last}, inactive") };
@@ -175,6 +176,7 @@ fn as_json(info: &TopologyInfo) -> Value {
             "generation": last.generation().0,
             "commit": last.commit(),
         })),
+        "unreadable": info.unreadable,
         "names": info.names,
         "streams": info.streams,
         "ledgers": info.ledgers,

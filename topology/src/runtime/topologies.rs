@@ -43,6 +43,8 @@ pub struct TopologyInfo {
     pub guarantee: Guarantee,
     /// Its newest commit; `None` when there is none, or it cannot be read.
     pub last: Option<Epoch>,
+    /// Why its newest commit cannot be read, where it cannot: it does not start then.
+    pub unreadable: Option<String>,
     /// The names of commits.
     pub names: Vec<String>,
     /// Where it was forked from, if it was.
@@ -97,7 +99,10 @@ pub fn list(log: &Log) -> Result<Vec<TopologyInfo>, TopologyError> {
     for name in names(log)? {
         // Gone since it was listed.
         let Some((record, _)) = read(log, &name)? else { continue };
-        let newest = newest_commit(log, &record).ok().flatten();
+        let (newest, unreadable) = match newest_commit(log, &record) {
+            Ok(newest) => (newest, None),
+            Err(why) => (None, Some(crate::chain(&why))),
+        };
         let held = |fork: &egret_state::commit::Fork| fork.held;
         all.push(TopologyInfo {
             active: activity::is_active(log, &name)?,
@@ -105,6 +110,7 @@ pub fn list(log: &Log) -> Result<Vec<TopologyInfo>, TopologyError> {
             generation: record.generation,
             guarantee: record.guarantee,
             last: newest.map(|record| record.last).filter(|last| *last > Epoch(0)),
+            unreadable,
             forks: record.forks_kept(),
             holds_origin: record.fork.as_ref().is_some_and(held),
             origin: record.fork.map(|fork| fork.origin),
