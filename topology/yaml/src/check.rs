@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::any::Of;
 use crate::boxed::STREAM;
 use crate::entry::{Entry, LEFT, RIGHT, Takes, TakesOf};
-use crate::fault::Fault;
+use crate::fault::{Fault, is_enough};
 use crate::meant::{in_words, meant};
 use crate::node::{At, Said};
 use crate::registry::Registry;
@@ -74,7 +74,7 @@ pub(crate) fn check<'a>(
     }
     let mut check = Check { spec, registry, ids, entries: Vec::new(), faults };
     for component in &spec.components {
-        let entry = check.entry(component);
+        let entry = if is_enough(check.faults) { None } else { check.entry(component) };
         check.entries.push(entry);
     }
     let mut checked = BTreeMap::new();
@@ -83,6 +83,10 @@ pub(crate) fn check<'a>(
             let inputs = check.inputs(component, entry);
             checked.insert(index, Checked { component, entry, inputs });
         }
+    }
+    if is_enough(check.faults) {
+        // Of what was not looked at, nothing is said.
+        return Vec::new();
     }
     check.outputs();
     let order = check.order();
@@ -157,11 +161,13 @@ impl<'a> Check<'a> {
     }
 
     fn inputs(&mut self, component: &'a Component, entry: &'a Entry) -> Vec<CheckedInput<'a>> {
-        let inputs: Vec<_> = component
-            .inputs
-            .iter()
-            .filter_map(|input| self.input(component, entry, input))
-            .collect();
+        let mut inputs = Vec::new();
+        for input in &component.inputs {
+            if is_enough(self.faults) {
+                break;
+            }
+            inputs.extend(self.input(component, entry, input));
+        }
         let has_all = inputs.len() == component.inputs.len();
         for takes in &entry.takes {
             let mut of_side = inputs.iter().filter(|input| input.side == takes.side);

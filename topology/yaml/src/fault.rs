@@ -9,6 +9,15 @@ use crate::node::At;
 /// How many faults are said: what comes behind so many is of the same kind, or follows from them.
 const SAID_MAX: usize = 20;
 
+/// How many faults are looked for: what each of them may have meant is looked up among all there is, so a file full of
+/// them would be looked at for as long as it likes.
+const LOOKED_FOR_MAX: usize = 100;
+
+/// Whether so much is wrong that no more is looked for.
+pub(crate) fn is_enough(faults: &[Fault]) -> bool {
+    faults.len() >= LOOKED_FOR_MAX
+}
+
 /// One thing that is wrong with a file, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -76,7 +85,10 @@ impl fmt::Display for WiringError {
                 f.write_str(&said.join("\n"))?;
                 match faults.len().saturating_sub(SAID_MAX) {
                     0 => Ok(()),
-                    more => write!(f, "\nand {more} more: mend these first"),
+                    more => {
+                        let at_least = if is_enough(faults) { "at least " } else { "" };
+                        write!(f, "\nand {at_least}{more} more: mend these first")
+                    }
                 }
             }
         }

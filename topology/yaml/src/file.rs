@@ -1,6 +1,7 @@
 //! A topology file: read, checked, and made a topology of.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use egret::{Guarantee, Topology, TopologyBuilder};
@@ -8,7 +9,7 @@ use egret::{Guarantee, Topology, TopologyBuilder};
 use crate::check::check;
 use crate::fault::{Fault, WiringError};
 use crate::node::{At, Said};
-use crate::read::{BYTES_MAX, read};
+use crate::read::{BYTES_MAX, read, too_large};
 use crate::registry::Registry;
 use crate::spec::{Spec, spec};
 use crate::substitute::{Properties, substitute};
@@ -31,12 +32,13 @@ impl TopologyFile {
     pub fn read(path: &Path, properties: &Properties) -> Result<TopologyFile, WiringError> {
         let unread = |why| WiringError::Unread { file: path.to_owned(), why };
         let file = path.display().to_string();
-        let len = fs::metadata(path).map_err(unread)?.len();
-        if len > BYTES_MAX as u64 {
-            let message = format!("the file is over {BYTES_MAX} bytes: a topology takes fewer");
-            return Err(WiringError::of(&file, vec![Fault::new(At::START, message)]));
+        // A device or a pipe has no length that says how much comes of it.
+        let mut bytes = Vec::new();
+        let opened = fs::File::open(path).map_err(unread)?;
+        opened.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
+        if bytes.len() > BYTES_MAX {
+            return Err(WiringError::of(&file, vec![too_large()]));
         }
-        let bytes = fs::read(path).map_err(unread)?;
         match String::from_utf8(bytes) {
             Ok(text) => TopologyFile::parse(&file, &text, properties),
             Err(error) => {

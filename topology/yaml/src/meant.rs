@@ -1,5 +1,8 @@
 //! Words that are not there, and those that were meant.
 
+/// How many of those there are that are named.
+const NAMED_MAX: usize = 20;
+
 /// `` `a`, `b` ``.
 pub(crate) fn in_words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
@@ -11,16 +14,28 @@ pub(crate) fn meant<'a>(word: &str, there: impl IntoIterator<Item = &'a str>) ->
     let mut there: Vec<&str> = there.into_iter().collect();
     there.sort_unstable();
     there.dedup();
+    let len = word.chars().count();
     let near = there
         .iter()
-        .map(|other| (differ(word, other), *other))
-        .filter(|(by, other)| *by <= 1 + word.chars().count().min(other.chars().count()) / 4)
+        .filter_map(|other| {
+            let others = other.chars().count();
+            let most = 1 + len.min(others) / 4;
+            // What differs in length differs in as many letters.
+            let by = (len.abs_diff(others) <= most).then(|| differ(word, other))?;
+            (by <= most).then_some((by, *other))
+        })
         .min();
     match (near, &there[..]) {
         (Some((_, near)), _) => format!("did you mean `{near}`?"),
         (None, []) => "there is none".to_owned(),
         (None, [one]) => format!("there is `{one}`"),
-        (None, all) => format!("there are {}", in_words(all.iter().copied())),
+        (None, all) => {
+            let named = in_words(all.iter().copied().take(NAMED_MAX));
+            match all.len().saturating_sub(NAMED_MAX) {
+                0 => format!("there are {named}"),
+                more => format!("there are {named} and {more} more"),
+            }
+        }
     }
 }
 

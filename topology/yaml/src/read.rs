@@ -28,14 +28,18 @@ enum Open {
     Map { at: At, entries: Vec<(Said, Node)>, keys: BTreeMap<String, At>, key: Option<Said> },
 }
 
+/// What is said of a file that is longer than any topology.
+pub(crate) fn too_large() -> Fault {
+    Fault::new(At::START, format!("the file is over {BYTES_MAX} bytes: a topology takes fewer"))
+}
+
 /// Reads one document.
 ///
 /// # Errors
 /// What is no YAML, or more than is taken here.
 pub(crate) fn read(text: &str) -> Result<Node, Fault> {
     if text.len() > BYTES_MAX {
-        let message = format!("the file is over {BYTES_MAX} bytes: a topology takes fewer");
-        return Err(Fault::new(At::START, message));
+        return Err(too_large());
     }
     let mut open: Vec<Open> = Vec::new();
     let mut root: Option<Node> = None;

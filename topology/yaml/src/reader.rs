@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, is_enough};
 use crate::node::{At, Node, Plain, Said, Value, plain};
 use crate::span::span;
 use crate::spec::unknown;
@@ -22,6 +22,11 @@ impl Reader<'_> {
         self.faults.push(Fault::new(at, message));
     }
 
+    /// Whether so much is wrong that no more is looked for.
+    pub(crate) fn is_enough(&self) -> bool {
+        is_enough(self.faults)
+    }
+
     /// Whether it is a map; words that are none of `keys` are faults.
     pub(crate) fn keys(&mut self, node: &Node, what: &str, keys: &[&str]) -> bool {
         let Some(entries) = node.entries() else {
@@ -29,6 +34,9 @@ impl Reader<'_> {
             return false;
         };
         for (key, _) in entries {
+            if self.is_enough() {
+                break;
+            }
             if !keys.contains(&key.text.as_str()) {
                 let message = format!("{what} has no `{}`: {}", key.text, unknown(&key.text, keys));
                 self.fault(key.at, message);
@@ -97,7 +105,9 @@ impl Reader<'_> {
         let node = node.get(key)?;
         let number = match &node.value {
             Value::Text { text, is_plain: true } => match plain(text) {
-                Plain::Unsigned(_) | Plain::Signed(_) | Plain::Float(_) => text.parse().ok(),
+                Plain::Unsigned(number) => Some(number as f64),
+                Plain::Signed(number) => Some(number as f64),
+                Plain::Float(number) => Some(number),
                 _ => None,
             },
             _ => None,

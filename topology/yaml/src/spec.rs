@@ -188,6 +188,9 @@ pub(crate) fn spec(root: &Node, faults: &mut Vec<Fault>) -> Spec {
     }
     for (role, key) in [(Role::Spout, "spouts"), (Role::Bolt, "bolts"), (Role::Sink, "sinks")] {
         for node in read.list(root, key) {
+            if read.is_enough() {
+                break;
+            }
             spec.components.extend(component(role, node, &mut read));
         }
     }
@@ -260,6 +263,9 @@ fn component(role: Role, node: &Node, read: &mut Reader<'_>) -> Option<Component
             read.fault(node.at, message);
         }
         for input in read.list(node, "inputs") {
+            if read.is_enough() {
+                break;
+            }
             inputs.extend(self::input(input, &what, read));
         }
     }
@@ -292,6 +298,9 @@ fn settings(node: &Node, read: &mut Reader<'_>) -> Vec<(Said, Setting)> {
         return settings;
     };
     for (key, node) in entries {
+        if read.is_enough() {
+            break;
+        }
         let setting = match &node.value {
             Value::Text { text, is_plain: false } => Setting::Text(text.clone()),
             Value::Text { text, is_plain: true } => match plain(text) {

@@ -1,13 +1,15 @@
 //! `${NAME}` and `${ENV-NAME}` in the texts of a document.
 //!
 //! What stands for a name is put into the text it is in, after the document was read: it is never read as YAML itself,
-//! so it cannot become a list or a component.
+//! so it cannot become a list or a component. All that is put in together is no longer than a file may be: one long value
+//! that is named often is a document of any size else.
 
 use std::collections::BTreeMap;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, is_enough};
 use crate::meant::meant;
 use crate::node::{At, Node, Value};
+use crate::read::BYTES_MAX;
 
 /// What names in a topology file stand for, beside what the file says under `properties`.
 ///
@@ -72,7 +74,11 @@ pub(crate) fn substitute(root: &mut Node, properties: &Properties, faults: &mut 
         && let Some((_, own)) = entries.iter_mut().find(|(key, _)| key.text == "properties")
     {
         // These may name variables of the environment, and what was given.
-        walk(own, &Names { properties, known: &BTreeMap::new() }, faults);
+        walk(
+            own,
+            &mut Names { properties, known: &BTreeMap::new(), left: Some(BYTES_MAX) },
+            faults,
+        );
         for (key, node) in own.entries().into_iter().flatten() {
             match &node.value {
                 Value::Text { text, .. } => {
@@ -87,10 +93,10 @@ pub(crate) fn substitute(root: &mut Node, properties: &Properties, faults: &mut 
         }
     }
     if let Value::Map(entries) = &mut root.value {
-        let names = Names { properties, known: &known };
+        let mut names = Names { properties, known: &known, left: Some(BYTES_MAX) };
         for (key, node) in entries {
             if key.text != "properties" {
-                walk(node, &names, faults);
+                walk(node, &mut names, faults);
             }
         }
     }
@@ -99,9 +105,23 @@ pub(crate) fn substitute(root: &mut Node, properties: &Properties, faults: &mut 
 struct Names<'a> {
     properties: &'a Properties,
     known: &'a BTreeMap<String, String>,
+    /// How many bytes may be put in still; `None` once it was said that this is too much.
+    left: Option<usize>,
 }
 
 impl Names<'_> {
+    /// What stands for a name, as long as there is room for it.
+    fn take(&mut self, name: &str) -> Result<String, String> {
+        let value = self.value(name)?;
+        self.left = self.left.and_then(|left| left.checked_sub(value.len()));
+        if self.left.is_none() {
+            return Err(format!(
+                "with `${{{name}}}` the values that are put in are over {BYTES_MAX} bytes: a topology takes fewer"
+            ));
+        }
+        Ok(value)
+    }
+
     fn value(&self, name: &str) -> Result<String, String> {
         if let Some(variable) = name.strip_prefix("ENV-") {
             let none = || format!("`${{{name}}}`: there is no variable `{variable}`: set it");
@@ -118,7 +138,10 @@ impl Names<'_> {
     }
 }
 
-fn walk(node: &mut Node, names: &Names<'_>, faults: &mut Vec<Fault>) {
+fn walk(node: &mut Node, names: &mut Names<'_>, faults: &mut Vec<Fault>) {
+    if names.left.is_none() || is_enough(faults) {
+        return;
+    }
     match &mut node.value {
         Value::List(items) => items.iter_mut().for_each(|item| walk(item, names, faults)),
         Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| walk(node, names, faults)),
@@ -130,9 +153,9 @@ fn walk(node: &mut Node, names: &Names<'_>, faults: &mut Vec<Fault>) {
 }
 
 /// `$${` is `${` itself.
-fn replaced(text: &str, at: At, names: &Names<'_>, faults: &mut Vec<Fault>) -> String {
+fn replaced(text: &str, at: At, names: &mut Names<'_>, faults: &mut Vec<Fault>) -> String {
     let (mut out, mut rest) = (String::new(), text);
-    while let Some(begin) = rest.find("${") {
+    while let Some(begin) = rest.find("${").filter(|_| names.left.is_some() && !is_enough(faults)) {
         if let Some(before) = rest[..begin].strip_suffix('$') {
             out.push_str(before);
             out.push_str("${");
@@ -145,7 +168,7 @@ fn replaced(text: &str, at: At, names: &Names<'_>, faults: &mut Vec<Fault>) -> S
             faults.push(Fault::new(at, message));
             return text.to_owned();
         };
-        match names.value(&rest[begin + 2..begin + end]) {
+        match names.take(&rest[begin + 2..begin + end]) {
             Ok(value) => out.push_str(&value),
             Err(message) => faults.push(Fault::new(at, message)),
         }

@@ -54,18 +54,31 @@ impl Check<'_> {
     /// Every component behind those it takes from; those on a cycle are left out and noted.
     pub(super) fn order(&mut self) -> Vec<usize> {
         let components = &self.spec.components;
-        let from = |index: usize| {
-            let inputs = components[index].inputs.iter();
-            let ids = &self.ids;
-            inputs.filter_map(move |input| ids.get(input.from.text.as_str()).copied())
-        };
+        let takes: Vec<Vec<usize>> = components
+            .iter()
+            .map(|component| {
+                let from = component.inputs.iter().map(|input| input.from.text.as_str());
+                from.filter_map(|from| self.ids.get(from).copied()).collect()
+            })
+            .collect();
+        let mut gives = vec![Vec::new(); components.len()];
+        for (index, from) in takes.iter().enumerate() {
+            from.iter().for_each(|from| gives[*from].push(index));
+        }
+        let mut waits: Vec<usize> = takes.iter().map(Vec::len).collect();
         let mut order = Vec::new();
         let mut left: BTreeSet<usize> = (0..components.len()).collect();
-        while let Some(next) =
-            left.iter().copied().find(|index| !from(*index).any(|from| left.contains(&from)))
-        {
+        let mut ready: BTreeSet<usize> =
+            left.iter().copied().filter(|index| waits[*index] == 0).collect();
+        while let Some(next) = ready.pop_first() {
             left.remove(&next);
             order.push(next);
+            for to in &gives[next] {
+                waits[*to] -= 1;
+                if waits[*to] == 0 {
+                    ready.insert(*to);
+                }
+            }
         }
         // Whoever is left takes from one that is left: following that comes round.
         let mut faults = Vec::new();
@@ -73,7 +86,8 @@ impl Check<'_> {
             let mut way = vec![first];
             let round = loop {
                 let at = way[way.len() - 1];
-                let Some(next) = from(at).find(|from| left.contains(from)) else { break None };
+                let next = takes[at].iter().copied().find(|from| left.contains(from));
+                let Some(next) = next else { break None };
                 if let Some(begin) = way.iter().position(|index| *index == next) {
                     break Some(begin);
                 }
@@ -94,7 +108,7 @@ impl Check<'_> {
             let mut gone: Vec<usize> = way;
             while let Some(index) = gone.pop() {
                 left.remove(&index);
-                gone.extend(left.iter().copied().filter(|of| from(*of).any(|from| from == index)));
+                gone.extend(gives[index].iter().copied().filter(|to| left.contains(to)));
             }
         }
         self.faults.extend(faults);
