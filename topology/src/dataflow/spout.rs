@@ -28,6 +28,9 @@ use crate::task::{SpoutTask, TaskError};
 /// Bytes one task emits before other operators get their turn.
 const SLICE_BYTES: usize = 128 << 10;
 
+/// The longest until a spout is asked again: no clock counts as far as a component may say, and once a day is never.
+const WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(86_400);
+
 /// One local task and where it stands in the open epoch.
 struct Local {
     task: Box<dyn SpoutTask>,
@@ -66,6 +69,7 @@ enum Turn {
 impl Turn {
     /// Comes again after `wait`, unless it comes sooner anyway.
     fn after(&mut self, wait: std::time::Duration) {
+        let wait = wait.min(WAIT_MAX);
         match self {
             Turn::Wait => *self = Turn::After(wait),
             Turn::After(other) => *other = wait.min(*other),
@@ -318,6 +322,7 @@ struct Look(Mutex<Option<Instant>>);
 
 impl Look {
     fn after(&self, wait: std::time::Duration) {
+        let wait = wait.min(WAIT_MAX);
         let (at, mut due) = (clock::now() + wait, self.0.lock().expect("no panic while held"));
         *due = Some(due.map_or(at, |due| due.min(at)));
     }
@@ -493,6 +498,17 @@ mod tests {
             Ok(())
         }
         fn end(&mut self) {}
+    }
+
+    /// What a spout said went to a clock as it was, which panics at what it cannot count to.
+    #[test]
+    fn a_spout_that_never_wants_to_be_asked_again_is_asked_another_day() {
+        let mut turn = Turn::Wait;
+        turn.after(std::time::Duration::MAX);
+        assert!(matches!(turn, Turn::After(WAIT_MAX)));
+        let look = Look::default();
+        look.after(std::time::Duration::MAX);
+        assert!(!look.is_due());
     }
 
     #[test]

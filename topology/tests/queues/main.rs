@@ -249,6 +249,28 @@ fn no_more_messages_are_received_than_may_be_outstanding_until_their_commit_is_m
     log.close().unwrap();
 }
 
+/// How long a spout wants to wait went to a clock as it was, and the worker panicked, for none counts as far.
+#[test]
+fn a_time_that_no_clock_counts_to_is_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, server) = (open(dir.path()), Server::new(100));
+    let address = server.address.clone();
+    let spout = QueueSpout::new(move || Client::of(&address)).outstanding_max(8);
+    let spout = spout.message_timeout(Duration::MAX).hold_every(Duration::MAX);
+    let ran = run(
+        &log,
+        Guarantee::AtLeastOnce,
+        5,
+        spout,
+        |_| {},
+        |_| until("everything is acknowledged", || server.known().is_empty()),
+    );
+    assert_eq!(ran.unwrap().restarts, 0);
+    let known = server.known();
+    assert_eq!((known.acked.len(), known.nacked, known.held), (100, 0, 0), "{known:?}");
+    log.close().unwrap();
+}
+
 #[test]
 fn at_most_once_acknowledges_what_it_receives_and_works_on_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
