@@ -72,6 +72,7 @@ mod window_tests;
 mod windowed;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -112,6 +113,8 @@ pub(crate) struct Draft {
     pub(crate) need_event_time: Vec<usize>,
     /// Others that go by a watermark.
     pub(crate) go_by_event_time: Vec<usize>,
+    /// Names that were given, with a number in them that says when the component was wired.
+    pub(crate) by_order: BTreeSet<String>,
 }
 
 impl Draft {

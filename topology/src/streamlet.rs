@@ -65,7 +65,8 @@
 //! | [`to_stream`](Streamlet::to_stream) | `to-` and the stream's name |
 //!
 //! Where that is taken, with `.2` behind it, `.3` and so on, in the order in which they are wired: that of the calls that end
-//! pipelines, and from first to last within one. So steps without state may come, go and change among others without any
+//! pipelines, and from first to last within one. A step with state is refused such a name, its own or that of one before
+//! it: when the order changes, it would find what another one kept. So steps without state may come, go and change among others without any
 //! component having another name.
 //!
 //! # Where tuples go

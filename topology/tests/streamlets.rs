@@ -449,7 +449,8 @@ fn names_are_given_by_what_is_before_and_are_the_same_each_time() {
         let keyed = || words.clone().key_by(|word| word.clone());
         keyed().count_by_key().to_stream("a").unwrap();
         keyed().count_by_key().named("mine").map(|count| count).to_stream("b").unwrap();
-        keyed().count_by_key().to_stream("c").unwrap();
+        words.clone().map(|word| word).to_stream("c").unwrap();
+        words.clone().map(|word| word).to_stream("f").unwrap();
         let table = keyed().join(other.clone().key_by(|word| word.clone())).table();
         table.inner(|_, word, _| word.clone()).to_stream("d").unwrap();
         words.union(other).key_by(|word| word.clone()).dedup().to_stream("e").unwrap();
@@ -464,8 +465,10 @@ fn names_are_given_by_what_is_before_and_are_the_same_each_time() {
         "mine",
         "mine.steps",
         "to-b",
-        "lines.steps.count.2",
+        "lines.steps.steps",
         "to-c",
+        "lines.steps.steps.2",
+        "to-f",
         "lines.steps.join",
         "to-d",
         "lines.steps.dedup",
@@ -473,6 +476,51 @@ fn names_are_given_by_what_is_before_and_are_the_same_each_time() {
     ];
     assert_eq!(given(), expected);
     assert_eq!(given(), given());
+}
+
+/// Two counts of one stream had a name by the order in which they were wired; a program that wired them in another order
+/// had each go on with what the other one kept, and nobody said so.
+#[test]
+fn a_step_with_state_has_no_name_that_goes_by_the_order_of_steps() {
+    type Wire = fn(Streamlet<String>) -> Result<()>;
+    let refused = |wire: Wire| {
+        let mut t = TopologyBuilder::new("t");
+        let lines = t.streamlet("lines", 1, LogSpout::<String>::from_stream("lines")).unwrap();
+        wire(lines.shared()).unwrap_err().to_string()
+    };
+    let of_one = refused(|lines| {
+        lines.clone().key_by(|line| line.clone()).count_by_key().to_stream("a")?;
+        lines.key_by(|line| line.to_lowercase()).count_by_key().to_stream("b")
+    });
+    assert!(of_one.contains("`lines.count.2`") && of_one.contains(".named("), "{of_one}");
+    // Each is the only one behind its steps; which of those come first is what their names say.
+    let of_two = refused(|lines| {
+        let upper = lines.clone().map(|line| line.to_uppercase());
+        upper.key_by(|line| line.clone()).count_by_key().to_stream("a")?;
+        let lower = lines.map(|line| line.to_lowercase());
+        lower.key_by(|line| line.clone()).count_by_key().to_stream("b")
+    });
+    assert!(of_two.contains("`lines.steps.2.count`"), "{of_two}");
+    let further = refused(|lines| {
+        lines.clone().map(|line| line).to_stream("a")?;
+        let second = lines.map(|line| line).shared().map(|line| line).shared();
+        second
+            .key_by(|line| line.clone())
+            .window(CountTumbling(2))
+            .count_by_key()
+            .map(|window| window.key.to_string())
+            .to_stream("b")
+    });
+    assert!(further.contains("`lines.steps.2.steps.window`"), "{further}");
+}
+
+/// A name that nobody said was told of as if somebody had said it.
+#[test]
+fn a_name_that_is_given_and_too_long_says_of_what_to_say_another() {
+    let mut t = TopologyBuilder::new("t");
+    let lines = t.streamlet(&"l".repeat(255), 1, LogSpout::<String>::from_stream("lines")).unwrap();
+    let error = lines.map(|line| line).to_stream("a").unwrap_err().to_string();
+    assert!(error.contains("255 bytes") && error.contains(".named("), "{error}");
 }
 
 /// What is kept is found under a name that steps without state are no part of.

@@ -134,6 +134,16 @@ impl<T: Tuple> Stream<T> {
         self.draft.borrow().components.iter().any(|plan| plan.name == name)
     }
 
+    /// Whether a component has a name that says when it was wired.
+    pub(crate) fn is_by_order(&self, name: &str) -> bool {
+        self.draft.borrow().by_order.contains(name)
+    }
+
+    /// The component that is to have this name has it of when it was wired.
+    pub(crate) fn goes_by_order(&self, name: &str) {
+        self.draft.borrow_mut().by_order.insert(name.to_owned());
+    }
+
     /// Ends the stream in a sink that places its tuples itself, such as a
     /// [`LogSink`](crate::LogSink).
     ///

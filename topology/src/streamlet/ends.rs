@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::unkeyed::Streamlet;
 use super::upstream::Upstream;
-use super::wiring::{Said, Word};
+use super::wiring::{Called, Said, Word};
 use crate::builder::SinkSpec;
 use crate::component::Sink;
 use crate::connect::{LogSink, StdoutSink, ToRecord};
@@ -85,7 +85,7 @@ impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
     {
         let mut said = Said::default();
         said.take(Word::Name(name.to_owned()));
-        let (place, grouped) = self.up.whole().lead(said, name)?;
+        let (place, grouped) = self.up.whole().lead(said, Called::plain(name))?;
         grouped.sink(&place.name, place.tasks, factory)
     }
 

@@ -21,6 +21,19 @@ pub enum StreamletError {
         /// What was said then.
         second: u32,
     },
+    /// State under a name that says when it was wired.
+    #[error(
+        "it keeps state and was given no name, and this one has a number in it that goes by the order in which steps are wired, so it could find another one's state when that changes: say `.named(…)` of it"
+    )]
+    Unnamed,
+    /// A name that was given, of too many steps.
+    #[error(
+        "it was given this name, of those before it, and it is over {max} bytes: say `.named(…)` of it, or of one before it"
+    )]
+    LongName {
+        /// The longest there may be, in bytes.
+        max: usize,
+    },
     /// A name or tasks for something that is no component.
     #[error(
         "a streamlet made of a stream, or of several, is no component of its own, so it has neither name nor tasks to give: say them of a step"

@@ -30,7 +30,7 @@ pub use windowed::WindowJoin;
 
 use super::keyed::KeyedStreamlet;
 use super::unkeyed::Streamlet;
-use super::wiring::{Place, Said, Wiring};
+use super::wiring::{Called, Place, Said, Wiring};
 use crate::builder::{EitherKey, KeyFn, KeyedStream};
 use crate::component::KeyedBolt;
 use crate::window::Windows;
@@ -54,6 +54,7 @@ type Both<T, F, U, G> = KeyedStream<Either<T, U>, EitherKey<F, G>>;
 ///
 /// In the first three it is the tuples' times that say what meets, in whatever order they come; what is kept of both
 /// sides goes as the watermark passes it. All of it is state like any other: part of the commits, and moved with its key.
+/// A time that is further from 1970 than `i64::MAX / 2` ms counts as one that is as far.
 #[must_use = "say what meets"]
 pub struct Joined<T, F, U, G> {
     left: KeyedStreamlet<T, F>,
@@ -80,7 +81,7 @@ where
     /// Where the join stands, and its inputs. Named after the left one.
     fn lead(self, said: Said, word: &str) -> Result<(Place, Both<T, F, U, G>)> {
         let (left, right) = (self.left.stream()?, self.right.stream()?);
-        let place = said.place(&left, word, self.left.tasks())?;
+        let place = said.place(&left, Called::stateful(word), self.left.tasks())?;
         let both = self.left.keyed(&left).join(self.right.keyed(&right))?;
         Ok((place, both))
     }

@@ -8,7 +8,7 @@ use super::join::Joined;
 use super::unkeyed::Streamlet;
 use super::upstream::Whole;
 use super::windowed::WindowedStreamlet;
-use super::wiring::{Place, Wiring};
+use super::wiring::{Called, Place, Wiring};
 use crate::builder::{KeyFn, KeyedStream, Stream, short_type};
 use crate::component::{KeyedBolt, TimeToLive};
 use crate::window::{Aggregate, Count, Kept, Windows, length_ms, reduce};
@@ -67,7 +67,7 @@ impl<T: Tuple, F: KeyFn<T>> KeyedStreamlet<T, F> {
     ) -> Streamlet<O> {
         Streamlet::of(Wiring::component(move |said| {
             let stream = self.stream()?;
-            let place = said.place(&stream, word, self.tasks())?;
+            let place = said.place(&stream, Called::stateful(word), self.tasks())?;
             attach(self.keyed(&stream), &place)
         }))
     }

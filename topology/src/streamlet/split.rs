@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::steps::{Split, Steps as _, Work};
 use super::unkeyed::Streamlet;
 use super::upstream::{Chain, Upstream, Whole};
-use super::wiring::{One, Step, Wiring, Word};
+use super::wiring::{Called, One, Step, Wiring, Word};
 use crate::builder::Stream;
 use crate::component::{Bolt, ComponentResult, Context, Emitter, Output};
 use crate::{Either, Result, Tuple};
@@ -85,7 +85,7 @@ impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
         let words = chain.words(Some("split"));
         let Chain { up, steps, said } = chain;
         let wiring: Wiring<Vec<Stream<T>>> = Wiring::saying(said, move |said| {
-            let (place, grouped) = up.lead(said, "split")?;
+            let (place, grouped) = up.lead(said, Called::plain("split"))?;
             let to = branches.clone();
             let mut main = grouped.bolt_of(place.of(), words, move || SplitBolt {
                 work: steps.work(),

@@ -11,7 +11,7 @@ use super::steps::{
 };
 use super::upstream::{Chain, Upstream, Whole};
 use super::windowed::WindowedStreamlet;
-use super::wiring::{Wiring, Word};
+use super::wiring::{Called, Wiring, Word};
 use crate::builder::{ComputedKey, KeyField, OneKey, SpoutSource, Stream, TopologyBuilder};
 use crate::component::{Bolt, ComponentResult, StatefulBolt};
 use crate::window::Windows;
@@ -392,7 +392,7 @@ impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
     {
         let up = self.up.whole();
         Streamlet::of(Wiring::component(move |said| {
-            let (place, grouped) = up.lead(said, "apply")?;
+            let (place, grouped) = up.lead(said, Called::plain("apply"))?;
             grouped.bolt(&place.name, place.tasks, factory)
         }))
     }
@@ -440,7 +440,7 @@ impl<T: Tuple, U: Upstream<Out = T>> Streamlet<T, U> {
     {
         let up = self.up.whole();
         Streamlet::of(Wiring::component(move |said| {
-            let (place, grouped) = up.lead(said, "apply")?;
+            let (place, grouped) = up.lead(said, Called::stateful("apply"))?;
             grouped.stateful(&place.name, place.tasks, factory)
         }))
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::StreamletError;
 use super::steps::{Nothing, Steps, StepsBolt};
-use super::wiring::{Place, Said, Step, Wiring, Word};
+use super::wiring::{Called, Place, Said, Step, Wiring, Word};
 use crate::builder::{BuildError, Grouped, Stream};
 use crate::{Result, Tuple};
 
@@ -132,10 +132,10 @@ impl<T: Tuple> Whole<T> {
     }
 
     /// Where a bolt that takes the tuples stands, and the tuples on their way there.
-    pub(super) fn lead(&self, said: Said, word: &str) -> Result<(Place, Grouped<T>)> {
+    pub(super) fn lead(&self, said: Said, called: Called<'_>) -> Result<(Place, Grouped<T>)> {
         let stream = self.step.stream()?;
         let has_tasks = said.tasks.is_some();
-        let place = said.place(&stream, word, self.tasks)?;
+        let place = said.place(&stream, called, self.tasks)?;
         Ok((place, self.grouped(&stream, has_tasks)))
     }
 }
@@ -197,7 +197,7 @@ impl<B: Tuple, C: Steps<B>> Upstream for Chain<B, C> {
         let words = self.words(None);
         let Chain { up, steps, said } = self;
         Whole::new(Wiring::saying(said, move |said| {
-            let (place, grouped) = up.lead(said, "steps")?;
+            let (place, grouped) = up.lead(said, Called::plain("steps"))?;
             grouped.bolt_of(place.of(), words, move || StepsBolt(steps.work()))
         }))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::unkeyed::Streamlet;
 use super::upstream::Whole;
-use super::wiring::{One, Place, Wiring};
+use super::wiring::{Called, One, Place, Wiring};
 use crate::builder::{Dropped, KeyFn, LateMode, OneKey, Stream, ToStream, WindowedStream};
 use crate::window::{
     Aggregate, AtEnd, Count, Evictor, Firing, Kept, Reduce, Trigger, Windowed, reduce,
@@ -172,7 +172,7 @@ where
         L::streamlets(Wiring::component(move |said| {
             let stream = if is_one { up.stream()? } else { up.stream_by_key()? };
             let tasks = if is_one { said.tasks.or(Some(1)) } else { up.tasks() };
-            let place = said.place(&stream, "window", tasks)?;
+            let place = said.place(&stream, Called::stateful("window"), tasks)?;
             attach(cut(&stream), &place)
         }))
     }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use super::StreamletError;
 use crate::builder::{BuildError, Stream};
 use crate::{Error, Result, Tuple};
+use egret_log::caps::NAME_BYTES_MAX;
 
 /// Something said of a step.
 #[derive(Debug, Clone)]
@@ -29,6 +30,25 @@ pub(super) struct Said {
     name: Option<String>,
     pub(super) tasks: Option<u32>,
     wrong: Option<StreamletError>,
+}
+
+/// What a step is called that nobody named: the word for what it does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Called<'a> {
+    word: &'a str,
+    keeps_state: bool,
+}
+
+impl<'a> Called<'a> {
+    /// A step without state.
+    pub(super) fn plain(word: &'a str) -> Called<'a> {
+        Called { word, keeps_state: false }
+    }
+
+    /// A step that finds what it kept under its name.
+    pub(super) fn stateful(word: &'a str) -> Called<'a> {
+        Called { word, keeps_state: true }
+    }
 }
 
 /// What a component is called, and how many tasks it has.
@@ -63,16 +83,35 @@ impl Said {
         self.wrong.get_or_insert(wrong);
     }
 
-    /// Where a component stands that takes `stream`; `word` is for those nobody named, and `tasks` what else was
+    /// Where a component stands that takes `stream`; `called` is for those nobody named, and `tasks` what else was
     /// said of them.
     pub(super) fn place<T: Tuple>(
         self,
         stream: &Stream<T>,
-        word: &str,
+        called: Called<'_>,
         tasks: Option<u32>,
     ) -> Result<Place> {
         let (before, upstream) = stream.first_component().unwrap_or_default();
-        let name = self.name.unwrap_or_else(|| given_name(&before, word, |n| stream.is_taken(n)));
+        let name = match self.name {
+            Some(name) => name,
+            None => {
+                let (name, is_numbered) =
+                    given_name(&before, called.word, |name| stream.is_taken(name));
+                let by_order = is_numbered || stream.is_by_order(&before);
+                if called.keeps_state && by_order {
+                    let why = StreamletError::Unnamed;
+                    return Err(BuildError::Streamlet { name, why }.into());
+                }
+                if name.len() > NAME_BYTES_MAX {
+                    let why = StreamletError::LongName { max: NAME_BYTES_MAX };
+                    return Err(BuildError::Streamlet { name, why }.into());
+                }
+                if by_order {
+                    stream.goes_by_order(&name);
+                }
+                name
+            }
+        };
         let twice = || Some((tasks?, self.tasks?)).filter(|(first, second)| first != second);
         let twice = twice().map(|(first, second)| StreamletError::TasksTwice { first, second });
         if let Some(why) = self.wrong.or(twice) {
@@ -84,12 +123,14 @@ impl Said {
 }
 
 /// The name of a step that was given none: that of the component before it and the step's word, with a number from 2
-/// on where that is taken.
-fn given_name(before: &str, word: &str, is_taken: impl Fn(&str) -> bool) -> String {
+/// on where that is taken; and whether it has one.
+fn given_name(before: &str, word: &str, is_taken: impl Fn(&str) -> bool) -> (String, bool) {
     let first = format!("{before}.{word}");
-    let numbered = |n: u32| if n == 1 { first.clone() } else { format!("{first}.{n}") };
-    let free = (1..).map(numbered).find(|name| !is_taken(name));
-    free.expect("there are fewer components than numbers")
+    if !is_taken(&first) {
+        return (first, false);
+    }
+    let free = (2u32..).map(|n| format!("{first}.{n}")).find(|name| !is_taken(name));
+    (free.expect("there are fewer components than numbers"), true)
 }
 
 type Attach<S> = Box<dyn FnOnce(Said) -> Result<S>>;
@@ -224,8 +265,8 @@ mod tests {
     fn a_name_is_that_of_the_component_before_with_a_word_and_a_number_where_it_is_taken() {
         let taken = ["lines.steps", "lines.steps.2"];
         let given = |before: &str| given_name(before, "steps", |name| taken.contains(&name));
-        assert_eq!(given("lines"), "lines.steps.3");
-        assert_eq!(given("words"), "words.steps");
+        assert_eq!(given("lines"), ("lines.steps.3".to_owned(), true));
+        assert_eq!(given("words"), ("words.steps".to_owned(), false));
     }
 
     #[test]
