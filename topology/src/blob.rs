@@ -18,8 +18,16 @@ const INLINE: usize = 22;
 ///
 /// Orders and hashes as its bytes do, and borrows as `[u8]`, so it can be looked up by slice. In JSON and the like it
 /// is a text where its bytes are one, and else a list of them.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Blob(SmallVec<[u8; INLINE]>);
+
+impl Clone for Blob {
+    /// In one go; `SmallVec` goes byte by byte.
+    #[inline]
+    fn clone(&self) -> Blob {
+        Blob(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl Blob {
     /// The bytes.

@@ -7,8 +7,6 @@
 //! by the clock that all processes share, its first tuple was at a bolt, and when a reader had what was committed of it.
 //! The start is just before it is forked.
 //!
-//! What was committed is not waited for yet: no reader of the program was seen to have it, for a reason that is to be found.
-//!
 //! * *limit* is a static program in C that maps a file as large as Egret's binary, and looks at each of its pages.
 //! * *egret* is `bin/first_tuple.rs`: one spout, one bolt, one sink, effectively-once, over a log of its own in a
 //!   directory that is not there yet. *again* starts another topology where one was killed.
@@ -93,8 +91,8 @@ fn sizes(binary: &Path, scratch: &Path) -> Result<(f64, f64, PathBuf)> {
 /// Flink, if it can run here.
 fn flink(scratch: &Path) -> Option<(String, PathBuf, PathBuf)> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/footprint/flink/run");
-    // With the wheel that `nexmark` fetched, where it did.
-    let place = scratch.join("nexmark-flink");
+    // With the wheel that others fetched, where they did.
+    let place = scratch.join("peer-flink");
     let output = Command::new(&script).arg(&place).arg("prepare").output().ok()?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     match said.strip_prefix("ready ") {
@@ -134,7 +132,7 @@ fn main() -> Result<()> {
             let (mut command, commits) = match name.as_str() {
                 "limit" => (Command::new(&empty), false),
                 "egret" | "egret, again" | "egret, commits every 10 ms" => {
-                    (Command::new(&stripped), false)
+                    (Command::new(&stripped), true)
                 }
                 _ => (Command::new(&flink.as_ref().context("it is here")?.1), false),
             };

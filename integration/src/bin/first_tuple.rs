@@ -17,7 +17,7 @@ use clap::Parser;
 use egret::{Emitter, Generator, LogSink, Progress, RunArgs, TopologyBuilder};
 use egret_integration::measure::monotonic_ns;
 use egret_log::Log;
-use egret_log::stream::ReadFrom;
+use egret_log::stream::{Format, ReadFrom};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,7 +35,7 @@ const A_LITTLE: Duration = Duration::from_micros(200);
 
 /// Returns when a record of this stream can be read.
 fn committed(log: &Log, stream: &str) -> Result<()> {
-    let mut reader = log.reader(stream, 0, ReadFrom::Earliest)?;
+    let mut reader = log.reader_of(stream, 0, ReadFrom::Earliest, &Format::Utf8)?;
     while reader.next_wait(Duration::from_secs(1))?.is_none_or(|batch| batch.records.is_empty()) {}
     Ok(())
 }
