@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use egret_log::stream::{ReadFrom, Record, StreamConfig};
+use egret_log::stream::{Format, ReadFrom, Record, StreamConfig};
 use egret_log::{Log, LogConfig, clock};
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -56,7 +56,8 @@ fn reached(log: &Log) -> Vec<String> {
     let Ok(info) = log.stream("reached") else { return Vec::new() };
     let mut pages = Vec::new();
     for partition in 0..info.config.partitions {
-        let mut reader = log.reader("reached", partition, ReadFrom::Earliest).unwrap();
+        let mut reader =
+            log.reader_of("reached", partition, ReadFrom::Earliest, &Format::Utf8).unwrap();
         while let Some(batch) = reader.next_wait(Duration::ZERO).unwrap() {
             let text = |record: &Record| String::from_utf8(record.value.to_vec()).unwrap();
             pages.extend(batch.records.iter().map(text));
