@@ -39,7 +39,7 @@ pub struct CommitConfig {
     pub epoch_ms: u64,
     /// A commit in which something was emitted ends this long after the one before, at the earliest.
     pub commit_ms: u64,
-    /// And at the latest, where [ends of commits](super::interval) take much of the time; none: always at the earliest.
+    /// And at the latest, where ends of commits take much of the time; none: always at the earliest.
     pub commit_ms_max: Option<u64>,
     /// Epochs not fully processed, the open one included; at least 2, for the open epoch is left
     /// only by opening another.
